@@ -1,0 +1,109 @@
+"""What a command says: narration for people, one JSON document for programs, progress only on a terminal."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, Any, Protocol
+
+import click
+
+if TYPE_CHECKING:
+    from rich.progress import Progress
+
+_LABEL_WIDTH = 12
+
+
+class Step(Protocol):
+    """Told how far a long task is."""
+
+    def __call__(self, done: float, total: float) -> None:
+        """`done` of `total`, in the same unit; may be called often."""
+        ...
+
+
+class Screen:
+    """One command's output.
+
+    Parameters
+    ----------
+    as_json : bool
+        Standard output is exactly one JSON document; narration and progress go to standard error.
+    quiet : bool
+        No narration; results and errors only.
+    verbose : bool
+        Errors also show where they came from.
+    """
+
+    def __init__(self, *, as_json: bool = False, quiet: bool = False, verbose: bool = False) -> None:
+        self.as_json = as_json
+        self.quiet = quiet
+        self.verbose = verbose
+
+    def say(self, label: str, text: str = "") -> None:
+        """One line of narration: ``Read        data.csv: 5 rows``; without a text, the label alone."""
+        if not self.quiet:
+            click.echo(f"{label:<{_LABEL_WIDTH}}{text}" if text else label, err=self.as_json)
+
+    def warn(self, text: str, fix: str = "") -> None:
+        """A warning on standard error, with the command that mends it."""
+        click.echo(click.style("warning: ", fg="yellow", bold=True) + text, err=True)
+        if fix:
+            click.echo(f"  fix: {fix}", err=True)
+
+    def next(self, *commands: str) -> None:
+        """What one would type next."""
+        if commands:
+            self.say("Next: " + "   or   ".join(commands))
+
+    def show(self, document: Any, text: str | None = None) -> None:
+        """The result: `document` as JSON for programs, `text` for people (none: already narrated)."""
+        if self.as_json:
+            import json  # noqa: PLC0415 - only this branch needs it, and --help counts milliseconds
+
+            click.echo(json.dumps(document, indent=2, ensure_ascii=False, allow_nan=False, default=str))
+        elif text is not None:
+            click.echo(text)
+
+    def table(self, header: Sequence[str], rows: Sequence[Sequence[str]], *, right: Sequence[int] = ()) -> str:
+        """Columns of text, aligned; `right` names the columns to align right (numbers)."""
+        cells = [[str(cell) for cell in row] for row in (header, *rows)]
+        widths = [max(len(row[at]) for row in cells) for at in range(len(header))]
+        lines = (
+            "  ".join(cell.rjust(widths[at]) if at in right else cell.ljust(widths[at]) for at, cell in enumerate(row))
+            for row in cells
+        )
+        return "\n".join(line.rstrip() for line in lines)
+
+    def confirm(self, question: str, *, yes: bool) -> bool:
+        """Whether to go on: `yes` when the flag was given, else ask on a terminal, else no."""
+        if yes:
+            return True
+        if not sys.stdin.isatty() or self.as_json:
+            return False
+        return click.confirm(question, default=False, err=True)
+
+    @contextmanager
+    def progress(self, label: str) -> Iterator[Step]:
+        """A bar on a terminal, silence elsewhere; gives a function to be told how far the task is."""
+        if self.quiet or not sys.stderr.isatty():
+            yield lambda done, total: None
+            return
+        with _bar(label) as bar:
+            task = bar.add_task(f"{label:<{_LABEL_WIDTH - 1}}", total=None)
+            yield lambda done, total: bar.update(task, completed=done, total=total)
+
+
+def _bar(label: str) -> Progress:
+    from rich.console import Console  # noqa: PLC0415 - rich is drawn with, so it is imported, only on a terminal
+    from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn, TimeElapsedColumn  # noqa: PLC0415
+
+    del label
+    return Progress(
+        TextColumn("{task.description}"),
+        BarColumn(bar_width=20),
+        TaskProgressColumn(),
+        TimeElapsedColumn(),
+        console=Console(stderr=True),
+    )

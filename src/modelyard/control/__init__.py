@@ -1,0 +1,1 @@
+"""The platform's verbs, each a function that joins several rooms."""

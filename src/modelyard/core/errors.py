@@ -1,0 +1,454 @@
+"""Every error a user can meet, in one tree; each edge maps `kind` to its own status, and nobody else knows one.
+
+The tree (depth three at most)::
+
+    ModelyardError
+    ├── InvalidInput          what was sent does not fit the signature
+    ├── InvalidRequest        the message itself is broken
+    ├── InvalidName           a name that cannot become a host or a Kubernetes object
+    ├── InvalidModel          a model file or bundle that cannot be accepted
+    ├── InvalidData           training data or a sample that cannot be used
+    ├── TrainingFailed        the mathematics did not work out
+    ├── NotFound              a model, version, alias, column, file or route that is not there
+    ├── Conflict              it is there already, or somebody else is changing it
+    ├── Denied                refused by a rule of safety
+    ├── NotReady, Busy, Timeout, Unavailable
+    └── Internal              our own mistake
+
+A class words its sentence once (`sentence`, `cause`, `hint` are templates over the instance's `facts`), so call sites
+stay short: ``raise UnknownField(field="tenur", known=[...])``. `code` is stable and can be looked up with
+``modelyard explain CODE``; the class docstring is the long text shown there.
+"""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Iterable, Mapping
+from enum import StrEnum
+from typing import Any, ClassVar
+
+
+class Kind(StrEnum):
+    """What sort of trouble it is; each edge owns one total table from kind to its own code."""
+
+    INVALID = "invalid"
+    TOO_LARGE = "too-large"
+    UNSUPPORTED = "unsupported"
+    UNAUTHENTICATED = "unauthenticated"
+    DENIED = "denied"
+    NOT_FOUND = "not-found"
+    CONFLICT = "conflict"
+    NOT_READY = "not-ready"
+    BUSY = "busy"
+    TIMEOUT = "timeout"
+    UNAVAILABLE = "unavailable"
+    FULL = "full"
+    INTERNAL = "internal"
+
+
+def _words(value: Any) -> Any:
+    if isinstance(value, (list, tuple, set, frozenset)):
+        items = [str(item) for item in value]
+        if len(items) > 8:  # a sentence, not a dump
+            items = [*items[:8], f"… ({len(value)} in all)"]
+        return ", ".join(items) if items else "none"
+    return value
+
+
+class ModelyardError(Exception):
+    """Something went wrong that has a name; see the classes below.
+
+    Parameters
+    ----------
+    **facts
+        What the sentence speaks of: short, JSON-able values, never a payload, a path of the server or a secret.
+        The facts `cause` and `hint`, when given, replace the class's own templates.
+    """
+
+    kind: ClassVar[Kind] = Kind.INTERNAL
+    code: ClassVar[str] = "INTERNAL"
+    title: ClassVar[str] = "Internal error"
+    sentence: ClassVar[str] = "something went wrong"
+    cause_text: ClassVar[str] = ""
+    hint_text: ClassVar[str] = ""
+
+    def __init__(self, **facts: Any) -> None:
+        self.facts: dict[str, Any] = facts
+        super().__init__(self.detail)
+
+    def _fill(self, template: str) -> str:
+        """The template with the facts in it; empty when it speaks of a fact that nobody gave."""
+        try:
+            return template.format_map({key: _words(value) for key, value in self.facts.items()})
+        except KeyError:
+            return ""
+
+    @property
+    def detail(self) -> str:
+        """The sentence: what happened, with the facts filled in."""
+        return self._fill(self.sentence) or self.title
+
+    @property
+    def cause(self) -> str:
+        """Why it happened, or an empty string."""
+        return str(self.facts["cause"]) if "cause" in self.facts else self._fill(self.cause_text)
+
+    @property
+    def hint(self) -> str:
+        """What the reader can do next, as a command where there is one."""
+        return str(self.facts["hint"]) if "hint" in self.facts else self._fill(self.hint_text)
+
+    def __str__(self) -> str:
+        return self.detail
+
+    def to_wire(self) -> dict[str, Any]:
+        """The error as plain data (`code`, `facts`), for a parent process to rebuild with `from_wire`."""
+        return {"code": self.code, "facts": self.facts}
+
+
+# --- what was sent ----------------------------------------------------------------------------------------------
+
+
+class InvalidInput(ModelyardError):
+    """The input does not fit the model's signature: its names, types, shapes, categories or allowed missing values."""
+
+    kind = Kind.INVALID
+    code = "INPUT-INVALID"
+    title = "The input does not fit the model's signature"
+    sentence = "{what}"
+    hint_text = "see what the model expects: modelyard model show {model}"
+
+
+class UnknownField(InvalidInput):
+    """A field was sent that the model has no input for. Misspelt names are refused rather than ignored."""
+
+    code = "INPUT-UNKNOWN-FIELD"
+    sentence = "no input {field!r}; the model's inputs are: {known}"
+
+    def __init__(self, *, field: str, known: Iterable[str], **facts: Any) -> None:
+        near = nearest(field, known)
+        if near:
+            facts.setdefault("cause", f"did you mean {near!r}?")
+        super().__init__(field=field, known=list(known), **facts)
+
+
+class MissingField(InvalidInput):
+    """A field is missing that the model cannot do without. Inputs that may be left out are `nullable`."""
+
+    code = "INPUT-MISSING-FIELD"
+    sentence = "missing input {fields}{where}"
+
+
+class WrongType(InvalidInput):
+    """A value has the wrong type, for example text where the model needs a number."""
+
+    code = "INPUT-WRONG-TYPE"
+    sentence = "input {field!r} must be {expected}, got {got}{where}"
+
+
+class WrongShape(InvalidInput):
+    """A tensor's shape does not match the signature, its data does not fill its shape, or rows have unlike lengths."""
+
+    code = "INPUT-WRONG-SHAPE"
+    sentence = "input {field!r}: {problem}"
+
+
+class NotANumber(InvalidInput):
+    """A missing, NaN or infinite value was sent for an input that does not allow missing values."""
+
+    code = "INPUT-NOT-A-NUMBER"
+    sentence = "input {field!r} may not be missing, NaN or infinite{where}"
+
+
+class UnknownCategory(InvalidInput):
+    """A category was sent that the model has never seen and was not made to accept."""
+
+    code = "INPUT-UNKNOWN-CATEGORY"
+    sentence = "input {field!r} does not know the category {got!r}{where}; it knows: {known}"
+
+    def __init__(self, *, field: str, got: str, known: Iterable[str], **facts: Any) -> None:
+        near = nearest(got, known)
+        if near:
+            facts.setdefault("cause", f"did you mean {near!r}?")
+        super().__init__(field=field, got=got[:80], known=list(known), **facts)
+
+
+class InvalidRequest(ModelyardError):
+    """The message is broken before its content matters: not valid JSON, a truncated tensor, a bad header."""
+
+    kind = Kind.INVALID
+    code = "REQUEST-INVALID"
+    title = "The request cannot be read"
+    sentence = "{what}"
+
+
+class TooLarge(ModelyardError):
+    """A size limit was passed: body, header, address, number of headers, rows or elements."""
+
+    kind = Kind.TOO_LARGE
+    code = "REQUEST-TOO-LARGE"
+    title = "Too large"
+    sentence = "the {what} is larger than the limit of {limit}"
+    hint_text = "send fewer rows a request, or raise the limit when starting the server"
+
+
+class Unsupported(ModelyardError):
+    """A media type, encoding, datatype or method that this server, model or version does not speak."""
+
+    kind = Kind.UNSUPPORTED
+    code = "UNSUPPORTED"
+    title = "Not supported"
+    sentence = "{what}"
+
+
+# --- names, files, data -----------------------------------------------------------------------------------------
+
+
+class InvalidName(ModelyardError):
+    """Names are DNS labels, because they become host names and Kubernetes objects.
+
+    Lower-case letters, digits and hyphens, at most 63 characters, starting and ending with a letter or digit.
+    """
+
+    kind = Kind.INVALID
+    code = "NAME-INVALID"
+    title = "Not a valid name"
+    sentence = "{name!r} cannot be the name of {what}"
+    cause_text = "names become hosts and Kubernetes objects: a-z, 0-9 and '-', at most 63 characters, ends not '-'"
+    hint_text = "use {suggestion!r}"
+
+
+class InvalidModel(ModelyardError):
+    """The model file cannot be read, or says something that a model file may not say."""
+
+    kind = Kind.INVALID
+    code = "MODEL-INVALID"
+    title = "The model file cannot be accepted"
+    sentence = "{what}"
+
+
+class UnknownFormat(InvalidModel):
+    """The file is none of the model formats that this version reads."""
+
+    code = "MODEL-UNKNOWN-FORMAT"
+    sentence = "cannot tell what kind of model {file!r} is"
+    cause_text = "looked at its bytes: {seen}"
+    hint_text = "this version reads: {known}"
+
+
+class HostileModel(InvalidModel):
+    """The file holds something that can read files, run for ever or exhaust memory; it is refused, not loaded."""
+
+    code = "MODEL-HOSTILE"
+    sentence = "the ONNX graph is refused: {what}"
+
+
+class NotConvertible(InvalidModel):
+    """The model was read, but there is no faithful translation of it to ONNX."""
+
+    code = "MODEL-NOT-CONVERTIBLE"
+    sentence = "{model} cannot be translated to ONNX: {what}"
+
+
+class ParityFailed(InvalidModel):
+    """The translated model does not answer like the original on the sample rows, so it is not accepted.
+
+    Allowed: no label differs, and no value is off by more than 1e-4 x max(1, |y|).
+    """
+
+    code = "MODEL-PARITY"
+    sentence = "the translated model answers differently from the original: {what}"
+
+
+class SandboxFailed(InvalidModel):
+    """The sandboxed child that opens foreign files was stopped: it ran too long, grew too big, or broke a rule."""
+
+    code = "MODEL-SANDBOX"
+    sentence = "the file could not be opened in the sandbox: {what}"
+
+
+class CorruptBundle(InvalidModel):
+    """A bundle's bytes are not the ones its manifest names. It is not loaded; what was serving goes on serving."""
+
+    code = "BUNDLE-CORRUPT"
+    title = "The bundle is damaged"
+    sentence = "bundle {bundle}: {what}"
+    hint_text = "import or train the model again, or restore the store from a backup"
+
+
+class InvalidData(ModelyardError):
+    """A data file cannot be used: empty, not a table, no target column, nothing to learn from."""
+
+    kind = Kind.INVALID
+    code = "DATA-INVALID"
+    title = "The data cannot be used"
+    sentence = "{what}"
+
+
+class TrainingFailed(ModelyardError):
+    """Training started and could not end well."""
+
+    kind = Kind.INVALID
+    code = "TRAIN-FAILED"
+    title = "Training failed"
+    sentence = "{what}"
+
+
+class Diverged(TrainingFailed):
+    """The loss of gradient descent grew instead of shrinking.
+
+    The step (learning rate) is larger than 2 / L, where L is the largest eigenvalue of the loss's second derivative;
+    inputs that were not standardised make L large. Use a smaller learning rate, or standardise.
+    """
+
+    code = "TRAIN-DIVERGED"
+    title = "Training diverged"
+    sentence = "the loss grew for {patience} epochs in a row (epoch {epoch}: {loss:.2g})"
+
+
+# --- what is not there, or not now ------------------------------------------------------------------------------
+
+
+class NotFound(ModelyardError):
+    """There is nothing of that name here."""
+
+    kind = Kind.NOT_FOUND
+    code = "NOT-FOUND"
+    title = "Not found"
+    sentence = "no {what} {name!r}"
+
+    def __init__(self, *, what: str, name: str, known: Iterable[str] = (), **facts: Any) -> None:
+        known = [str(item) for item in known]
+        near = nearest(name, known)
+        if near:
+            facts.setdefault("cause", f"did you mean {near!r}?")
+        elif known:
+            facts.setdefault("cause", f"there is: {_words(known)}")
+        super().__init__(what=what, name=name, known=known, **facts)
+
+
+class Conflict(ModelyardError):
+    """It exists already, is in use, or somebody else is changing it."""
+
+    kind = Kind.CONFLICT
+    code = "CONFLICT"
+    title = "Conflict"
+    sentence = "{what}"
+
+
+class Denied(ModelyardError):
+    """A rule of safety refuses it."""
+
+    kind = Kind.DENIED
+    code = "DENIED"
+    title = "Not allowed"
+    sentence = "{what}"
+
+
+class NoSandbox(Denied):
+    """Pickle files run code when they are opened, and this machine lacks a layer of the sandbox.
+
+    Both Landlock (Linux 5.13 and newer) and seccomp are needed. ``--trust`` opens the file without them, with all the
+    rights of the user, and the bundle records that this was done.
+    """
+
+    code = "SANDBOX-MISSING"
+    sentence = "this file can run code when it is opened, and the sandbox for it is not complete here: {missing}"
+    hint_text = "import it on Linux 5.13 or newer; or, if you made the file yourself, add --trust"
+
+
+class NotReady(ModelyardError):
+    """It is on its way: still loading, or being stopped."""
+
+    kind = Kind.NOT_READY
+    code = "NOT-READY"
+    title = "Not ready"
+    sentence = "{what}"
+
+
+class Busy(ModelyardError):
+    """Too much is being asked at once; try again a little later."""
+
+    kind = Kind.BUSY
+    code = "BUSY"
+    title = "Busy"
+    sentence = "{what}"
+
+
+class Timeout(ModelyardError):
+    """It took longer than allowed."""
+
+    kind = Kind.TIMEOUT
+    code = "TIMEOUT"
+    title = "Took too long"
+    sentence = "{what} took longer than {limit_s} s"
+
+
+class Unavailable(ModelyardError):
+    """Something that is needed cannot be reached: a database that is locked, a library that is not installed."""
+
+    kind = Kind.UNAVAILABLE
+    code = "UNAVAILABLE"
+    title = "Unavailable"
+    sentence = "{what}"
+
+
+class MissingExtra(Unavailable):
+    """An optional part of Modelyard is needed and not installed."""
+
+    code = "EXTRA-MISSING"
+    sentence = "{what} needs {library}, which is not installed"
+    hint_text = 'pip install "modelyard[{extra}]"'
+
+
+class StoreFull(ModelyardError):
+    """The disk that holds the store is full. Nothing was half-written; what is serving goes on serving."""
+
+    kind = Kind.FULL
+    code = "STORE-FULL"
+    title = "The disk is full"
+    sentence = "no space left on the disk that holds {where}"
+    hint_text = "free some space and run the same command again; nothing was changed"
+
+
+class StoreDamaged(ModelyardError):
+    """The database failed its own integrity check. It is never recreated over your data."""
+
+    kind = Kind.INTERNAL
+    code = "STORE-DAMAGED"
+    title = "The store is damaged"
+    sentence = "the database failed its integrity check: {what}"
+    hint_text = "restore the home folder from a backup; the damaged file was left as it is"
+
+
+class Internal(ModelyardError):
+    """Our own mistake. The log has the details under the request id."""
+
+    code = "INTERNAL"
+    sentence = "something went wrong on our side"
+
+
+def nearest(word: str, known: Iterable[str]) -> str | None:
+    """The one of `known` that `word` was probably meant to be, or None."""
+    found = difflib.get_close_matches(word, [str(item) for item in known], n=1, cutoff=0.6)
+    return found[0] if found else None
+
+
+def _leaves(root: type[ModelyardError]) -> Iterable[type[ModelyardError]]:
+    yield root
+    for child in root.__subclasses__():
+        yield from _leaves(child)
+
+
+def catalogue() -> Mapping[str, type[ModelyardError]]:
+    """Every error class by its code."""
+    return {cls.code: cls for cls in reversed(list(_leaves(ModelyardError)))}
+
+
+def from_wire(wire: Mapping[str, Any]) -> ModelyardError:
+    """The error that a child process described with `to_wire`; an unknown code becomes `Internal`."""
+    cls = catalogue().get(str(wire.get("code")), Internal)
+    facts = wire.get("facts")
+    error = cls.__new__(cls)
+    ModelyardError.__init__(error, **(facts if isinstance(facts, dict) else {}))
+    return error

@@ -1,0 +1,76 @@
+"""The serving plan: the one file between the control plane, which writes it, and the data plane, which obeys it."""
+
+from __future__ import annotations
+
+import msgspec
+
+from modelyard.core.errors import InvalidRequest
+
+PLAN_VERSION = 1
+
+
+class PlannedVersion(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """One version to serve: its number, its bundle's digest, and the folder the bundle lies in."""
+
+    version: int
+    digest: str
+    path: str
+
+
+class PlannedModel(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """One model to serve: which version answers when none is named, and which aliases are answered."""
+
+    name: str
+    default: int
+    versions: tuple[PlannedVersion, ...]
+    aliases: dict[str, int] = {}
+
+
+class Limits(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """Limits of the data plane; sizes in bytes, times in seconds.
+
+    Parameters
+    ----------
+    body_bytes : int
+        Largest body of one request.
+    header_bytes, header_count, url_bytes : int
+        Largest header block, number of headers, address.
+    header_s, body_s, idle_s : float
+        Longest time for the whole header block; for the whole body (scaled up for large ones); of silence on a
+        kept-alive connection.
+    write_s : float
+        Longest time without progress while the client reads the answer.
+    connections : int
+        Most open connections per worker.
+    """
+
+    body_bytes: int = 16 * 1024 * 1024
+    header_bytes: int = 16 * 1024
+    header_count: int = 100
+    url_bytes: int = 8 * 1024
+    header_s: float = 10.0
+    body_s: float = 60.0
+    idle_s: float = 75.0
+    write_s: float = 60.0
+    connections: int = 8192
+
+
+class Plan(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
+    """What to serve. `requested` is what the operator asked for, so that control can render the plan again."""
+
+    plan_version: int = PLAN_VERSION
+    models: tuple[PlannedModel, ...]
+    requested: tuple[str, ...] = ()
+    limits: Limits = Limits()
+
+    def to_bytes(self) -> bytes:
+        """The plan as the bytes of `plan.json`."""
+        return msgspec.json.format(msgspec.json.encode(self, order="sorted"), indent=2) + b"\n"
+
+    @classmethod
+    def from_bytes(cls, raw: bytes) -> Plan:
+        """The plan in these bytes; `InvalidRequest` when they are not one."""
+        try:
+            return msgspec.json.decode(raw, type=cls)
+        except (msgspec.DecodeError, RecursionError) as exc:
+            raise InvalidRequest(what=f"the serving plan is not valid: {exc}") from exc

@@ -1,0 +1,1 @@
+"""Mathematics about data and models: preparing, training, evaluating. No network, no database."""

@@ -1,0 +1,1 @@
+"""One model's files, and running it."""

@@ -1,0 +1,121 @@
+"""A bundle: a folder of plain data, immutable, named by its manifest's digest; sealed once, verified at every open."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+import msgspec
+
+from modelyard.core.errors import CorruptBundle, NotFound
+from modelyard.core.manifest import MANIFEST, MODEL, PROFILE, SAMPLES, FileEntry, Manifest, Samples, read_manifest
+from modelyard.core.profile import Profile
+
+_NAMES = frozenset({MODEL, PROFILE, SAMPLES, "card.md", "signature.dsse"})
+
+
+@dataclass(frozen=True)
+class Bundle:
+    """One sealed bundle in memory: its manifest and the bytes of every file, all verified.
+
+    Parameters
+    ----------
+    manifest : Manifest
+        What it says of itself.
+    files : Mapping of str to bytes
+        Every file by name, the manifest not included.
+    """
+
+    manifest: Manifest
+    files: Mapping[str, bytes]
+
+    @property
+    def digest(self) -> str:
+        """sha256 of the manifest's bytes, in hex; it names every other file by its own sha256."""
+        return sha256(self.manifest.to_bytes())
+
+    @property
+    def size_bytes(self) -> int:
+        """All files together, the manifest not included."""
+        return sum(entry.size_bytes for entry in self.manifest.files.values())
+
+    @property
+    def samples(self) -> Samples:
+        """The golden rows; none when the bundle carries none."""
+        raw = self.files.get(SAMPLES)
+        return msgspec.json.decode(raw, type=Samples) if raw else Samples(rows=[], outputs={})
+
+    @property
+    def profile(self) -> Profile | None:
+        """The profile of the training data, when the bundle carries one."""
+        raw = self.files.get(PROFILE)
+        return msgspec.json.decode(raw, type=Profile) if raw else None
+
+    def write(self, folder: Path) -> None:
+        """Lay the bundle out as files in `folder`, which must exist."""
+        (folder / MANIFEST).write_bytes(self.manifest.to_bytes())
+        for name, raw in self.files.items():
+            (folder / name).write_bytes(raw)
+
+
+def seal(manifest: Manifest, files: Mapping[str, bytes]) -> Bundle:
+    """A bundle of these files; the manifest's own `files` table is made here.
+
+    Parameters
+    ----------
+    manifest : Manifest
+        With any `files` table; it is replaced.
+    files : Mapping of str to bytes
+        At least ``model.onnx``; only names that a bundle may have.
+
+    Returns
+    -------
+    Bundle
+    """
+    strangers = set(files) - _NAMES
+    if strangers or MODEL not in files:
+        raise ValueError(f"a bundle has {sorted(_NAMES)}, not {sorted(files)}")
+    table = {name: FileEntry(sha256=sha256(raw), size_bytes=len(raw)) for name, raw in sorted(files.items())}
+    return Bundle(manifest=msgspec.structs.replace(manifest, files=table), files=dict(files))
+
+
+def open_bundle(folder: Path, *, digest: str | None = None) -> Bundle:
+    """The bundle in `folder`, every byte verified against its manifest, and the manifest against `digest` when given.
+
+    Raises
+    ------
+    NotFound
+        There is no manifest.json.
+    CorruptBundle
+        A file is missing, was changed, or is a link; or the digest differs.
+    """
+    label = folder.name
+    try:
+        raw = (folder / MANIFEST).read_bytes()
+    except (FileNotFoundError, NotADirectoryError) as exc:
+        raise NotFound(what="bundle", name=label, hint="a bundle is a folder with a manifest.json") from exc
+    if digest is not None and sha256(raw) != digest:
+        raise CorruptBundle(bundle=label, what="its manifest.json was changed")
+    manifest = read_manifest(raw, label)
+    return Bundle(manifest=manifest, files={name: _read(folder, name, entry) for name, entry in manifest.files.items()})
+
+
+def _read(folder: Path, name: str, entry: FileEntry) -> bytes:
+    path = folder / name
+    if name not in _NAMES:
+        raise CorruptBundle(bundle=folder.name, what=f"its manifest names a stranger: {name[:80]!r}")
+    if path.is_symlink() or not path.is_file():
+        raise CorruptBundle(bundle=folder.name, what=f"{name} is missing")
+    if path.stat().st_size != entry.size_bytes:
+        raise CorruptBundle(bundle=folder.name, what=f"{name} has {path.stat().st_size} bytes, not {entry.size_bytes}")
+    raw = path.read_bytes()
+    if sha256(raw) != entry.sha256:
+        raise CorruptBundle(bundle=folder.name, what=f"{name} was changed")
+    return raw
+
+
+def sha256(raw: bytes) -> str:
+    """The sha256 of these bytes, in hex."""
+    return hashlib.sha256(raw).hexdigest()

@@ -1,0 +1,58 @@
+"""Golden rows: a model's own answers to a few rows, kept in its bundle, so that every later load can check itself."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+
+from modelyard.core.errors import CorruptBundle, ModelyardError
+from modelyard.core.manifest import Samples
+from modelyard.core.rows import from_objects
+from modelyard.core.tensor import Array
+from modelyard.model.runtime import Runner
+
+TOLERANCE = 1e-4  # relative to max(1, |y|): machines differ in the last bits of a float32
+
+
+def record(runner: Runner, rows: Sequence[dict[str, Any]]) -> Samples:
+    """The runner's answers to these row objects."""
+    outputs = runner.run(from_objects(runner.signature, rows))
+    names = [spec.name for spec in runner.signature.outputs]
+    return Samples(
+        rows=list(rows), outputs={name: _jsonable(array) for name, array in zip(names, outputs, strict=True)}
+    )
+
+
+def check(runner: Runner, samples: Samples, bundle: str) -> int:
+    """Ask the golden rows again and compare; the number of rows, or `CorruptBundle` when an answer differs."""
+    if not samples.rows:
+        return 0
+    try:
+        outputs = runner.run(from_objects(runner.signature, samples.rows))
+    except ModelyardError as exc:
+        raise CorruptBundle(bundle=bundle, what=f"it refuses its own golden rows: {exc.detail}") from exc
+    for spec, array in zip(runner.signature.outputs, outputs, strict=True):
+        wanted = samples.outputs.get(spec.name)
+        if wanted is not None and not _same(array, wanted):
+            raise CorruptBundle(bundle=bundle, what=f"it answers its golden rows differently (output {spec.name!r})")
+    return len(samples.rows)
+
+
+def _jsonable(array: Array) -> list[Any]:
+    """Nested lists; NaN and infinity become null, which JSON can carry."""
+    if array.dtype.kind == "f" and not np.isfinite(array).all():
+        return np.where(np.isfinite(array), array.astype(object), None).tolist()
+    values: list[Any] = array.tolist()
+    return values
+
+
+def _same(array: Array, wanted: list[Any]) -> bool:
+    if array.dtype.kind != "f":
+        return bool(_jsonable(array) == wanted)
+    expected = np.array(wanted, dtype=np.float64)  # null becomes NaN
+    if expected.shape != array.shape:
+        return False
+    close = np.abs(array - expected) <= TOLERANCE * np.maximum(1.0, np.abs(expected))
+    return bool((close | (~np.isfinite(array) & np.isnan(expected))).all())

@@ -1,0 +1,56 @@
+"""Door: things that run a bundle's model. `serve`, `client` and `control` ask for one by the manifest's `runtime`.
+
+A backend is one file here with a `load(bundle, threads=...)` that returns a `Runner`, and one line in `RUNTIMES`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from importlib import import_module
+from typing import Protocol
+
+from modelyard.core.errors import MissingExtra, Unsupported
+from modelyard.core.signature import Signature
+from modelyard.core.tensor import Array
+from modelyard.model.bundle import Bundle
+
+RUNTIMES: dict[str, str] = {"onnx": "modelyard.model.runtime.onnx"}
+
+
+class Runner(Protocol):
+    """A model that is loaded and can be asked. Safe to call from several threads."""
+
+    signature: Signature
+
+    def run(self, arrays: Sequence[Array]) -> list[Array]:
+        """Answers for inputs that `Signature.arrange` has arranged.
+
+        Parameters
+        ----------
+        arrays : sequence of array
+            One per input of the signature, in its order, same number of rows.
+
+        Returns
+        -------
+        list of array
+            One per output of the signature, in its order; the first axis is the rows.
+
+        Raises
+        ------
+        InvalidInput
+            The graph refuses the values.
+        """
+        ...
+
+
+def load(bundle: Bundle, *, threads: int = 1) -> Runner:
+    """The bundle's model, ready to run with this many threads inside one call."""
+    name = bundle.manifest.runtime
+    if name not in RUNTIMES:
+        raise Unsupported(what=f"runtime {name!r}; this Modelyard has: {', '.join(RUNTIMES)}")
+    try:
+        backend = import_module(RUNTIMES[name])
+    except ImportError as exc:
+        raise MissingExtra(what=f"the runtime {name!r}", library=exc.name, extra=name) from exc
+    runner: Runner = backend.load(bundle, threads=threads)
+    return runner

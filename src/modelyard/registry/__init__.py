@@ -1,0 +1,1 @@
+"""Which version: models, versions, aliases, and where their bundles lie."""

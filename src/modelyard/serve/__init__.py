@@ -1,0 +1,1 @@
+"""The data plane: questions in, answers out. It opens no database and fetches nothing."""

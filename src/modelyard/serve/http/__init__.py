@@ -1,0 +1,1 @@
+"""HTTP: bytes to requests, errors to statuses."""

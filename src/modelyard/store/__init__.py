@@ -1,0 +1,1 @@
+"""Moves bytes and rows without caring what they mean."""

@@ -1,0 +1,1 @@
+"""How is it going: counters and metrics. It only observes."""
