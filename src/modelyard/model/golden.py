@@ -42,9 +42,10 @@ def check(runner: Runner, samples: Samples, bundle: str) -> int:
 
 def _jsonable(array: Array) -> list[Any]:
     """Nested lists; NaN and infinity become null, which JSON can carry."""
-    if array.dtype.kind == "f" and not np.isfinite(array).all():
-        return np.where(np.isfinite(array), array.astype(object), None).tolist()
-    values: list[Any] = array.tolist()
+    table = array.astype(object)
+    if array.dtype.kind == "f":
+        table[~np.isfinite(array)] = None
+    values: list[Any] = table.tolist()
     return values
 
 
