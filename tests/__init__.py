@@ -1,0 +1,1 @@
+"""Tests; `tests.models` makes real bundles for all of them."""
