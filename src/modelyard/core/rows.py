@@ -253,22 +253,29 @@ def _opaque(spec: TensorSpec, values: list[Any], rows: int) -> Array:
 
 def _parse_cell(feature: Feature, text: str) -> Any:
     stripped = text.strip()
-    if stripped in MISSING_TEXT and text not in feature.categories:
+    if is_missing(text) and text not in feature.categories:
         return "" if stripped == "" and feature.kind is FeatureKind.TEXT and not feature.nullable else None
     if feature.kind in {FeatureKind.CATEGORY, FeatureKind.TEXT}:
         return text
-    parsed = _parse_boolean(stripped) if feature.kind is FeatureKind.BOOLEAN else _parse_number(stripped)
+    parsed = parse_boolean(stripped) if feature.kind is FeatureKind.BOOLEAN else parse_number(stripped)
     if parsed is None:
         raise WrongType(field=feature.name, expected=_EXPECTED[feature.kind], got=_describe(text), where="")
     return parsed
 
 
-def _parse_boolean(text: str) -> bool | None:
+def is_missing(text: str) -> bool:
+    """Whether a cell text means "no value": empty, ``NA``, ``nan`` and their like, with or without spaces around."""
+    return text.strip() in MISSING_TEXT
+
+
+def parse_boolean(text: str) -> bool | None:
+    """The truth value written in a stripped cell (true/false, yes/no, 1/0), or None."""
     lowered = text.lower()
     return True if lowered in _TRUE else False if lowered in _FALSE else None
 
 
-def _parse_number(text: str) -> int | float | None:
+def parse_number(text: str) -> int | float | None:
+    """The number written in a stripped cell, or None; infinity is a number here and is refused later."""
     if "_" in text:  # Python reads 1_000 as a number; nobody else does
         return None
     try:
