@@ -1,0 +1,74 @@
+"""Documents stay true: what they show runs, what the code offers is in them, and they give nothing private away."""
+
+from __future__ import annotations
+
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+import modelyard
+from tests.house.source import ROOT, modules, tracked
+from tests.house.transcript import matches, run, steps, unknown_blocks
+
+PAGES = [ROOT / "README.md", ROOT / "ARCHITECTURE.md", *sorted((ROOT / "docs").glob("*.md"))]
+DOCS = "\n".join(path.read_text(encoding="utf-8") for path in PAGES)
+PROGRAMS = [page for page in PAGES if steps(page)]
+
+
+@pytest.mark.parametrize("page", PROGRAMS, ids=lambda page: page.name)
+def test_what_docs_show_is_what_happens(page: Path, tmp_path: Path) -> None:
+    assert run(page, tmp_path) == []
+
+
+def test_the_readme_shows_commands() -> None:
+    assert ROOT / "README.md" in PROGRAMS
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
+def test_every_block_is_run_or_says_why_not(page: Path) -> None:
+    assert unknown_blocks(page) == []
+
+
+def test_docs_written_from_code_are_up_to_date() -> None:
+    done = subprocess.run([sys.executable, str(ROOT / "docs/reference.py"), "--check"], capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+
+
+def test_every_environment_variable_is_in_the_docs() -> None:
+    named = {name for module in modules() for name in re.findall(r"\bMODELYARD_[A-Z_]+\b", module.text)}
+    assert "MODELYARD_HOME" in named
+    assert [name for name in sorted(named) if f"`{name}`" not in DOCS] == []
+
+
+def test_every_metric_is_in_the_docs() -> None:
+    metrics = next(module for module in modules() if module.name == "modelyard.watch.metrics")
+    named = set(re.findall(r"\bmodelyard_[a-z_]+[a-z]\b", metrics.text))
+    assert named
+    assert [name for name in sorted(named) if f"`{name}`" not in DOCS] == []
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
+def test_links_between_pages_lead_somewhere(page: Path) -> None:
+    links = re.findall(r"\]\((?!https?:|#)([^)#]+)(?:#[^)]*)?\)", page.read_text(encoding="utf-8"))
+    assert [link for link in links if not (page.parent / link).exists()] == []
+
+
+def test_the_changelog_speaks_of_this_version() -> None:
+    assert f"## {modelyard.__version__}" in (ROOT / "CHANGELOG.md").read_text(encoding="utf-8")
+
+
+def test_no_file_names_a_package_registry_or_a_machine() -> None:
+    """A lock or a document that names hosts sends its readers there; paths of one machine mean nothing on another."""
+    hosts = ["py" + r"pi\.org", "python" + r"hosted\.org", "npm" + r"js\.(org|com)", "deb" + r"\.debian\.org"]
+    pattern = re.compile("|".join([*hosts, "/" + "work/"]).encode())
+    assert [str(path.relative_to(ROOT)) for path in tracked() if pattern.search(path.read_bytes())] == []
+
+
+def test_the_reader_of_transcripts_can_fail() -> None:
+    assert matches("a …\nb", "a 12 s\nb")
+    assert matches("a\n…\nz", "a\nb\nc\nz")
+    assert not matches("a …\nb", "a 12 s\nc")
+    assert not matches("a", "a\nb")
