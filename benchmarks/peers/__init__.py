@@ -1,0 +1,1 @@
+"""The peers, as most people write them."""
