@@ -412,12 +412,12 @@ class StoreFull(ModelyardError):
 
 
 class StoreDamaged(ModelyardError):
-    """The database failed its own integrity check. It is never recreated over your data."""
+    """The database or a stored file failed its integrity check. It is never recreated over your data."""
 
     kind = Kind.INTERNAL
     code = "STORE-DAMAGED"
     title = "The store is damaged"
-    sentence = "the database failed its integrity check: {what}"
+    sentence = "the store failed its integrity check: {what}"
     hint_text = "restore the home folder from a backup; the damaged file was left as it is"
 
 

@@ -1,0 +1,197 @@
+"""Composition root of a worker process: a socket from the supervisor, a plan to obey, one event loop."""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+import json
+import logging
+import os
+import signal
+import socket
+import sys
+from collections.abc import Collection, Mapping
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import Any
+
+from modelyard.core.errors import ModelyardError, NotFound
+from modelyard.core.plan import Plan
+from modelyard.serve.http.protocol import Server
+from modelyard.serve.http.routes import Routes
+from modelyard.serve.plane import Loader, Roster
+from modelyard.serve.replica import Replica
+from modelyard.watch.counters import UNROUTED, Page
+
+log = logging.getLogger("modelyard")
+
+_WATCH_S = 0.25
+_PLAN_WAIT_S = 60.0
+_PLAN_POLL_S = 0.005
+_THREADS = 2
+FAILED_TO_LOAD = 3
+
+
+class Worker:
+    """One replica process: loads what the plan says, answers, obeys new plans, drains when told."""
+
+    def __init__(self, options: argparse.Namespace) -> None:
+        self._options = options
+        self._plan_path: Path = options.plan
+        self._seen: tuple[int, ...] = ()
+        self._roster = Roster()
+        page = Page(options.run, options.worker)
+        executor = ThreadPoolExecutor(_THREADS, thread_name_prefix="model")
+        self._loader = Loader(executor, page.counter)
+        self._routes = Routes(options.run, page.counter(UNROUTED))
+        self._routes.gauges = self._gauges
+        self._http: Server | None = None
+        self._stop = asyncio.Event()
+        self._drain_s = 0.0
+
+    async def run(self) -> int:
+        """Serve until told to stop; the exit code."""
+        loop = asyncio.get_running_loop()
+        loop.add_signal_handler(signal.SIGTERM, self._on_signal, self._options.drain_delay)
+        loop.add_signal_handler(signal.SIGINT, self._on_signal, 0.0)
+        try:
+            plan = await self._first_plan()
+            self._roster = await asyncio.to_thread(self._loader.load, plan, self._roster, strict=True)
+        except ModelyardError as exc:
+            self._tell({"failed": exc.to_wire()})
+            return FAILED_TO_LOAD
+        self._routes.replace(self._roster)
+        self._routes.ready = True
+        self._http = Server(plan.limits, self._routes)
+        listener = await loop.create_server(self._http, sock=socket.socket(fileno=self._options.socket_fd))
+        self._tell_loaded(self._roster)
+        self._tell({"ready": len(self._roster.models)})
+        tasks = [asyncio.ensure_future(self._http.run_sweep()), asyncio.ensure_future(self._watch())]
+        await self._stop.wait()
+        await self._drain(listener)
+        for task in tasks:
+            task.cancel()
+        return 0
+
+    async def _first_plan(self) -> Plan:
+        """The plan, which the supervisor may still be writing while this process imports what it needs."""
+        for _ in range(int(_PLAN_WAIT_S / _PLAN_POLL_S)):
+            if self._plan_path.exists():
+                break
+            await asyncio.sleep(_PLAN_POLL_S)
+        else:
+            raise NotFound(what="serving plan", name=self._plan_path.name)
+        self._seen = self._stamp()
+        return Plan.from_bytes(self._plan_path.read_bytes())
+
+    async def _watch(self) -> None:
+        """Obey a new plan within a second; stop when the supervisor is gone."""
+        while not self._stop.is_set():
+            await asyncio.sleep(_WATCH_S)
+            if os.getppid() != self._options.parent:
+                self._on_signal(0.0)
+            stamp = self._stamp()
+            if stamp != self._seen:
+                self._seen = stamp
+                await self._reload()
+
+    async def _reload(self) -> None:
+        try:
+            plan = Plan.from_bytes(self._plan_path.read_bytes())
+            roster = await asyncio.to_thread(self._loader.load, plan, self._roster, strict=False)
+        except (ModelyardError, OSError) as exc:
+            log.error("keeping the old plan: %s", exc)
+            return
+        before = set(self._roster.replicas())
+        self._routes.replace(roster)
+        self._roster = roster
+        self._tell_loaded(roster, before)
+        for name, trouble in roster.troubles.items():
+            self._tell({"trouble": trouble, "model": name})
+
+    def _stamp(self) -> tuple[int, ...]:
+        try:
+            stat = self._plan_path.stat()
+        except FileNotFoundError:
+            return self._seen  # without a plan nothing changes
+        return (stat.st_ino, stat.st_mtime_ns, stat.st_size)
+
+    def _on_signal(self, drain_delay: float) -> None:
+        self._routes.ready = False
+        self._drain_s = drain_delay
+        self._stop.set()
+
+    async def _drain(self, listener: asyncio.Server) -> None:
+        """Readiness is 503 already: take new work for the drain delay, then finish what is under way."""
+        assert self._http is not None
+        await asyncio.sleep(self._drain_s)
+        listener.close()
+        self._http.drain()
+        loop = asyncio.get_running_loop()
+        deadline = loop.time() + self._options.grace
+        while self._http.in_flight and loop.time() < deadline:
+            await asyncio.sleep(0.01)
+            self._http.drain()
+
+    def _tell_loaded(self, roster: Roster, before: Collection[Replica] = ()) -> None:
+        for replica in roster.replicas():
+            if replica not in before:
+                default = roster.models[replica.name].default == replica.version
+                self._tell({"loaded": replica.label, "default": default, **replica.facts()})
+
+    def _tell(self, event: Mapping[str, Any]) -> None:
+        """One line to the supervisor, short enough to be written whole; it may be gone already."""
+        line = json.dumps({"worker": self._options.worker, **event}) + "\n"
+        try:
+            os.write(self._options.events_fd, line.encode())
+        except OSError as exc:
+            log.warning("the supervisor does not listen: %s", exc)
+
+    def _gauges(self) -> Mapping[str, tuple[str, float]]:
+        connections = len(self._http.connections) if self._http else 0
+        return {
+            "modelyard_connections": ("Open connections of the worker that was asked.", connections),
+            "modelyard_models": ("Models served.", len(self._roster.models)),
+            "modelyard_versions": ("Versions loaded.", len(self._roster.replicas())),
+        }
+
+
+def _parse(argv: list[str]) -> argparse.Namespace:
+    parser = argparse.ArgumentParser(prog="modelyard.serve.app")
+    parser.add_argument("--socket-fd", type=int, required=True)
+    parser.add_argument("--events-fd", type=int, required=True)
+    parser.add_argument("--plan", type=Path, required=True)
+    parser.add_argument("--run", type=Path, required=True)
+    parser.add_argument("--worker", type=int, required=True)
+    parser.add_argument("--parent", type=int, required=True)
+    parser.add_argument("--drain-delay", type=float, required=True)
+    parser.add_argument("--grace", type=float, required=True)
+    return parser.parse_args(argv)
+
+
+def _new_loop() -> asyncio.AbstractEventLoop:
+    try:
+        import uvloop  # noqa: PLC0415 - not on every platform; asyncio serves the same protocol, slower
+    except ImportError:
+        return asyncio.new_event_loop()
+    loop: asyncio.AbstractEventLoop = uvloop.new_event_loop()
+    return loop
+
+
+def main(argv: list[str]) -> int:
+    """Run one worker until it is told to stop."""
+    os.umask(0o077)
+    logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(message)s", stream=sys.stderr)
+    options = _parse(argv)
+    with asyncio.Runner(loop_factory=_new_loop) as runner:
+        return runner.run(_start(options))
+
+
+async def _start(options: argparse.Namespace) -> int:
+    return await Worker(options).run()
+
+
+if __name__ == "__main__":
+    code = main(sys.argv[1:])
+    sys.stderr.flush()
+    os._exit(code)  # threads of a model that never ends must not keep a drained worker alive

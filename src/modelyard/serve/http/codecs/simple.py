@@ -1,0 +1,171 @@
+"""The friendly contract: ``{"feature": 3}``, a list of such objects, or columns; answered ``{"prediction": [...]}``.
+
+Well-formed bodies are decoded straight into typed rows. Whatever does not fit goes the slow way through `core.rows`,
+which knows the words for what is wrong.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import msgspec
+import numpy as np
+import orjson
+
+from modelyard.core.errors import InvalidRequest, ModelyardError, WrongType
+from modelyard.core.rows import from_columns, from_objects
+from modelyard.core.signature import FeatureKind, Signature, TensorSpec
+from modelyard.core.tensor import Array, Datatype
+
+_TYPES: dict[FeatureKind, type] = {
+    FeatureKind.NUMBER: float,
+    FeatureKind.INTEGER: int,
+    FeatureKind.BOOLEAN: bool,
+    FeatureKind.CATEGORY: str,
+    FeatureKind.TEXT: str,
+}
+_MISSING: dict[FeatureKind, Any] = {
+    FeatureKind.NUMBER: float("nan"),
+    FeatureKind.BOOLEAN: float("nan"),
+    FeatureKind.CATEGORY: "",
+    FeatureKind.TEXT: "",
+}
+
+
+class SimpleCodec:
+    """The friendly contract for one signature; made once, when a version is loaded."""
+
+    def __init__(self, signature: Signature, name: str, version: int) -> None:
+        self._signature = signature
+        self._typed = all(spec.features for spec in signature.inputs)
+        row = _row_type(signature) if self._typed else dict[str, Any]
+        self._one = msgspec.json.Decoder(row)
+        self._many = msgspec.json.Decoder(list[row])  # type: ignore[valid-type]  # the type is made here
+        self._any = msgspec.json.Decoder()
+        self._answer = _Answer(signature, name, version)
+
+    def decode(self, body: bytes | bytearray) -> tuple[Array, ...]:
+        """The arranged arrays that the body stands for; a `ModelyardError` says what does not fit."""
+        try:
+            if body[:1] == b"{":
+                return self._arrays((self._one.decode(body),))
+            return self._arrays(self._many.decode(body))
+        except (msgspec.DecodeError, RecursionError, OverflowError, TypeError, ValueError, ModelyardError):
+            return self._explain(body)
+
+    def encode(self, outputs: Sequence[Array]) -> bytes:
+        """``{"prediction": [...]}``."""
+        return self._answer.short(outputs)
+
+    def encode_full(self, outputs: Sequence[Array]) -> bytes:
+        """The prediction with its model, its version, and class probabilities where there are any."""
+        return self._answer.full(outputs)
+
+    def _arrays(self, rows: Sequence[Any]) -> tuple[Array, ...]:
+        if not self._typed or not rows:
+            return from_objects(self._signature, _require_rows(rows))
+        if len(self._signature.inputs) == 1:
+            spec = self._signature.inputs[0]
+            table = [msgspec.structs.astuple(row) for row in rows]
+            return (spec.check(_array(spec, table)),)
+        columns = list(zip(*map(msgspec.structs.astuple, rows), strict=True))
+        arrays = []
+        at = 0
+        for spec in self._signature.inputs:
+            width = len(spec.features)
+            block = columns[at] if width == 1 else list(zip(*columns[at : at + width], strict=True))
+            arrays.append(spec.check(_array(spec, block)))
+            at += width
+        return tuple(arrays)
+
+    def _explain(self, body: bytes | bytearray) -> tuple[Array, ...]:
+        """Decode without types and let `core.rows` accept the body or say what is wrong with it."""
+        try:
+            document = self._any.decode(body)
+        except RecursionError as exc:
+            raise InvalidRequest(what="the JSON is nested too deeply") from exc
+        except msgspec.DecodeError as exc:
+            raise InvalidRequest(what="the body is not valid JSON", cause=str(exc)[:200]) from exc
+        if isinstance(document, list):
+            return from_objects(self._signature, _require_rows(document))
+        if not isinstance(document, dict):
+            raise WrongType(field="body", expected="an object or a list of objects", got="a single value", where="")
+        lists = [name for name, value in document.items() if isinstance(value, list)]
+        if self._typed and lists and len(lists) == len(document):
+            return from_columns(self._signature, document)
+        return from_objects(self._signature, [document])
+
+
+def _require_rows(rows: Sequence[Any]) -> Sequence[Any]:
+    if not rows:
+        raise InvalidRequest(what="the list of rows is empty", hint="send at least one row")
+    return rows
+
+
+def _row_type(signature: Signature) -> type[msgspec.Struct]:
+    """A struct with one typed field per feature; nullable ones may be null or left out."""
+    fields: list[Any] = []
+    names = {}
+    for at, feature in enumerate(signature.features):
+        names[f"f{at}"] = feature.name
+        kind = _TYPES[feature.kind]
+        if feature.nullable:
+            fields.append((f"f{at}", kind | None, _MISSING.get(feature.kind)))
+        else:
+            fields.append((f"f{at}", kind))
+    # kw_only: a nullable feature may stand before one that is not
+    return msgspec.defstruct("Row", fields, rename=names, forbid_unknown_fields=True, kw_only=True, gc=False)
+
+
+def _array(spec: TensorSpec, values: Sequence[Any]) -> Array:
+    """One tensor from its column (scalars) or its rows (tuples)."""
+    if spec.datatype is Datatype.BYTES:
+        array = np.empty((len(values), 1), dtype=object)
+        array[:, 0] = ["" if value is None else value for value in _flat(values)]
+        return array
+    with np.errstate(over="ignore"):  # too large for the type turns infinite, which `check` refuses
+        array = np.array(values, dtype=spec.datatype.dtype)  # None becomes NaN
+    return array if array.ndim == len(spec.shape) else array.reshape(len(values), *(1 for _ in spec.shape[1:]))
+
+
+def _flat(values: Sequence[Any]) -> Sequence[Any]:
+    return [value[0] for value in values] if values and isinstance(values[0], tuple) else values
+
+
+class _Answer:
+    """Encodes outputs for one signature."""
+
+    def __init__(self, signature: Signature, model: str, version: int) -> None:
+        self._about = b'"model": %s, "version": %d' % (orjson.dumps(model), version)
+        self._names = [spec.name for spec in signature.outputs]
+        name = signature.prediction or (self._names[0] if len(self._names) == 1 else "")
+        self._at = self._names.index(name) if name else None
+        self._scores = self._names.index(signature.probabilities) if signature.probabilities else None
+        self._labels = signature.outputs[self._scores].labels if self._scores is not None else ()
+
+    def short(self, outputs: Sequence[Array]) -> bytes:
+        return b'{"prediction": ' + self._prediction(outputs) + b"}"
+
+    def full(self, outputs: Sequence[Array]) -> bytes:
+        parts = [b'{"prediction": ' + self._prediction(outputs), self._about]
+        if self._scores is not None:
+            keys = [str(item) for item in self._labels]
+            rows = [dict(zip(keys, row, strict=False)) for row in orjson.loads(dump_array(outputs[self._scores]))]
+            parts.append(b'"probabilities": ' + orjson.dumps(rows))
+        return b", ".join(parts) + b"}"
+
+    def _prediction(self, outputs: Sequence[Array]) -> bytes:
+        if self._at is not None:
+            return dump_array(outputs[self._at])
+        named = zip(self._names, outputs, strict=True)
+        return b"{" + b", ".join(orjson.dumps(name) + b": " + dump_array(array) for name, array in named) + b"}"
+
+
+def dump_array(array: Array) -> bytes:
+    """One JSON value per row: a number, text or list; float32 in its own shortest form; NaN and infinity as null."""
+    if array.ndim == 2 and array.shape[1] == 1:
+        array = array.ravel()
+    if array.dtype.kind == "O" or array.dtype.kind == "U":
+        return orjson.dumps(array.tolist())
+    return orjson.dumps(np.ascontiguousarray(array), option=orjson.OPT_SERIALIZE_NUMPY)

@@ -1,0 +1,80 @@
+"""Errors as HTTP: the one table from kind to status, and the two bodies (problem+json, and the protocol's own)."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import orjson
+
+from modelyard.core.errors import Kind, ModelyardError
+
+STATUS: dict[Kind, int] = {
+    Kind.INVALID: 400,
+    Kind.UNAUTHENTICATED: 401,
+    Kind.DENIED: 403,
+    Kind.NOT_FOUND: 404,
+    Kind.CONFLICT: 409,
+    Kind.TOO_LARGE: 413,
+    Kind.UNSUPPORTED: 415,
+    Kind.BUSY: 429,
+    Kind.INTERNAL: 500,
+    Kind.NOT_READY: 503,
+    Kind.UNAVAILABLE: 503,
+    Kind.TIMEOUT: 504,
+    Kind.FULL: 507,
+}
+
+REASONS: dict[int, bytes] = {
+    200: b"OK",
+    302: b"Found",
+    400: b"Bad Request",
+    401: b"Unauthorized",
+    403: b"Forbidden",
+    404: b"Not Found",
+    405: b"Method Not Allowed",
+    408: b"Request Timeout",
+    409: b"Conflict",
+    413: b"Content Too Large",
+    414: b"URI Too Long",
+    415: b"Unsupported Media Type",
+    417: b"Expectation Failed",
+    429: b"Too Many Requests",
+    431: b"Request Header Fields Too Large",
+    500: b"Internal Server Error",
+    503: b"Service Unavailable",
+    504: b"Gateway Timeout",
+    507: b"Insufficient Storage",
+}
+_WORDS = frozenset({"cause", "hint", "what", "where"})  # said by detail, cause and hint already
+PROBLEM = b"application/problem+json"
+JSON = b"application/json"
+
+
+def problem(error: ModelyardError, request_id: str) -> bytes:
+    """The body of RFC 9457, with the stable code, the hint and the facts beside the standard members."""
+    body: dict[str, Any] = {
+        "type": str(error.kind),
+        "title": error.title,
+        "status": STATUS[error.kind],
+        "detail": error.detail,
+        "instance": request_id,
+        "code": error.code,
+    }
+    body |= {member: text for member, text in (("cause", error.cause), ("hint", error.hint)) if text}
+    facts = {key: value for key, value in error.facts.items() if key not in _WORDS}
+    if facts:
+        body["facts"] = facts
+    return orjson.dumps(body, default=str)
+
+
+def protocol_error(error: ModelyardError) -> bytes:
+    """The body of the Open Inference Protocol: ``{"error": sentence}``."""
+    text = error.detail + (f" ({error.cause})" if error.cause else "")
+    return orjson.dumps({"error": text})
+
+
+def refusal(status: int, detail: str) -> bytes:
+    """A problem body for what is refused before there is a request: broken framing, a limit, a deadline."""
+    kind = next((kind for kind, code in STATUS.items() if code == status), Kind.INVALID)
+    title = REASONS[status].decode()
+    return orjson.dumps({"type": str(kind), "title": title, "status": status, "detail": detail})

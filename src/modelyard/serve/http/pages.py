@@ -1,0 +1,181 @@
+"""The documents of what is served: ``/openapi.json`` and the ``/docs`` page, with nothing from anywhere else."""
+
+from __future__ import annotations
+
+import json
+from functools import cached_property
+from html import escape
+from importlib.resources import files
+
+import orjson
+
+import modelyard
+from modelyard.core.schema import Described, openapi
+from modelyard.core.signature import Feature, FeatureKind, Signature
+from modelyard.serve.http.errors import JSON
+from modelyard.serve.http.protocol import Request, head
+from modelyard.serve.plane import Roster
+from modelyard.serve.replica import Replica
+
+_POLICY = (
+    b"content-security-policy: default-src 'none'; script-src 'self'; style-src 'self'; connect-src 'self'; "
+    b"base-uri 'none'; form-action 'none'; frame-ancestors 'none'"
+)
+_SAFE = (_POLICY, b"x-content-type-options: nosniff", b"referrer-policy: no-referrer")
+
+
+class Documents:
+    """The documents of one roster, each made when it is first asked for."""
+
+    def __init__(self, roster: Roster) -> None:
+        self._replicas = [model.version() for model in roster.models.values()]
+
+    def openapi(self, request: Request) -> None:
+        """``GET /openapi.json``."""
+        request.respond(head(200, JSON), self._openapi)
+
+    def page(self, request: Request) -> None:
+        """``GET /docs``."""
+        request.respond(head(200, b"text/html; charset=utf-8", *_SAFE), self._page)
+
+    def style(self, request: Request) -> None:
+        """``GET /docs.css``."""
+        request.respond(head(200, b"text/css; charset=utf-8", *_SAFE), _asset("docs.css"))
+
+    def script(self, request: Request) -> None:
+        """``GET /docs.js``."""
+        request.respond(head(200, b"text/javascript; charset=utf-8", *_SAFE), _asset("docs.js"))
+
+    @cached_property
+    def _openapi(self) -> bytes:
+        return orjson.dumps(openapi([_describe(replica) for replica in self._replicas], modelyard.__version__))
+
+    @cached_property
+    def _page(self) -> bytes:
+        sections = "".join(_section(replica) for replica in self._replicas)
+        links = "".join(f'<a href="#{escape(item.name)}">{escape(item.name)}</a>' for item in self._replicas)
+        return _PAGE.format(sections=sections, links=links, version=escape(modelyard.__version__)).encode()
+
+
+def _asset(name: str) -> bytes:
+    return files("modelyard.serve.http").joinpath(name).read_bytes()
+
+
+def _describe(replica: Replica) -> Described:
+    manifest, samples = replica.bundle.manifest, replica.bundle.samples
+    answers = samples.outputs.get(replica.signature.prediction) or next(iter(samples.outputs.values()), [])
+    flat = [item[0] if isinstance(item, list) and len(item) == 1 else item for item in answers]
+    return Described(
+        name=replica.name,
+        version=replica.version,
+        signature=replica.signature,
+        summary=f"{str(manifest.task).capitalize()}, version {replica.version}.",
+        rows=samples.rows,
+        answers=flat,
+    )
+
+
+def _section(replica: Replica) -> str:
+    described = _describe(replica)
+    example = json.dumps(dict(described.rows[0]) if described.rows else {}, ensure_ascii=False, indent=2)
+    answer = json.dumps({"prediction": list(described.answers[:1])}, ensure_ascii=False)
+    return _SECTION.format(
+        name=escape(replica.name),
+        version=replica.version,
+        task=escape(str(replica.bundle.manifest.task)),
+        fields="".join(_field(feature) for feature in _features(replica.signature)),
+        tensors=escape(_tensors(replica.signature)),
+        example=escape(example),
+        rows=min(16, example.count("\n") + 1),
+        answer=escape(answer),
+        curl=escape(_curl(replica.name, described)),
+    )
+
+
+def _features(signature: Signature) -> list[Feature]:
+    opaque = [
+        Feature(name=spec.name, kind=FeatureKind.NUMBER, description=f"tensor {list(spec.shape)} of {spec.datatype}")
+        for spec in signature.inputs
+        if not spec.features
+    ]
+    return [*signature.features, *opaque]
+
+
+def _field(feature: Feature) -> str:
+    seen = ""
+    if feature.categories:
+        seen = ", ".join(feature.categories[:12]) + (" …" if len(feature.categories) > 12 else "")
+    elif feature.minimum is not None and feature.maximum is not None:
+        seen = f"{feature.minimum:g} to {feature.maximum:g}"
+    rule = "may be missing" if feature.nullable else "required"
+    note = " · ".join(item for item in (feature.unit, feature.description) if item)
+    cells = (f"<code>{escape(feature.name)}</code>", escape(str(feature.kind)), rule, escape(seen), escape(note))
+    return "<tr>" + "".join(f"<td>{cell}</td>" for cell in cells) + "</tr>"
+
+
+def _tensors(signature: Signature) -> str:
+    def one(name: str, datatype: object, shape: tuple[int, ...]) -> str:
+        return f"{name} {datatype} {list(shape)}"
+
+    inputs = ", ".join(one(spec.name, spec.datatype, spec.shape) for spec in signature.inputs)
+    outputs = ", ".join(one(spec.name, spec.datatype, spec.shape) for spec in signature.outputs)
+    return f"{inputs} → {outputs}"
+
+
+def _curl(name: str, described: Described) -> str:
+    row = json.dumps(dict(described.rows[0]) if described.rows else {}, ensure_ascii=False)
+    quoted = row.replace("'", "'\\''")
+    return f"curl -d '{quoted}' {{origin}}/models/{name}/predict"
+
+
+_PAGE = """<!doctype html>
+<html lang="en">
+<head>
+<meta charset="utf-8">
+<meta name="viewport" content="width=device-width, initial-scale=1">
+<meta name="color-scheme" content="light dark">
+<title>Models served here · Modelyard</title>
+<link rel="stylesheet" href="/docs.css">
+<script type="module" src="/docs.js"></script>
+</head>
+<body>
+<header>
+<h1>Models served here</h1>
+<p>Send rows as JSON, get one prediction per row. The same models answer the
+Open Inference Protocol under <code>/v2</code>.</p>
+<nav aria-label="Models">{links}</nav>
+</header>
+<main>{sections}</main>
+<footer><p>Modelyard {version} · <a href="/openapi.json">OpenAPI 3.1</a> · <a href="/metrics">metrics</a> ·
+<a href="/readyz">readiness</a></p></footer>
+</body>
+</html>
+"""
+
+_SECTION = """
+<section id="{name}" aria-labelledby="{name}-title">
+<h2 id="{name}-title">{name} <span class="tag">version {version}</span> <span class="tag">{task}</span></h2>
+<div class="columns">
+<div class="card">
+<h3>Inputs</h3>
+<div class="scroll" tabindex="0" role="region" aria-label="Inputs of {name}"><table>
+<thead><tr><th scope="col">Field</th><th scope="col">Type</th><th scope="col">Rule</th>
+<th scope="col">Seen in training</th><th scope="col">Note</th></tr></thead>
+<tbody>{fields}</tbody>
+</table></div>
+<h3>From a shell</h3>
+<pre class="curl" tabindex="0" aria-label="curl command"><code>{curl}</code></pre>
+<p class="quiet">As tensors, <code>POST /v2/models/{name}/infer</code>: {tensors}</p>
+</div>
+<form class="card try" data-model="{name}">
+<h3>Try it</h3>
+<label for="{name}-body">One row, a list of rows, or columns</label>
+<textarea id="{name}-body" rows="{rows}" spellcheck="false" autocomplete="off">{example}</textarea>
+<button type="submit">Predict</button>
+<h3>Answer</h3>
+<output for="{name}-body" aria-live="polite"><pre><code>{answer}</code></pre></output>
+<p class="quiet took">The recorded answer to the example.</p>
+</form>
+</div>
+</section>
+"""

@@ -1,0 +1,372 @@
+"""HTTP/1.1 on a socket: bytes in, requests out, answers back in order; limits and deadlines are enforced here.
+
+httptools (llhttp) parses and refuses request smuggling by itself. What it leaves to us: sizes, counts, Host, deadlines
+on headers, body, silence and slow readers, and the order of pipelined answers.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import re
+import secrets
+from collections import deque
+from collections.abc import Callable
+from email.utils import formatdate
+from itertools import count
+from time import perf_counter
+from typing import Protocol
+
+import httptools
+
+from modelyard.core.errors import Internal, ModelyardError
+from modelyard.core.plan import Limits
+from modelyard.serve.http.errors import PROBLEM, REASONS, refusal
+
+log = logging.getLogger("modelyard")
+
+_BODY_FLOOR_BYTES_PER_S = 64 * 1024  # a body may take body_s, and longer only while it comes at least this fast
+_PIPELINED = 16
+_TOKEN = re.compile(rb"[A-Za-z0-9._:-]{1,128}")
+_FOREVER = float("inf")
+_SWEEP_S = 0.5
+
+
+class Router(Protocol):
+    """Decides what answers a request. The protocol calls nothing else."""
+
+    def dispatch(self, request: Request) -> None:
+        """Answer with `request.respond`, now or later; raise a `ModelyardError` to refuse."""
+        ...
+
+    def refuse(self, request: Request, error: ModelyardError) -> None:
+        """Answer with an error, in the words of the request's own contract."""
+        ...
+
+
+class Request:
+    """One request, whole, and the way to answer it."""
+
+    __slots__ = ("_connection", "body", "headers", "keep_alive", "method", "path", "payload", "query", "started")
+
+    def __init__(self, connection: Connection, url: bytes, method: bytes, headers: dict[bytes, bytes]) -> None:
+        self._connection = connection
+        self.path, _, self.query = url.partition(b"?")
+        self.method = method
+        self.headers = headers
+        self.body: bytes | bytearray = b""
+        self.keep_alive = True
+        self.payload: bytes | None = None
+        self.started = 0.0
+
+    @property
+    def id(self) -> bytes:
+        """The caller's ``x-request-id`` when it is a plain token, else one made here."""
+        given = self.headers.get(b"x-request-id")
+        if given is None or not _TOKEN.fullmatch(given):
+            given = self.headers[b"x-request-id"] = self._connection.server.new_id()
+        return given
+
+    def respond(self, head: bytes, body: bytes) -> None:
+        """Answer with a head made by `head` (it ends in ``content-length: ``) and this body."""
+        server = self._connection.server
+        if not self.keep_alive or server.draining:
+            self.keep_alive = False
+            tail = b"\r\nconnection: close\r\n\r\n"
+        else:
+            tail = b"\r\n\r\n"
+        sent = body if self.method != b"HEAD" else b""
+        payload = b"".join((head, b"%d" % len(body), server.date, b"\r\nx-request-id: ", self.id, tail, sent))
+        self._connection.answer(self, payload)
+
+
+def head(status: int, content_type: bytes, *extra: bytes) -> bytes:
+    """The first part of a response, up to ``content-length: ``; made once for answers that are given often."""
+    lines = [b"HTTP/1.1 %d %s" % (status, REASONS[status]), b"content-type: " + content_type, *extra]
+    return b"\r\n".join(lines) + b"\r\ncontent-length: "
+
+
+class Server:
+    """What all connections of one worker share: limits, the router, the clock's date, who is connected."""
+
+    def __init__(self, limits: Limits, router: Router) -> None:
+        self.limits = limits
+        self.router = router
+        self.draining = False
+        self.connections: set[Connection] = set()
+        self.date = b""
+        self._prefix = b"req_" + secrets.token_hex(5).encode()
+        self._numbers = count(1)
+        self.sweep(0.0)
+
+    def __call__(self) -> Connection:
+        """A protocol for a new connection, as asyncio asks for one."""
+        return Connection(self)
+
+    def new_id(self) -> bytes:
+        """A request id: unguessable per worker, counted within it."""
+        return b"%s%06x" % (self._prefix, next(self._numbers))
+
+    @property
+    def in_flight(self) -> int:
+        """Requests that were read and not answered yet, or are being read."""
+        return sum(connection.busy for connection in self.connections)
+
+    def sweep(self, now: float) -> None:
+        """Every half second: refresh the date, close what passed its deadline."""
+        self.date = b"\r\ndate: " + formatdate(usegmt=True).encode()
+        for connection in [item for item in self.connections if item.deadline < now]:
+            connection.expire()
+
+    async def run_sweep(self) -> None:
+        """Sweep until cancelled."""
+        loop = asyncio.get_running_loop()
+        while True:
+            await asyncio.sleep(_SWEEP_S)
+            self.sweep(loop.time())
+
+    def drain(self) -> None:
+        """Close every connection that waits for nothing; the others close with their last answer."""
+        self.draining = True
+        for connection in list(self.connections):
+            connection.close_if_idle()
+
+
+class Connection(asyncio.Protocol):
+    """One client's connection."""
+
+    def __init__(self, server: Server) -> None:
+        self.server = server
+        self.deadline = _FOREVER
+        self._limits = server.limits
+        self._transport: asyncio.Transport | None = None
+        self._parser = httptools.HttpRequestParser(self)
+        self._queue: deque[Request] = deque()
+        self._request: Request | None = None
+        self._reading = False  # between the first byte of a request and its last
+        self._head_bytes = 0
+        self._clock: Callable[[], float] = asyncio.get_running_loop().time
+        self._closing = False
+        self._start_message()
+
+    # --- asyncio's side ---------------------------------------------------------------------------------------
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        """A client is there; it has `header_s` to say something."""
+        assert isinstance(transport, asyncio.Transport) or hasattr(transport, "write")
+        self._transport = transport  # type: ignore[assignment]  # uvloop's transports are not asyncio's classes
+        if len(self.server.connections) >= self._limits.connections:
+            self._refuse(503, "too many connections")
+            return
+        self.server.connections.add(self)
+        self.deadline = self._clock() + self._limits.header_s
+
+    def data_received(self, data: bytes) -> None:
+        """Parse; the callbacks below do the work."""
+        if self._closing:
+            return
+        if self._request is None:
+            self._head_bytes += len(data)
+        try:
+            self._parser.feed_data(data)
+        except httptools.HttpParserUpgrade:
+            self._close_after_answers()
+        except httptools.HttpParserError:
+            if not self._closing:
+                self._refuse(400, "not a valid HTTP/1.1 request")
+        else:
+            if self._request is None and self._head_bytes > self._limits.header_bytes + self._limits.url_bytes:
+                self._refuse(431, "the header block is too large")
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        """The client has gone; answers still being made are thrown away."""
+        del exc
+        self._closing = True
+        self._transport = None
+        self._queue.clear()
+        self.server.connections.discard(self)
+
+    def pause_writing(self) -> None:
+        """The client reads slowly: take no more requests from it, and give it `write_s` to go on."""
+        if self._transport is not None:
+            self._transport.pause_reading()
+        self.deadline = self._clock() + self._limits.write_s
+
+    def resume_writing(self) -> None:
+        """The client caught up."""
+        self._settle()
+
+    # --- httptools' side --------------------------------------------------------------------------------------
+
+    def _start_message(self) -> None:
+        self._url = b""
+        self._headers: dict[bytes, bytes] = {}
+        self._header_count = 0
+        self._header_bytes = 0
+        self._request = None
+        self._head_bytes = 0
+        self._body: bytes | bytearray = b""
+
+    def on_message_begin(self) -> None:
+        """A request begins; on a pipelined connection this can be in the middle of a packet."""
+        self._start_message()
+        self._reading = True
+        self.deadline = self._clock() + self._limits.header_s
+
+    def on_url(self, url: bytes) -> None:
+        """The target, or the next piece of it."""
+        self._url += url
+        if len(self._url) > self._limits.url_bytes:
+            self._refuse(414, "the address is too long")
+
+    def on_header(self, name: bytes, value: bytes) -> None:
+        """One header; names in lower case, a repeated Host refused, other repeats joined."""
+        name = name.lower()
+        self._header_count += 1
+        self._header_bytes += len(name) + len(value) + 4
+        if self._header_count > self._limits.header_count or self._header_bytes > self._limits.header_bytes:
+            self._refuse(431, "too many or too large headers")
+        elif name not in self._headers:
+            self._headers[name] = value
+        elif name == b"host":
+            self._refuse(400, "more than one Host header")
+        else:
+            self._headers[name] += b", " + value
+
+    def on_headers_complete(self) -> None:
+        """All headers are there: refuse early what cannot end well, and set the body's deadline."""
+        if self._closing:
+            return
+        if b"host" not in self._headers and self._parser.get_http_version() == "1.1":
+            self._refuse(400, "no Host header")
+            return
+        length = int(self._headers.get(b"content-length", b"0"))
+        if length > self._limits.body_bytes:
+            self._refuse(413, f"the body is larger than the limit of {self._limits.body_bytes} bytes")
+            return
+        expect = self._headers.get(b"expect")
+        if expect is not None and not self._expect(expect):
+            return
+        self._request = Request(self, self._url, self._parser.get_method(), self._headers)
+        self.deadline = self._clock() + self._limits.body_s + length / _BODY_FLOOR_BYTES_PER_S
+
+    def on_body(self, chunk: bytes) -> None:
+        """A piece of the body; most bodies are one piece and are not copied."""
+        if not self._body:
+            self._body = chunk
+        else:
+            if isinstance(self._body, bytes):
+                self._body = bytearray(self._body)
+            self._body += chunk
+        if len(self._body) > self._limits.body_bytes and not self._closing:
+            self._refuse(413, f"the body is larger than the limit of {self._limits.body_bytes} bytes")
+
+    def on_message_complete(self) -> None:
+        """The request is whole: queue it, so that answers keep its place, and let the router answer it."""
+        request = self._request
+        if request is None or self._closing:
+            return
+        request.body = self._body
+        request.keep_alive = self._parser.should_keep_alive()
+        request.started = perf_counter()
+        self._start_message()
+        self._reading = False
+        self.deadline = _FOREVER
+        self._queue.append(request)
+        if len(self._queue) > _PIPELINED and self._transport is not None:
+            self._transport.pause_reading()
+        router = self.server.router
+        try:
+            router.dispatch(request)
+        except ModelyardError as exc:
+            router.refuse(request, exc)
+        except Exception:  # the process border: one request's bug must not take its neighbours' connection down
+            log.exception("request %s failed", request.id.decode("latin-1"))
+            router.refuse(request, Internal())
+
+    # --- answers ----------------------------------------------------------------------------------------------
+
+    def answer(self, request: Request, payload: bytes) -> None:
+        """Send `payload` when all requests before this one are answered."""
+        transport, queue = self._transport, self._queue
+        if transport is None or not queue:
+            return  # the client has gone
+        if queue[0] is not request:
+            request.payload = payload
+            return
+        queue.popleft()
+        transport.write(payload)
+        keep_alive = request.keep_alive
+        while queue and queue[0].payload is not None and keep_alive:
+            following = queue.popleft()
+            keep_alive = following.keep_alive
+            transport.write(following.payload or b"")
+        if not keep_alive:
+            self._close()
+        elif not queue:
+            self._settle()
+
+    def _settle(self) -> None:
+        """Read on; when nothing is owed either way, wait for the next request only so long."""
+        if self._transport is None or self._closing:
+            return
+        if not self._reading:
+            self.deadline = _FOREVER if self._queue else self._clock() + self._limits.idle_s
+        if not self._transport.is_reading():
+            self._transport.resume_reading()
+
+    def _expect(self, value: bytes) -> bool:
+        if value.lower() != b"100-continue":
+            self._refuse(417, "only 'Expect: 100-continue' is understood")
+            return False
+        if self._transport is not None and not self._queue:
+            self._transport.write(b"HTTP/1.1 100 Continue\r\n\r\n")
+        return True
+
+    def _refuse(self, status: int, detail: str) -> None:
+        """Answer a broken request, after the answers that are owed, and close."""
+        if self._closing:
+            return
+        self._closing = True
+        body = refusal(status, detail)
+        payload = b"%s%d\r\nconnection: close\r\n\r\n%s" % (head(status, PROBLEM), len(body), body)
+        if self._transport is not None:
+            self._transport.write(payload)
+        self._close()
+
+    def _close_after_answers(self) -> None:
+        for request in self._queue:
+            request.keep_alive = False
+        if not self._queue:
+            self._close()
+
+    def _close(self) -> None:
+        self._closing = True
+        self._queue.clear()
+        self.deadline = self._clock() + self._limits.write_s
+        if self._transport is not None:
+            self._transport.close()
+
+    # --- deadlines and draining -------------------------------------------------------------------------------
+
+    @property
+    def busy(self) -> bool:
+        """Whether something was read that is not answered yet."""
+        return self._reading or bool(self._queue)
+
+    def expire(self) -> None:
+        """A deadline has passed: say so when a request is half there, else just close."""
+        if self._closing or self._transport is None:
+            if self._transport is not None:
+                self._transport.abort()  # the client does not even read our last answer
+        elif self._queue:
+            self._transport.abort()  # answers are waiting, and the client does not read them
+        elif self._reading:
+            self._refuse(408, "the request did not arrive in time")
+        else:
+            self._close()
+
+    def close_if_idle(self) -> None:
+        """Close now when nothing is owed, else after the last answer."""
+        if not self.busy:
+            self._close()

@@ -1,0 +1,116 @@
+"""The data plane: which versions are served, and which of them answers. It obeys one plan and swaps whole rosters."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable, Mapping
+from concurrent.futures import Executor
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from modelyard.core.errors import ModelyardError, NotFound
+from modelyard.core.plan import Plan, PlannedModel, PlannedVersion
+from modelyard.model.bundle import open_bundle
+from modelyard.serve.replica import Replica
+from modelyard.watch.counters import Counter
+
+log = logging.getLogger("modelyard")
+
+
+@dataclass(frozen=True)
+class ServedModel:
+    """One model's loaded versions, and which of them answers when none is named."""
+
+    name: str
+    default: int
+    versions: Mapping[int, Replica]
+    aliases: Mapping[str, int]
+
+    def version(self, number: int | None = None) -> Replica:
+        """The replica of this version, or of the default one."""
+        wanted = self.default if number is None else number
+        try:
+            return self.versions[wanted]
+        except KeyError:
+            raise NotFound(
+                what=f"served version of {self.name!r}:",
+                name=str(number),
+                cause=f"served: {', '.join(map(str, sorted(self.versions)))}",
+                hint=f"serve it too: modelyard serve {self.name}@{number}",
+            ) from None
+
+
+@dataclass(frozen=True)
+class Roster:
+    """Everything served at one moment. Immutable: a new plan makes a new one, requests keep the one they met."""
+
+    models: Mapping[str, ServedModel] = field(default_factory=dict)
+    troubles: Mapping[str, str] = field(default_factory=dict)
+
+    def model(self, name: str) -> ServedModel:
+        """The served model of this name, else `NotFound` naming the ones there are."""
+        try:
+            return self.models[name]
+        except KeyError:
+            raise NotFound(
+                what="model", name=name[:80], known=list(self.models), hint="see what is served: GET /models"
+            ) from None
+
+    def replicas(self) -> list[Replica]:
+        """All loaded versions, by model and number."""
+        return [self.models[name].versions[number] for name in self.models for number in self.models[name].versions]
+
+
+class Loader:
+    """Builds rosters from plans, keeping the replicas that did not change. Runs in a thread, never on the event loop.
+
+    Parameters
+    ----------
+    executor : Executor
+        For calls that are too long for the event loop.
+    counter : callable
+        Gives the counter of a label ``name@version``.
+    """
+
+    def __init__(self, executor: Executor, counter: Callable[[str], Counter]) -> None:
+        self._executor = executor
+        self._counter = counter
+
+    def load(self, plan: Plan, old: Roster, *, strict: bool) -> Roster:
+        """The roster that `plan` asks for.
+
+        Parameters
+        ----------
+        plan : Plan
+            What to serve.
+        old : Roster
+            What is served now; its replicas are used again where digest and version are the same.
+        strict : bool
+            Whether a model that cannot be loaded is an error. If not, it goes on being served as it was, and the
+            reason stands in `Roster.troubles`.
+        """
+        models: dict[str, ServedModel] = {}
+        troubles: dict[str, str] = {}
+        for planned in plan.models:
+            before = old.models.get(planned.name)
+            try:
+                models[planned.name] = self._model(planned, before)
+            except ModelyardError as exc:
+                if strict:
+                    raise
+                log.error("keeping %s as it was: %s", planned.name, exc.detail)
+                troubles[planned.name] = exc.detail
+                if before is not None:
+                    models[planned.name] = before
+        return Roster(models=models, troubles=troubles)
+
+    def _model(self, planned: PlannedModel, before: ServedModel | None) -> ServedModel:
+        versions = {version.version: self._replica(planned.name, version, before) for version in planned.versions}
+        return ServedModel(name=planned.name, default=planned.default, versions=versions, aliases=dict(planned.aliases))
+
+    def _replica(self, name: str, planned: PlannedVersion, before: ServedModel | None) -> Replica:
+        running = before.versions.get(planned.version) if before else None
+        if running is not None and running.bundle.digest == planned.digest:
+            return running
+        bundle = open_bundle(Path(planned.path), digest=planned.digest)
+        return Replica(bundle, name, planned.version, self._executor, self._counter(f"{name}@{planned.version}"))

@@ -1,0 +1,158 @@
+"""A replica: one version of one model, loaded, checked, timed, and ready to be asked."""
+
+from __future__ import annotations
+
+import asyncio
+import statistics
+import time
+from collections.abc import Callable, Sequence
+from concurrent.futures import Executor
+from dataclasses import dataclass
+
+import numpy as np
+
+from modelyard.core.errors import Busy, Internal, Kind, ModelyardError
+from modelyard.core.rows import from_objects
+from modelyard.core.signature import Signature
+from modelyard.core.tensor import Array, Datatype
+from modelyard.model import golden, runtime
+from modelyard.model.bundle import Bundle
+from modelyard.watch.counters import Counter
+
+#: Told the answer, or why there is none; called on the event loop.
+Reply = Callable[[Sequence[Array] | None, ModelyardError | None], None]
+
+# A call cheaper than this runs on the event loop: a hop to a thread and back costs 45-60 µs of CPU and, while a
+# request waits for it, everything else waits at most this long.
+INLINE_S = 0.0005
+MAX_QUEUED = 256
+_ROWS_TIMED = 64
+_ROUNDS = 5
+
+
+@dataclass(frozen=True)
+class Cost:
+    """What a call costs, measured at load: ``first_s`` for one row, ``next_s`` for each further row, in seconds."""
+
+    first_s: float
+    next_s: float
+
+    def of(self, rows: int) -> float:
+        """Expected time of one call with this many rows, in seconds."""
+        return self.first_s + self.next_s * (rows - 1)
+
+
+class Replica:
+    """One version of one model. Lives on the event loop; its runner may be called from threads."""
+
+    def __init__(self, bundle: Bundle, name: str, version: int, executor: Executor, counter: Counter) -> None:
+        started = time.perf_counter()
+        self.bundle = bundle
+        self.name = name
+        self.version = version
+        self.signature: Signature = bundle.manifest.signature
+        self.counter = counter
+        self._runner = runtime.load(bundle)
+        self._executor = executor
+        self._queued = 0
+        self.checked = golden.check(self._runner, bundle.samples, f"{self.name}@{version}")
+        self.cost = _measure(self._runner, bundle)
+        self.load_s = time.perf_counter() - started
+
+    @property
+    def label(self) -> str:
+        """``name@version``."""
+        return f"{self.name}@{self.version}"
+
+    @property
+    def policy(self) -> str:
+        """`inline` when one row runs on the event loop, `thread` when it does not."""
+        return "inline" if self.cost.first_s <= INLINE_S else "thread"
+
+    def facts(self) -> dict[str, float | int | str]:
+        """What was found out at load: seconds to load, golden rows checked, where it runs, what a row costs."""
+        return {
+            "load_s": round(self.load_s, 4),
+            "checked": self.checked,
+            "policy": self.policy,
+            "first_row_s": self.cost.first_s,
+            "next_row_s": self.cost.next_s,
+        }
+
+    def submit(self, arrays: Sequence[Array], reply: Reply) -> None:
+        """Ask the model; `reply` is called once, now when the call is cheap, else after a thread has run it."""
+        if self.cost.of(arrays[0].shape[0]) > INLINE_S:
+            self._hand_over(arrays, reply)
+            return
+        try:
+            outputs = self._runner.run(arrays)
+        except ModelyardError as exc:
+            reply(None, exc)
+            return
+        reply(outputs, None)
+
+    def count(self, rows: int, seconds: float, error: ModelyardError | None) -> None:
+        """Count one request by its outcome."""
+        if error is None:
+            self.counter.ok(rows, seconds)
+        elif error.kind in {Kind.INVALID, Kind.TOO_LARGE, Kind.UNSUPPORTED, Kind.NOT_FOUND}:
+            self.counter.invalid()
+        else:
+            self.counter.failed()
+
+    def _hand_over(self, arrays: Sequence[Array], reply: Reply) -> None:
+        if self._queued >= MAX_QUEUED:
+            raise Busy(what=f"{self.label} has {MAX_QUEUED} requests waiting", hint="try again in a second")
+        self._queued += 1
+        loop = asyncio.get_running_loop()
+
+        def settle(outputs: Sequence[Array] | None, error: ModelyardError | None) -> None:
+            self._queued -= 1
+            reply(outputs, error)
+
+        def work() -> None:
+            outputs, error = None, None
+            try:
+                outputs = self._runner.run(arrays)
+            except ModelyardError as exc:
+                error = exc
+            except Exception as exc:  # noqa: BLE001 - the thread's border: without an answer the caller would wait for ever
+                error = Internal(cause=type(exc).__name__)
+            loop.call_soon_threadsafe(settle, outputs, error)
+
+        self._executor.submit(work)
+
+
+def _measure(runner: runtime.Runner, bundle: Bundle) -> Cost:
+    """Time one row and many; the first calls warm the session up."""
+    first = _median_s(runner, _example(bundle, 1))
+    if first > INLINE_S:  # a heavy model: one number is enough, and many rows could take long
+        return Cost(first_s=first, next_s=first)
+    many = _median_s(runner, _example(bundle, _ROWS_TIMED))
+    return Cost(first_s=first, next_s=max(0.0, many - first) / (_ROWS_TIMED - 1))
+
+
+def _median_s(runner: runtime.Runner, arrays: Sequence[Array]) -> float:
+    times = []
+    for _ in range(_ROUNDS):
+        started = time.perf_counter()
+        runner.run(arrays)
+        times.append(time.perf_counter() - started)
+        if times[-1] > 1.0:
+            break
+    return statistics.median(times[1:] or times)
+
+
+def _example(bundle: Bundle, rows: int) -> tuple[Array, ...]:
+    """Golden rows repeated; without any, zeros and first categories."""
+    samples = bundle.samples.rows
+    if samples:
+        return from_objects(bundle.manifest.signature, [samples[at % len(samples)] for at in range(rows)])
+    arrays = []
+    for spec in bundle.manifest.signature.inputs:
+        shape = (rows, *(1 if axis < 0 else axis for axis in spec.shape[1:]))
+        known = spec.features[0].categories if spec.features else ()
+        text = spec.datatype is Datatype.BYTES
+        fill = (known[0] if known else "") if text else 0
+        arrays.append(np.full(shape, fill, dtype=spec.datatype.dtype))
+    return tuple(arrays)

@@ -1,0 +1,257 @@
+"""The supervisor: owns the listening socket, starts workers on it, replaces the dead, passes stop signals on.
+
+All workers inherit one listening socket, so while one dies and is replaced, connections wait in the kernel's queue or
+go to its neighbours; nobody is refused. It imports neither numpy nor a model.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import selectors
+import shutil
+import signal
+import socket
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from modelyard.core.errors import Conflict, Denied, Internal, from_wire
+
+_BACKLOG = 2048
+_STABLE_S = 10.0
+_BACKOFF_S = (0.0, 0.1, 0.5, 1.0, 2.0, 5.0)
+_TICK_S = 0.1
+_GRACE_EXTRA_S = 2.0
+
+Event = Mapping[str, Any]
+
+
+@dataclass(frozen=True)
+class Options:
+    """How to serve.
+
+    Parameters
+    ----------
+    host, port : str, int
+        Where to listen; port 0 takes a free one.
+    workers : int
+        Worker processes.
+    drain_delay_s : float
+        How long a SIGTERM leaves new requests in while readiness already says no.
+    grace_s : float
+        How long requests under way may take after that.
+    """
+
+    host: str = "127.0.0.1"
+    port: int = 8080
+    workers: int = 1
+    drain_delay_s: float = 5.0
+    grace_s: float = 30.0
+
+
+@dataclass
+class _Child:
+    number: int
+    process: subprocess.Popen[bytes] | None = None
+    started: float = 0.0
+    deaths: int = 0
+    due: float = 0.0
+    was_ready: bool = field(default=False)
+
+
+def listen(options: Options) -> socket.socket:
+    """The listening socket. Only loopback: this version has no keys, so nothing else may reach it."""
+    if not _is_loopback(options.host):
+        raise Denied(
+            what=f"will not listen on {options.host}: requests are not authenticated, so only this machine may call",
+            hint="serve on 127.0.0.1 and put a gateway that authenticates in front of it",
+        )
+    family = socket.AF_INET6 if ":" in options.host else socket.AF_INET
+    sock = socket.socket(family, socket.SOCK_STREAM)
+    sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+    try:
+        sock.bind((options.host, options.port))
+    except OSError as exc:
+        sock.close()
+        raise Conflict(
+            what=f"port {options.port} is taken",
+            cause=str(exc.strerror),
+            hint=f"choose another: --port {options.port + 1}",
+        ) from exc
+    sock.listen(_BACKLOG)
+    sock.settimeout(0)
+    os.set_inheritable(sock.fileno(), True)  # noqa: FBT003 - the library takes it so
+    return sock
+
+
+def _is_loopback(host: str) -> bool:
+    return host in {"localhost", "::1"} or host.startswith("127.")
+
+
+class Supervisor:
+    """Keeps `workers` processes serving one plan from one socket until it is told to stop.
+
+    Parameters
+    ----------
+    sock : socket
+        From `listen`.
+    plan : Path
+        The serving plan; it may appear after the workers were started.
+    options : Options
+        How to serve.
+    on_event : callable
+        Told what workers report: ``loaded`` for each version, ``ready``, ``trouble``, ``died``.
+    """
+
+    def __init__(self, sock: socket.socket, plan: Path, options: Options, on_event: Callable[[Event], None]) -> None:
+        self._sock = sock
+        self._plan = plan.absolute()
+        self._options = options
+        self._on_event = on_event
+        self._run = Path(tempfile.mkdtemp(prefix="modelyard-"))
+        self._empty = self._run / "empty"  # workers' current folder: nothing in it that a model could name
+        self._empty.mkdir()
+        self._children = [_Child(number) for number in range(options.workers)]
+        self._events_read, self._events_write = os.pipe()
+        os.set_inheritable(self._events_write, True)  # noqa: FBT003 - as above
+        os.set_blocking(self._events_read, False)
+        self._tail = b""
+        self._stopping = 0
+        self._deadline = float("inf")
+        self._error: Exception | None = None
+
+    def start(self) -> None:
+        """Start the workers; they import what they need and wait for the plan."""
+        for child in self._children:
+            self._spawn(child)
+
+    def run(self) -> None:
+        """Watch until stopped by SIGTERM or SIGINT. Raises what kept the first load from succeeding."""
+        wake_read, wake_write = socket.socketpair()
+        for end in (wake_read, wake_write):
+            end.settimeout(0)
+        selector = selectors.DefaultSelector()
+        selector.register(wake_read, selectors.EVENT_READ, self._on_signals)
+        selector.register(self._events_read, selectors.EVENT_READ, lambda _: self._on_report())
+        with wake_read, wake_write, _signals(wake_write.fileno()), selector:
+            while any(child.process for child in self._children) or not self._stopping:
+                for key, _ in selector.select(_TICK_S):
+                    key.data(key.fileobj)
+                self._reap()
+                if time.monotonic() > self._deadline:
+                    self._signal(signal.SIGKILL)
+        self._on_report()
+        if self._error is not None:
+            raise self._error
+
+    def close(self) -> None:
+        """End what is left: workers at once, then the socket and the run folder."""
+        self._signal(signal.SIGKILL)
+        for child in self._children:
+            if child.process:
+                child.process.wait()
+        self._sock.close()
+        os.close(self._events_read)
+        os.close(self._events_write)
+        shutil.rmtree(self._run, ignore_errors=True)
+
+    def _spawn(self, child: _Child) -> None:
+        options = self._options
+        flags = {
+            "--socket-fd": self._sock.fileno(),
+            "--events-fd": self._events_write,
+            "--plan": self._plan,
+            "--run": self._run,
+            "--worker": child.number,
+            "--parent": os.getpid(),
+            "--drain-delay": options.drain_delay_s,
+            "--grace": options.grace_s,
+        }
+        command = [sys.executable, "-P", "-m", "modelyard.serve.app"]
+        for flag, value in flags.items():
+            command += [flag, str(value)]
+        child.started = time.monotonic()
+        child.process = subprocess.Popen(  # noqa: S603 - our own interpreter and module
+            command,
+            cwd=self._empty,
+            pass_fds=(self._sock.fileno(), self._events_write),
+            stdin=subprocess.DEVNULL,
+            start_new_session=True,  # Ctrl-C reaches the supervisor alone, which then drains them
+        )
+
+    def _reap(self) -> None:
+        now = time.monotonic()
+        for child in self._children:
+            if child.process is None:
+                if not self._stopping and now >= child.due:
+                    self._spawn(child)
+            elif child.process.poll() is not None:
+                self._on_death(child, now)
+
+    def _on_death(self, child: _Child, now: float) -> None:
+        assert child.process is not None
+        code = child.process.returncode
+        child.process = None
+        if self._stopping:
+            return
+        self._on_report()
+        if not child.was_ready:  # it never served: starting it again would fail again
+            self._error = self._error or Internal(cause=f"a worker stopped with code {code} before it was ready")
+            self._stop(signal.SIGKILL)
+            return
+        child.deaths = 0 if now - child.started > _STABLE_S else child.deaths + 1
+        child.due = now + _BACKOFF_S[min(child.deaths, len(_BACKOFF_S) - 1)]
+        self._on_event({"worker": child.number, "died": code})
+
+    def _on_report(self) -> None:
+        """Lines from workers: what was loaded, or why it could not be."""
+        with contextlib.suppress(BlockingIOError):
+            while chunk := os.read(self._events_read, 65536):
+                self._tail += chunk
+        *lines, self._tail = self._tail.split(b"\n")
+        for line in lines:
+            event = json.loads(line)
+            child = self._children[event["worker"]]
+            if "failed" in event and not child.was_ready:
+                self._error = self._error or from_wire(event["failed"])
+                continue
+            child.was_ready = child.was_ready or "ready" in event
+            self._on_event(event)
+
+    def _on_signals(self, wake: Any) -> None:
+        for number in wake.recv(64):
+            if number in {signal.SIGTERM, signal.SIGINT}:
+                self._stop(signal.SIGKILL if self._stopping else signal.Signals(number))
+
+    def _stop(self, number: signal.Signals) -> None:
+        self._stopping += 1
+        options = self._options
+        delay = options.drain_delay_s if number == signal.SIGTERM else 0.0
+        self._deadline = min(self._deadline, time.monotonic() + delay + options.grace_s + _GRACE_EXTRA_S)
+        self._signal(number)
+
+    def _signal(self, number: signal.Signals) -> None:
+        for child in self._children:
+            if child.process is not None:
+                with contextlib.suppress(ProcessLookupError):
+                    child.process.send_signal(number)
+
+
+@contextlib.contextmanager
+def _signals(wake_fd: int) -> Any:
+    """Deliver SIGTERM and SIGINT to `wake_fd` while the block runs."""
+    before = {number: signal.signal(number, lambda *_: None) for number in (signal.SIGTERM, signal.SIGINT)}
+    old = signal.set_wakeup_fd(wake_fd)
+    try:
+        yield
+    finally:
+        signal.set_wakeup_fd(old)
+        for number, handler in before.items():
+            signal.signal(number, handler)

@@ -1,0 +1,156 @@
+"""Counters in shared memory: one page per worker, written by it alone, added up by whoever is asked.
+
+A count costs one addition to mapped memory, so metrics are right for many workers and free on the hot path. A worker
+that is replaced takes its predecessor's page over, so sums never go back.
+"""
+
+from __future__ import annotations
+
+import mmap
+import os
+from bisect import bisect_left
+from dataclasses import dataclass
+from pathlib import Path
+
+#: Upper bounds of the latency histogram, in seconds; the last bucket has none.
+BUCKETS_S = (0.0001, 0.00025, 0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0)
+
+#: Label of requests that reached no model; models are ``name@version``.
+UNROUTED = "-"
+
+SLOTS = 256
+_LABEL_BYTES = 128
+_WORDS = 32
+_OK, _INVALID, _FAILED, _ROWS, _SECONDS, _BUCKET0 = 0, 1, 2, 3, 4, 5
+_TABLE_BYTES = SLOTS * _LABEL_BYTES
+_PAGE_BYTES = _TABLE_BYTES + SLOTS * _WORDS * 8
+_PREFIX = "counters-"
+
+
+@dataclass
+class Totals:
+    """Sums of one label.
+
+    Parameters
+    ----------
+    ok, invalid, failed : int
+        Requests answered, refused for what they held, failed on our side.
+    rows : int
+        Rows answered.
+    seconds : float
+        Time from a request's last byte to its answer, added up.
+    buckets : list of int
+        Requests per latency bucket (`BUCKETS_S` and one more).
+    """
+
+    ok: int
+    invalid: int
+    failed: int
+    rows: int
+    seconds: float
+    buckets: list[int]
+
+    def add(self, other: Totals) -> None:
+        """Add another worker's totals."""
+        self.ok += other.ok
+        self.invalid += other.invalid
+        self.failed += other.failed
+        self.rows += other.rows
+        self.seconds += other.seconds
+        self.buckets = [a + b for a, b in zip(self.buckets, other.buckets, strict=True)]
+
+
+class Counter:
+    """The counts of one label on this worker's page."""
+
+    __slots__ = ("_at", "_floats", "_words")
+
+    def __init__(self, words: memoryview[int], floats: memoryview[float], slot: int) -> None:
+        self._words = words
+        self._floats = floats
+        self._at = slot * _WORDS
+
+    def ok(self, rows: int, seconds: float) -> None:
+        """One request answered: this many rows, this long."""
+        words, at = self._words, self._at
+        words[at] += 1
+        words[at + _ROWS] += rows
+        self._floats[at + _SECONDS] += seconds
+        words[at + _BUCKET0 + bisect_left(BUCKETS_S, seconds)] += 1
+
+    def invalid(self) -> None:
+        """One request refused for what it held."""
+        self._words[self._at + _INVALID] += 1
+
+    def failed(self) -> None:
+        """One request failed on our side."""
+        self._words[self._at + _FAILED] += 1
+
+
+class Page:
+    """The page of counters that one worker writes."""
+
+    def __init__(self, folder: Path, worker: int) -> None:
+        path = folder / f"{_PREFIX}{worker}"
+        fd = os.open(path, os.O_RDWR | os.O_CREAT, 0o600)
+        try:
+            if os.fstat(fd).st_size < _PAGE_BYTES:
+                os.ftruncate(fd, _PAGE_BYTES)
+            self._map = mmap.mmap(fd, _PAGE_BYTES)
+        finally:
+            os.close(fd)
+        body = memoryview(self._map)[_TABLE_BYTES:]
+        self._words = body.cast("Q")
+        self._floats = body.cast("d")
+        self._slots = {label: slot for slot, label in _labels(self._map)}
+
+    def counter(self, label: str) -> Counter:
+        """The counter of this label (at most 128 bytes), made when new. The last slot takes what no longer fits."""
+        slot = self._slots.get(label)
+        if slot is None:
+            slot = min(len(self._slots), SLOTS - 1)
+            raw = label.encode()[:_LABEL_BYTES]
+            self._map[slot * _LABEL_BYTES : (slot + 1) * _LABEL_BYTES] = raw.ljust(_LABEL_BYTES, b"\0")
+            self._slots[label] = slot
+        return Counter(self._words, self._floats, slot)
+
+
+def read_totals(folder: Path) -> dict[str, Totals]:
+    """All workers' counts added up, by label."""
+    sums: dict[str, Totals] = {}
+    for path in sorted(folder.glob(f"{_PREFIX}*")):
+        raw = path.read_bytes()
+        if len(raw) < _PAGE_BYTES:
+            continue  # a worker is making its page right now
+        body = memoryview(raw)[_TABLE_BYTES:]
+        words, floats = body.cast("Q"), body.cast("d")
+        for slot, label in _labels(raw):
+            totals = _totals(words, floats, slot * _WORDS)
+            if label in sums:
+                sums[label].add(totals)
+            else:
+                sums[label] = totals
+    return sums
+
+
+def _totals(words: memoryview[int], floats: memoryview[float], at: int) -> Totals:
+    buckets = [int(words[at + _BUCKET0 + i]) for i in range(len(BUCKETS_S) + 1)]
+    return Totals(
+        ok=int(words[at + _OK]),
+        invalid=int(words[at + _INVALID]),
+        failed=int(words[at + _FAILED]),
+        rows=int(words[at + _ROWS]),
+        seconds=float(floats[at + _SECONDS]),
+        buckets=buckets,
+    )
+
+
+def _labels(raw: bytes | mmap.mmap) -> list[tuple[int, str]]:
+    table = raw[:_TABLE_BYTES]
+    found = []
+    for slot in range(SLOTS):
+        label = table[slot * _LABEL_BYTES : (slot + 1) * _LABEL_BYTES].rstrip(b"\0")
+        if not label:
+            break
+        found.append((slot, label.decode(errors="replace")))
+    return found
