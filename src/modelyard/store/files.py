@@ -3,11 +3,16 @@
 from __future__ import annotations
 
 import errno
+import fcntl
 import os
 import secrets
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
-from modelyard.core.errors import StoreFull
+from modelyard.core.errors import StoreFull, Unavailable
+
+HOME_HINT = "set MODELYARD_HOME to a folder that you may write to"
 
 
 def replace(path: Path, raw: bytes, *, mode: int = 0o600) -> None:
@@ -33,6 +38,40 @@ def sync_folder(folder: Path) -> None:
         os.fsync(fd)
     finally:
         os.close(fd)
+
+
+def make_folder(folder: Path) -> Path:
+    """The folder, made with mode 0700 whatever the umask; parents too, those with the umask's rights."""
+    try:
+        folder.parent.mkdir(parents=True, exist_ok=True)
+        folder.mkdir(mode=0o700)
+        folder.chmod(0o700)
+        with suppress(PermissionError):  # /home may be entered but not read
+            sync_folder(folder.parent)
+    except FileExistsError as exc:
+        if not folder.is_dir():
+            raise Unavailable(what=f"{folder.name!r} is a file, not a folder", hint=HOME_HINT) from exc
+    except OSError as exc:
+        raise refused(exc, folder) from exc
+    return folder
+
+
+@contextmanager
+def locked(folder: Path, *, shared: bool = False) -> Iterator[None]:
+    """Hold the folder against other holders in any process; the kernel lets go when a process dies."""
+    fd = os.open(folder, os.O_RDONLY)
+    try:
+        fcntl.flock(fd, fcntl.LOCK_SH if shared else fcntl.LOCK_EX)
+        yield
+    finally:
+        os.close(fd)
+
+
+def refused(exc: OSError, where: Path) -> Exception:
+    """What to tell a person when the system refuses a folder or file of the store."""
+    if isinstance(full_or(exc, where), StoreFull):
+        return StoreFull(where=where.name)
+    return Unavailable(what=f"cannot use {where.name!r} in the home folder", cause=exc.strerror, hint=HOME_HINT)
 
 
 def full_or(exc: OSError, where: Path) -> Exception:

@@ -1,0 +1,41 @@
+"""Publish: a bundle becomes a version, and running servers learn of it."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+from modelyard.control.actions import plans
+from modelyard.control.actions.home import Home
+from modelyard.model.bundle import Bundle
+from modelyard.registry.versions import Version
+
+
+def publish(home: Home, bundle: Bundle, aliases: Iterable[str] = ()) -> Version:
+    """Keep the bundle, give it the next number of its name, point the aliases at it, renew the serving plans.
+
+    Parameters
+    ----------
+    home : Home
+        Where to.
+    bundle : Bundle
+        Sealed; its manifest's name is the model's.
+    aliases : iterable of str
+        To point at the version in the same transaction.
+
+    Returns
+    -------
+    Version
+        What was acknowledged, which survives a crash. `fresh` is False when the newest version was this very bundle.
+
+    Raises
+    ------
+    InvalidName
+        The name or an alias is not a DNS label.
+    StoreFull, Unavailable
+        Nothing was published.
+    """
+    with home.artifacts.held():
+        home.artifacts.store(bundle)
+        version = home.catalogue.publish(bundle.manifest, aliases=aliases)
+    plans.refresh(home)
+    return version

@@ -1,0 +1,180 @@
+"""Rows that survive: SQLite through SQLAlchemy Core, checked when it is opened, never made again over what is there."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import sqlite3
+import threading
+from collections.abc import Iterator
+from contextlib import closing, contextmanager
+from pathlib import Path
+from typing import Literal
+
+import sqlalchemy as sa
+from sqlalchemy.exc import DBAPIError
+from sqlalchemy.pool import NullPool
+
+from modelyard.core.errors import ModelyardError, StoreDamaged, StoreFull, Unavailable
+from modelyard.store import files, migrations
+
+BUSY_S = 2.0  # how long a writer waits for another process
+_ROOM_BYTES = 64 * 1024  # less than this free, and an I/O error means that the disk is full
+_SIDE_FILES = ("", "-wal", "-shm", "-journal")
+_UNREADABLE = {sqlite3.SQLITE_CANTOPEN, sqlite3.SQLITE_PERM, sqlite3.SQLITE_READONLY, sqlite3.SQLITE_AUTH}
+
+
+class Database:
+    """One database file. Every `read` and `write` is a connection and a transaction of its own; safe in threads.
+
+    Parameters
+    ----------
+    path : Path
+        A file that `open` has checked.
+    """
+
+    def __init__(self, path: Path) -> None:
+        self._path = path
+        # No pool: nothing is left open across a fork, and the last one out checkpoints the write-ahead log.
+        self._engine = sa.create_engine("sqlite://", creator=lambda: _connect(path, "rw"), poolclass=NullPool)
+        sa.event.listen(self._engine, "begin", _begin)
+        self._writing = threading.Lock()  # threads of one process queue fairly here; SQLite makes processes poll
+
+    @classmethod
+    def open(cls, path: Path) -> Database:
+        """The database at `path`, made when there is none, brought up to date when it is old.
+
+        Raises
+        ------
+        StoreDamaged
+            It is empty, is no database, or fails its check; the file is left as it is.
+        StoreFull
+            No room to make or migrate it.
+        Unavailable
+            Another process holds it, it may not be read, or a newer Modelyard made it.
+        """
+        path = path.absolute()
+        if not path.exists():
+            with files.locked(path.parent):
+                if not path.exists():
+                    cls._create(path)
+        revision = _inspect(path)
+        if revision not in migrations.KNOWN:
+            raise Unavailable(
+                what=f"{path.name} was written by a newer Modelyard (schema {revision[:32]})",
+                hint="pip install --upgrade modelyard",
+            )
+        database = cls(path)
+        if revision != migrations.HEAD:
+            with files.locked(path.parent):
+                database._upgrade()
+        return database
+
+    @classmethod
+    def _create(cls, path: Path) -> None:
+        """Made aside and renamed, so that an empty file under the real name is always damage."""
+        aside = path.with_name(f".{path.name}.new")
+        try:
+            _remove(aside)
+            os.close(os.open(aside, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600))
+            with _translated(aside), closing(_connect(aside, "rw")) as raw:
+                raw.execute("PRAGMA journal_mode=WAL")
+            cls(aside)._upgrade()
+            aside.replace(path)
+            files.sync_folder(path.parent)
+        except ModelyardError:
+            _remove(aside)
+            raise
+        except OSError as exc:
+            _remove(aside)
+            raise files.refused(exc, path) from exc
+
+    def _upgrade(self) -> None:
+        with self.write() as connection:
+            migrations.upgrade(connection)
+
+    @contextmanager
+    def read(self) -> Iterator[sa.Connection]:
+        """A connection that sees one moment's state."""
+        with _translated(self._path), self._engine.begin() as connection:
+            yield connection
+
+    @contextmanager
+    def write(self) -> Iterator[sa.Connection]:
+        """A connection that nobody else writes beside: everything is kept when the block ends well, else nothing."""
+        engine = self._engine.execution_options(**_WRITE)
+        with self._writing, _translated(self._path), engine.begin() as connection:
+            yield connection
+
+
+_WRITE = {"modelyard_write": True}
+
+
+def _begin(connection: sa.Connection) -> None:
+    """A writer takes its lock at once; taking it at the first change could fail after reading, with no way to wait."""
+    writing = connection.get_execution_options().get("modelyard_write", False)
+    connection.exec_driver_sql("BEGIN IMMEDIATE" if writing else "BEGIN")
+
+
+def _connect(path: Path, mode: Literal["ro", "rw"]) -> sqlite3.Connection:
+    """A connection that never makes the file; transactions are begun by `_begin`, not by the driver."""
+    raw = sqlite3.connect(
+        f"{path.as_uri()}?mode={mode}", uri=True, timeout=BUSY_S, isolation_level=None, check_same_thread=False
+    )
+    raw.execute("PRAGMA synchronous=FULL")
+    raw.execute("PRAGMA foreign_keys=ON")
+    return raw
+
+
+def _inspect(path: Path) -> str:
+    """The schema step that a sound database says it has reached; looks without writing."""
+    if path.is_dir() or path.stat().st_size == 0:  # SQLite takes an empty file for a new database
+        raise StoreDamaged(what=f"{path.name} is empty")
+    with _translated(path), closing(_connect(path, "ro")) as raw:
+        problem = raw.execute("PRAGMA quick_check(1)").fetchone()[0]
+        if problem != "ok":
+            raise StoreDamaged(what=f"{path.name}: {' '.join(problem.split())[:200]}")
+        present = raw.execute("SELECT 1 FROM sqlite_schema WHERE name = ?", (migrations.TABLE,)).fetchone()
+        row = raw.execute(f"SELECT version_num FROM {migrations.TABLE}").fetchone() if present else None  # noqa: S608 - a constant
+    if row is None:
+        raise StoreDamaged(what=f"{path.name} is not Modelyard's database")
+    return str(row[0])
+
+
+@contextmanager
+def _translated(path: Path) -> Iterator[None]:
+    """SQLite's errors in our words; broken constraints pass, they are the caller's to understand."""
+    try:
+        yield
+    except DBAPIError as exc:
+        if isinstance(exc.orig, sqlite3.Error) and (known := _explain(exc.orig, path)):
+            raise known from exc
+        raise
+    except sqlite3.Error as exc:
+        if known := _explain(exc, path):
+            raise known from exc
+        raise
+
+
+def _explain(exc: sqlite3.Error, path: Path) -> ModelyardError | None:
+    code = getattr(exc, "sqlite_errorcode", 0) & 0xFF  # the rest is detail
+    if code in {sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB}:
+        return StoreDamaged(what=f"{path.name}: {exc}")
+    if code in {sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED, sqlite3.SQLITE_PROTOCOL}:
+        return Unavailable(
+            what=f"the database is locked: another program has been writing {path.name} for {BUSY_S:g} s",
+            hint="wait for the other program to finish, then run the same command again",
+        )
+    full = code == sqlite3.SQLITE_IOERR and shutil.disk_usage(path.parent).free < _ROOM_BYTES
+    if full or code == sqlite3.SQLITE_FULL:
+        return StoreFull(where=path.name)
+    if code == sqlite3.SQLITE_IOERR:
+        return Unavailable(what=f"the disk refused to read or write {path.name}", cause=str(exc))
+    if code in _UNREADABLE:
+        return Unavailable(what=f"cannot use {path.name}", cause=str(exc), hint=files.HOME_HINT)
+    return None
+
+
+def _remove(path: Path) -> None:
+    for suffix in _SIDE_FILES:
+        path.with_name(path.name + suffix).unlink(missing_ok=True)
