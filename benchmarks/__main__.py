@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import argparse
 import os
+import random
 import shutil
 import socket
 import sys
@@ -61,7 +62,7 @@ def main() -> None:
 
 def _options() -> argparse.Namespace:
     parser = argparse.ArgumentParser(prog="make bench", description=__doc__)
-    parser.add_argument("--rounds", type=int, default=int(os.environ.get("ROUNDS") or 3))  # noqa: TID251
+    parser.add_argument("--rounds", type=int, default=int(os.environ.get("ROUNDS") or 3))
     parser.add_argument("--seconds", type=int, default=3, help="length of one cell")
     parser.add_argument("--systems", default=",".join(SYSTEMS), help="comma-separated")
     parser.add_argument("--items", default="w1,w2")
@@ -105,18 +106,21 @@ def _machine_ms() -> float:
 
 
 def _free_port() -> int:
-    """A port with two free ones behind it (MLServer takes three)."""
+    """A port with two free ones behind it (MLServer takes three), below those that systems lend to clients."""
     while True:
-        with socket.socket() as probe:
-            probe.bind(("127.0.0.1", 0))
-            port: int = probe.getsockname()[1]
-        if port < 65_000 and all(_is_free(port + more) for more in (1, 2)):
+        port = random.randrange(18_000, 30_000)
+        if all(_is_free(port + more) for more in range(3)):
             return port
 
 
 def _is_free(port: int) -> bool:
     with socket.socket() as probe:
-        return probe.connect_ex(("127.0.0.1", port)) != 0
+        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        try:
+            probe.bind(("127.0.0.1", port))
+        except OSError:
+            return False
+        return True
 
 
 if __name__ == "__main__":

@@ -100,7 +100,7 @@ def running(system: System, item: Item, port: int, folder: Path) -> Iterator[Ser
     child = subprocess.Popen(
         launch.command,
         cwd=launch.cwd,
-        env={**os.environ, **launch.environment},  # noqa: TID251 - a composition root of its own
+        env={**os.environ, **launch.environment},
         stdin=subprocess.DEVNULL,
         stdout=log,
         stderr=log,

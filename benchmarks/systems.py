@@ -68,7 +68,7 @@ def import_model(item: Item, home: Path) -> None:
         item.name,
         "-q",
     ]
-    subprocess.run(command, check=True, env={**os.environ, "MODELYARD_HOME": str(home)})  # noqa: TID251
+    subprocess.run(command, check=True, env={**os.environ, "MODELYARD_HOME": str(home)})
 
 
 def _modelyard(path: str) -> Callable[[Item, int, Path], Launch]:

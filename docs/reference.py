@@ -100,7 +100,7 @@ def main() -> int:
     stale = [name for name, text in (("cli.md", cli()), ("errors.md", errors())) if not _same(DOCS / name, text)]
     if "--check" in sys.argv:
         for name in stale:
-            print(f"docs/{name} is out of date; fix: make docs", file=sys.stderr)  # noqa: T201 - a script's output
+            print(f"docs/{name} is out of date; fix: make docs", file=sys.stderr)
         return bool(stale)
     for name, text in (("cli.md", cli()), ("errors.md", errors())):
         (DOCS / name).write_text(text, encoding="utf-8")

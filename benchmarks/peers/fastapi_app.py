@@ -7,7 +7,7 @@ from fastapi import FastAPI
 from pydantic import BaseModel
 
 app = FastAPI()
-model = joblib.load(os.environ["MODEL"])  # noqa: TID251 - the peer's own process, written the way people write it
+model = joblib.load(os.environ["MODEL"])
 
 
 class Row(BaseModel):
