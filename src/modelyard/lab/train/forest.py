@@ -1,0 +1,41 @@
+"""Random forests, kept small enough to be served: bounded depth, leaves of two rows or more."""
+
+from __future__ import annotations
+
+from sklearn.ensemble import RandomForestClassifier, RandomForestRegressor
+
+from modelyard.core.manifest import Task
+from modelyard.lab.lesson import Learnt, Lesson
+from modelyard.lab.pipeline import fit
+from modelyard.lab.recipe import Recipe
+from modelyard.lab.train import Progress
+
+_TREES = 100
+_DEPTH = 12
+_LEAF_ROWS = 2
+
+
+def train(lesson: Lesson, recipe: Recipe, on_progress: Progress | None = None) -> Learnt:
+    """See `Trainer.train`.
+
+    Parameters
+    ----------
+    lesson : Lesson
+        Training rows.
+    recipe : Recipe
+        Seed.
+    on_progress : callable, optional
+        Not told: the library does not say.
+
+    Returns
+    -------
+    Learnt
+    """
+    del on_progress
+    family = RandomForestClassifier if lesson.task is Task.CLASSIFICATION else RandomForestRegressor
+    model = family(
+        n_estimators=_TREES, max_depth=_DEPTH, min_samples_leaf=_LEAF_ROWS, random_state=recipe.seed, n_jobs=-1
+    )
+    pipeline, warnings = fit(lesson, model, scale=False)
+    found = {"trees": _TREES, "max_depth": _DEPTH, "min_rows_per_leaf": _LEAF_ROWS}
+    return Learnt(pipeline, f"random forest of {_TREES} trees", found, warnings)
