@@ -45,7 +45,6 @@ REASONS: dict[int, bytes] = {
     504: b"Gateway Timeout",
     507: b"Insufficient Storage",
 }
-_WORDS = frozenset({"cause", "hint", "what", "where"})  # said by detail, cause and hint already
 PROBLEM = b"application/problem+json"
 JSON = b"application/json"
 
@@ -61,7 +60,7 @@ def problem(error: ModelyardError, request_id: str) -> bytes:
         "code": error.code,
     }
     body |= {member: text for member, text in (("cause", error.cause), ("hint", error.hint)) if text}
-    facts = {key: value for key, value in error.facts.items() if key not in _WORDS}
+    facts = {key: value for key, value in error.facts.items() if key not in {"cause", "hint"}}
     if facts:
         body["facts"] = facts
     return orjson.dumps(body, default=str)

@@ -1,0 +1,115 @@
+"""``modelyard serve [MODEL...]``."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import click
+
+from modelyard.cli.main import with_screen
+from modelyard.cli.screen import Screen
+from modelyard.core.settings import Settings
+
+_MIB = 1024 * 1024
+
+
+@click.command("serve")
+@click.argument("models", nargs=-1, metavar="[MODEL]...")
+@click.option("--host", default="127.0.0.1", show_default=True, help="Address to listen on; this machine only.")
+@click.option("--port", default=8080, show_default=True, help="Port; 0 takes a free one.")
+@click.option("--workers", default=1, show_default=True, type=click.IntRange(1, 256), help="Worker processes.")
+@click.option("--plan", type=click.Path(path_type=Path), help="Serve this plan file instead of the registry.")
+@click.option("--max-body-mb", default=16, show_default=True, type=click.IntRange(1, 2048), help="Largest body.")
+@click.option("--drain-delay", default=5.0, show_default=True, help="Seconds of new requests after SIGTERM.")
+@click.option("--grace", default=30.0, show_default=True, help="Seconds for requests under way when stopping.")
+@with_screen
+def command(screen: Screen, settings: Settings, models: tuple[str, ...], plan: Path | None, **flags: Any) -> None:
+    r"""Serve models over HTTP: JSON rows and the Open Inference Protocol v2, all versions on one port.
+
+    \b
+    modelyard serve                      every model of the registry
+    modelyard serve churn price@3        these two, price fixed to version 3
+    modelyard serve --workers 2          on two cores
+
+    MODEL is name (its production alias, else the latest version), name@2 or name@alias. New versions and moved
+    aliases go live while it runs.
+    """
+    from modelyard.control.actions.serve import serve, serve_plan  # noqa: PLC0415 - imported when called
+    from modelyard.core.plan import Limits  # noqa: PLC0415 - as above
+    from modelyard.serve.supervisor import Options  # noqa: PLC0415 - as above
+
+    options = Options(
+        host=flags["host"],
+        port=flags["port"],
+        workers=flags["workers"],
+        drain_delay_s=flags["drain_delay"],
+        grace_s=flags["grace"],
+    )
+    narrator = _Narrator(screen)
+    if plan is not None:
+        if models:
+            raise click.UsageError("give MODEL or --plan, not both")
+        serve_plan(plan, options, narrator.tell)
+    else:
+        limits = Limits(body_bytes=flags["max_body_mb"] * _MIB)
+        serve(settings, models, options, limits, narrator.tell)
+    screen.say("Stopped. Requests under way were finished first.")
+
+
+class _Narrator:
+    """Says what the server reports, once for all its workers; with --json one line of JSON per event."""
+
+    def __init__(self, screen: Screen) -> None:
+        self._screen = screen
+        self._url = ""
+        self._first = ""
+        self._said: set[str] = set()
+        self._ready = False
+
+    def tell(self, event: Mapping[str, Any]) -> None:
+        """One event of the supervisor."""
+        if self._screen.as_json:
+            click.echo(json.dumps(dict(event)))
+            return
+        say = {"listening": self._listening, "loaded": self._loaded, "trouble": self._trouble, "died": self._died}
+        say["ready"] = self._serving
+        for key in event.keys() & say.keys():
+            say[key](event)
+
+    def _listening(self, event: Mapping[str, Any]) -> None:
+        host, port = event["listening"]
+        self._url = f"http://[{host}]:{port}" if ":" in host else f"http://{host}:{port}"
+
+    def _loaded(self, event: Mapping[str, Any]) -> None:
+        label = event["loaded"]
+        if label in self._said:
+            return  # another worker said so
+        self._said.add(label)
+        if event["default"]:
+            self._first = self._first or label.partition("@")[0]
+        checked = f", golden rows {event['checked']}/{event['checked']}" if event["checked"] else ""
+        cost = f"{event['first_row_s'] * 1e6:.0f} µs a row"
+        live = " · live" if self._ready else ""
+        self._screen.say(f"{label}  loaded in {event['load_s']:.2f} s{checked}, {cost}, {event['policy']}{live}")
+
+    def _trouble(self, event: Mapping[str, Any]) -> None:
+        self._screen.warn(f"{event['model']} goes on as it was: {event['trouble']}")
+
+    def _died(self, event: Mapping[str, Any]) -> None:
+        self._screen.warn(f"worker {event['worker']} stopped (code {event['died']}); starting another")
+
+    def _serving(self, event: Mapping[str, Any]) -> None:
+        del event
+        if self._ready:
+            return
+        self._ready = True
+        several = f"/models/{self._first}" if len({label.partition("@")[0] for label in self._said}) > 1 else ""
+        self._screen.say(f"  REST     {self._url}{several or ''}/predict")
+        self._screen.say(f"  OIP v2   {self._url}/v2/models/{self._first}/infer")
+        self._screen.say(f"  Docs     {self._url}/docs")
+        self._screen.say(
+            "  Only this machine can call it. Press Ctrl+C to stop (requests under way are finished first)."
+        )

@@ -1,0 +1,89 @@
+"""A server, asked over HTTP: ``modelyard.Client("http://127.0.0.1:8080").predict({"feature": 3})``."""
+
+from __future__ import annotations
+
+import http.client
+from typing import Any
+from urllib.parse import quote, urlsplit
+
+import orjson
+
+from modelyard.client._data import Rows, split
+from modelyard.core.errors import InvalidRequest, ModelyardError, Unavailable, from_wire
+
+_TIMEOUT_S = 30.0
+
+
+class Client:
+    """One server. Keeps its connection; not for several threads at once.
+
+    Parameters
+    ----------
+    url : str
+        ``http://host:port``.
+    model : str, optional
+        ``name``, ``name@2`` or ``name@alias``; needed when the server serves several.
+    timeout_s : float
+        Longest wait for an answer.
+    """
+
+    def __init__(self, url: str, model: str | None = None, *, timeout_s: float = _TIMEOUT_S) -> None:
+        parts = urlsplit(url)
+        if parts.scheme not in {"http", "https"} or not parts.hostname:
+            raise InvalidRequest(what=f"{url!r} is not an http:// address")
+        kind = http.client.HTTPSConnection if parts.scheme == "https" else http.client.HTTPConnection
+        self._connection = kind(parts.hostname, parts.port, timeout=timeout_s)
+        self._url = url
+        self._path = f"/models/{quote(model, safe='@')}/predict" if model else "/predict"
+
+    def __enter__(self) -> Client:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """Let the connection go."""
+        self._connection.close()
+
+    def predict(self, data: Rows) -> list[Any]:
+        """One answer per row; `data` and errors as in `modelyard.client.local.Model.predict`."""
+        values: list[Any] = self._ask(data, "")["prediction"]
+        return values
+
+    def predict_proba(self, data: Rows) -> list[dict[str, float]] | None:
+        """Per row, class label to probability; None when the model gives none."""
+        found: list[dict[str, float]] | None = self._ask(data, "?detail=full").get("probabilities")
+        return found
+
+    def _ask(self, data: Rows, query: str) -> dict[str, Any]:
+        rows, columns = split(data)
+        body = orjson.dumps(rows if columns is None else columns, option=orjson.OPT_SERIALIZE_NUMPY)
+        status, answer = self._exchange(self._path + query, body)
+        if status == http.client.OK:
+            return answer
+        raise _error(answer)
+
+    def _exchange(self, path: str, body: bytes) -> tuple[int, dict[str, Any]]:
+        """One request; a kept connection that the server has closed meanwhile is opened again, once."""
+        for last in (False, True):
+            try:
+                self._connection.request("POST", path, body, {"content-type": "application/json"})
+                response = self._connection.getresponse()
+                return response.status, orjson.loads(response.read())
+            except (http.client.RemoteDisconnected, BrokenPipeError, ConnectionResetError) as exc:
+                self._connection.close()
+                if last:
+                    raise Unavailable(what=f"{self._url} closed the connection") from exc
+            except OSError as exc:
+                self._connection.close()
+                raise Unavailable(what=f"{self._url} cannot be reached", cause=str(exc)) from exc
+            except orjson.JSONDecodeError as exc:
+                raise Unavailable(what=f"{self._url} did not answer with JSON") from exc
+        raise AssertionError
+
+
+def _error(answer: dict[str, Any]) -> ModelyardError:
+    facts = dict(answer.get("facts") or {})
+    facts |= {key: answer[key] for key in ("cause", "hint") if key in answer}
+    return from_wire({"code": answer.get("code"), "facts": facts})
