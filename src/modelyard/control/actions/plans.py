@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from modelyard.control.actions.home import Home
-from modelyard.core.errors import CorruptBundle, InvalidRequest, NotFound
+from modelyard.core.errors import CorruptBundle, InvalidRequest, ModelyardError, NotFound, Unavailable
 from modelyard.core.plan import Limits, Plan, PlannedModel, PlannedVersion
 from modelyard.core.reference import Reference, parse_reference
 from modelyard.registry.versions import LATEST, Model, Version
@@ -59,6 +59,17 @@ def refresh(home: Home) -> list[Path]:
     """
     with files.locked(home.settings.plans):
         return [path for path in sorted(home.settings.plans.glob("*.json")) if _renew(home, path)]
+
+
+def announce(home: Home, done: str) -> list[Path]:
+    """`refresh` after an act that stands whatever happens now; an error says that it stands."""
+    try:
+        return refresh(home)
+    except (ModelyardError, OSError) as exc:
+        cause = exc.detail if isinstance(exc, ModelyardError) else exc.strerror
+        raise Unavailable(
+            what=f"{done}, but running servers could not be told", cause=cause, hint="run the same command again"
+        ) from exc
 
 
 def _renew(home: Home, path: Path) -> bool:

@@ -37,5 +37,5 @@ def publish(home: Home, bundle: Bundle, aliases: Iterable[str] = ()) -> Version:
     with home.artifacts.held():
         home.artifacts.store(bundle)
         version = home.catalogue.publish(bundle.manifest, aliases=aliases)
-    plans.refresh(home)
+    plans.announce(home, f"{version} is saved")
     return version

@@ -1,0 +1,45 @@
+"""Remove: a version, or a model with all its versions, is forgotten; its bytes go when nothing else needs them."""
+
+from __future__ import annotations
+
+from contextlib import suppress
+
+from modelyard.control.actions import plans
+from modelyard.control.actions.home import Home
+from modelyard.core.errors import CorruptBundle
+from modelyard.core.reference import Reference
+from modelyard.registry.versions import Version
+
+
+def remove(home: Home, reference: Reference, *, force: bool = False) -> tuple[Version, ...]:
+    """Forget what is meant: one version, or for a bare name the whole model; what was removed.
+
+    Parameters
+    ----------
+    home : Home
+        Where from.
+    reference : Reference
+        ``name``, ``name@2`` or ``name@alias``.
+    force : bool
+        Also when an alias points at it; the alias goes too.
+
+    Returns
+    -------
+    tuple of Version
+        Oldest first. Their numbers are never used again.
+
+    Raises
+    ------
+    NotFound
+        There is no such thing.
+    Conflict
+        An alias points at it.
+    """
+    if reference.version is None and reference.alias is None:
+        removed = home.catalogue.remove_model(reference.name, force=force)
+    else:
+        removed = (home.catalogue.remove_version(reference, force=force),)
+    plans.announce(home, f"{reference} is removed")
+    with suppress(CorruptBundle):  # nobody knows which bytes a damaged version needs: all of them stay
+        home.artifacts.collect(home.catalogue.digests)
+    return removed
