@@ -48,8 +48,13 @@ class Version(msgspec.Struct, frozen=True, kw_only=True):
     created_at: datetime
     fresh: bool = False
 
+    @property
+    def reference(self) -> Reference:
+        """The reference that means this version for ever."""
+        return Reference(self.name, version=self.version)
+
     def __str__(self) -> str:
-        return f"{self.name}@{self.version}"
+        return str(self.reference)
 
 
 class Model(msgspec.Struct, frozen=True, kw_only=True):
