@@ -181,7 +181,7 @@ class _Scoring:
             for at, (cells, found) in enumerate(zip(chunk, answers, strict=True)):
                 plain = [cells.get(name) or "" for name in self._header]
                 if at in problems:
-                    refuser.writerow([*plain, rows + refused + 2, problems[at]])
+                    refuser.writerow([*plain, rows + refused + 1, problems[at]])
                     refused += 1
                     reason = reason or problems[at]
                 else:
