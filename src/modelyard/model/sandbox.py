@@ -1,0 +1,1 @@
+"""The sandboxed child in which foreign model files are opened."""
