@@ -67,13 +67,13 @@ class LazyGroup(click.Group):
 @click.group(cls=LazyGroup, context_settings={"help_option_names": ["-h", "--help"]})
 @click.version_option(modelyard.__version__, "--version", "-V", message="modelyard %(version)s")
 def root() -> None:
-    r"""From a CSV or a model file to an API.
+    """From a CSV or a model file to an API.
 
     \b
     modelyard train data.csv --target price     a CSV becomes a model
     modelyard import churn.joblib               a model file becomes a model
     modelyard serve churn                       a model becomes an API on 127.0.0.1:8080
-    """
+    """  # noqa: D301 - click's own mark, which a raw string would print
 
 
 def with_screen(function: Callable[..., Any]) -> Callable[..., Any]:

@@ -111,7 +111,7 @@ def alias(screen: Screen, settings: Settings, model: str, alias: str | None, *, 
 @click.argument("after")
 @with_screen
 def diff(screen: Screen, settings: Settings, before: str, after: str) -> None:
-    """Say what changed from BEFORE to AFTER, and whether callers break."""
+    """Say what changed, and whether callers break."""
     from modelyard.cli import _describe  # noqa: PLC0415 - as above
     from modelyard.control.actions.compare import compare  # noqa: PLC0415 - as above
 
