@@ -69,7 +69,7 @@ class Prepared:
     @property
     def lessons(self) -> tuple[Lesson, Lesson]:
         """The rows to train with and the rows to test with."""
-        gaps = frozenset(self.inputs.columns[self.inputs.isna().any()])
+        gaps = frozenset(self.inputs.columns[(self.inputs.isna() | (self.inputs == "")).any()])
         whole = Lesson(self.task, self.inputs, self.answers, self.columns, gaps)
         return whole.rows(self.train), whole.rows(self.test)
 

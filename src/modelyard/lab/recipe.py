@@ -19,6 +19,8 @@ MODELS: dict[str, frozenset[Task]] = {
     "boosting": _BOTH,
     "auto": _BOTH,
 }
+#: Families that see standardised numbers; trees do not care.
+SCALED = frozenset({"linear", "logistic", "svm"})
 LEAST_SQUARES = "least-squares"
 GRADIENT = "gradient"
 SOLVERS = (LEAST_SQUARES, GRADIENT)
@@ -101,7 +103,7 @@ class Recipe:
         asked: dict[str, Any] = {"model": self.model}
         if self.model == "linear":
             asked["solver"] = self.solver
-        if self.model in {"linear", "logistic", "svm"}:
+        if self.model in SCALED or self.model == "auto":
             asked["scale"] = self.scale
         for name in ("learning_rate", "epochs", "validate"):
             if getattr(self, name) is not None:

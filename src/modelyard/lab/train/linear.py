@@ -62,7 +62,7 @@ def _by_gradient(lesson: Lesson, recipe: Recipe, on_progress: Progress | None) -
         "epochs_run": descent.epochs,
         "loss": _curve(descent.losses),
     }
-    how = f"linear, gradient descent, {descent.epochs} epochs"
+    how = f"linear, gradient descent, {descent.epochs} epoch{'' if descent.epochs == 1 else 's'}"
     return Learnt(pipeline, how, found, _unfinished(descent, inputs, lesson.answers))
 
 
