@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import shlex
 from pathlib import Path
-from time import perf_counter
 from typing import TYPE_CHECKING, Any
 
 import click
@@ -60,7 +59,6 @@ def command(screen: Screen, settings: Settings, data: Path, name: str | None, **
     from modelyard.control.actions.train import train  # noqa: PLC0415 - as above
 
     recipe = _recipe(flags)
-    begin = perf_counter()
     try:
         with screen.progress("Train") as step:
             trained = train(
@@ -75,7 +73,7 @@ def command(screen: Screen, settings: Settings, data: Path, name: str | None, **
     except Diverged as exc:
         exc.facts["hint"] = _again(exc.facts["options"])
         raise
-    _tell_model(screen, trained, recipe, perf_counter() - begin)
+    _tell_model(screen, trained, recipe)
 
 
 def _recipe(flags: dict[str, Any]) -> Recipe:
@@ -123,7 +121,7 @@ def _inputs(prepared: Prepared) -> str:
     for kind in dict.fromkeys(prepared.columns.kinds.values()):
         names = prepared.columns.of(kind)
         word = str(kind) if len(names) == 1 else plural[str(kind)]
-        values = [prepared.inputs[name].nunique() for name in names]
+        values = [len(set(prepared.inputs[name]) - {""}) for name in names]
         found.append(f"{len(names)} {word}" + (f" ({sum(values)} values)" if str(kind) == "category" else ""))
     return ", ".join(found)
 
@@ -132,14 +130,13 @@ def _outcome(prepared: Prepared) -> str:
     return f"{len(prepared.classes)} classes" if prepared.classes else "number"
 
 
-def _tell_model(screen: Screen, trained: Trained, recipe: Recipe, took_s: float) -> None:
+def _tell_model(screen: Screen, trained: Trained, recipe: Recipe) -> None:
     learnt, version = trained.learnt, trained.version
-    screen.say("Train", f"{learnt.how}, {took_s:.1f} s")
+    screen.say("Train", f"{learnt.how}, {trained.took_s:.1f} s")
     for warning in learnt.warnings:
         screen.warn(warning)
-    for table in (_candidates(screen, learnt), _metrics(screen, trained)):
-        if table:
-            screen.say(f"\n{table}\n")
+    tables = [table for table in (_candidates(screen, learnt), _metrics(screen, trained)) if table]
+    screen.say("\n".join(["", *(f"{table}\n" for table in tables)]))
     screen.show(_document(trained))
     family = learnt.parameters.get("chosen", recipe.model)
     scaled = recipe.scale == STANDARD and family in SCALED and trained.prepared.columns.of(FeatureKind.NUMBER)

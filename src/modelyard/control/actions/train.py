@@ -6,6 +6,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
+from time import perf_counter
 from typing import TYPE_CHECKING, Any
 
 import msgspec
@@ -37,12 +38,13 @@ _GOLDEN_ROWS = 5
 
 @dataclass(frozen=True)
 class Trained:
-    """A model that was learnt and, with a `version`, published."""
+    """A model that was learnt and published; the learning alone took `took_s`."""
 
     version: Version
     bundle: Bundle
     prepared: Prepared
     learnt: Learnt
+    took_s: float
 
 
 def train(
@@ -85,9 +87,12 @@ def train(
     prepared = prepare(table.frame, recipe)
     if on_prepared is not None:
         on_prepared(table, prepared)
-    learnt = trainer(recipe.model).train(prepared.lessons[0], recipe, on_progress)
+    family = trainer(recipe.model)
+    begin = perf_counter()
+    learnt = family.train(prepared.lessons[0], recipe, on_progress)
+    took_s = perf_counter() - begin
     bundle = assemble(name, table, recipe, prepared, learnt)
-    return Trained(version=publish(home, bundle), bundle=bundle, prepared=prepared, learnt=learnt)
+    return Trained(version=publish(home, bundle), bundle=bundle, prepared=prepared, learnt=learnt, took_s=took_s)
 
 
 def assemble(name: str, table: Table, recipe: Recipe, prepared: Prepared, learnt: Learnt) -> Bundle:
