@@ -5,13 +5,19 @@ from __future__ import annotations
 import re
 import subprocess
 import sys
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
 
 import modelyard
+from modelyard.core.plan import Plan, PlannedModel, PlannedVersion
+from modelyard.serve.http.routes import Routes
+from modelyard.serve.plane import Loader, Roster
+from modelyard.watch.counters import Page
 from tests.house.source import ROOT, modules, tracked
 from tests.house.transcript import matches, run, steps, unknown_blocks
+from tests.models import linear_bundle
 
 PAGES = [ROOT / "README.md", ROOT / "ARCHITECTURE.md", *sorted((ROOT / "docs").glob("*.md"))]
 DOCS = "\n".join(path.read_text(encoding="utf-8") for path in PAGES)
@@ -43,9 +49,30 @@ def test_every_environment_variable_is_in_the_docs() -> None:
     assert [name for name in sorted(named) if f"`{name}`" not in DOCS] == []
 
 
+def test_every_address_is_in_the_docs(tmp_path: Path) -> None:
+    """The router's own table, for one served version of one model with one alias."""
+    bundle = linear_bundle()
+    bundle.write(tmp_path)
+    version = PlannedVersion(version=1, digest=bundle.digest, path=str(tmp_path))
+    plan = Plan(models=(PlannedModel(name="linear", default=1, versions=(version,), aliases={"canary": 1}),))
+    counter = Page(tmp_path, 0).counter
+    routes = Routes(tmp_path, counter("none"))
+    with ThreadPoolExecutor(1) as threads:
+        routes.replace(Loader(threads, counter).load(plan, Roster(), strict=True))
+    general = {"/linear": "/{name}", "@canary": "@{alias}", "@1": "@{alias}", "/versions/1": "/versions/{n}"}
+    documented = {path.rstrip("/") for path in re.findall(r"`(/[^`]*)`", DOCS)}
+    assert [path for path in map(bytes.decode, routes._table) if _general(path, general) not in documented] == []
+
+
+def _general(path: str, words: dict[str, str]) -> str:
+    for special, word in words.items():
+        path = path.replace(special, word)
+    return path.rstrip("/")
+
+
 def test_every_metric_is_in_the_docs() -> None:
-    metrics = next(module for module in modules() if module.name == "modelyard.watch.metrics")
-    named = set(re.findall(r"\bmodelyard_[a-z_]+[a-z]\b", metrics.text))
+    watched = [module for module in modules() if module.name.startswith(("modelyard.watch.", "modelyard.serve."))]
+    named = {name for module in watched for name in re.findall(r"\bmodelyard_[a-z_]+[a-z]\b", module.text)}
     assert named
     assert [name for name in sorted(named) if f"`{name}`" not in DOCS] == []
 

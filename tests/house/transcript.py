@@ -1,9 +1,9 @@
 """Runs what a Markdown page shows: ``console`` blocks with the output shown, ``python`` blocks as they are.
 
-A page's blocks run in order in one shell with a home of its own, below a copy of `examples/`. In shown output ``…``
-stands for anything within a line, and a line ``…`` alone for any number of lines. A command that ends in ``&`` goes on
-in the background; the next one starts when its port answers. A block after the comment ``<!-- not run: why -->`` is
-left out. The port a page names is replaced by a free one, so that pages can run side by side.
+A page's blocks run in order in one shell with a home of its own, beside a copy of `examples/`. In shown output ``…``
+stands for anything within a line, and a line ``…`` alone for any number of lines. In Python, ``print(x)  # y`` shows
+``y``. A command that ends in ``&`` goes on in the background; the next one starts when its port answers. A block after
+the comment ``<!-- not run: why -->`` is left out. Ports are replaced by a free one, so that pages can run side by side.
 """
 
 from __future__ import annotations
@@ -33,6 +33,11 @@ class Step:
     command: str
     shown: str | None
 
+    @property
+    def goes_on(self) -> bool:
+        """Whether it runs in the background."""
+        return self.command.rstrip().endswith("&")
+
 
 def steps(page: Path) -> list[Step]:
     """Every step of the page, in order."""
@@ -43,7 +48,8 @@ def steps(page: Path) -> list[Step]:
         if language == "console":
             found += _console(body)
         elif language == "python":
-            found.append(Step(f"python - <<'PYTHON'\n{body}PYTHON", None))
+            shown = "\n".join(re.findall(r"^ *print\(.*\)  # (.*)$", body, flags=re.MULTILINE))
+            found.append(Step(f"python - <<'PYTHON'\n{body}PYTHON", shown or None))
     return found
 
 
@@ -75,20 +81,27 @@ def run(page: Path, folder: Path) -> list[str]:
     plan = [Step(_PORT.sub(str(port), s.command), s.shown and _PORT.sub(str(port), s.shown)) for s in steps(page)]
     outputs, problem = _shell(_script(plan, port), folder)
     differences = [problem] if problem else []
-    for step, output in zip(plan, outputs, strict=False):
-        if step.shown is not None and not matches(step.shown, output):
+    for at, (step, output) in enumerate(zip(plan, outputs, strict=False)):
+        if step.goes_on:
+            output = (folder / _log(at)).read_text(encoding="utf-8")
+        if step.shown is not None and not matches(step.shown, output, begins=step.goes_on):
             differences.append(f"$ {step.command}\n--- shown\n{step.shown}\n--- printed\n{output}")
     return differences
 
 
 def _script(plan: list[Step], port: int) -> str:
     lines = ["set -eu -o pipefail", "trap 'for job in $(jobs -p); do kill $job 2>/dev/null || true; done; wait' EXIT"]
-    for step in plan:
-        lines.append(step.command)
-        if step.command.rstrip().endswith("&"):
-            lines.append(_WAIT.format(port=port))
+    for at, step in enumerate(plan):
+        if step.goes_on:
+            lines += [f"{step.command.rstrip().removesuffix('&')} > {_log(at)} 2>&1 &", _WAIT.format(port=port)]
+        else:
+            lines.append(step.command)
         lines.append(f"echo; echo '{_MARK}'")
     return "\n".join(lines) + "\n"
+
+
+def _log(at: int) -> str:
+    return f"background-{at}.log"
 
 
 _WAIT = """python - <<'WAIT'
@@ -126,13 +139,13 @@ def _shell(script: str, folder: Path) -> tuple[list[str], str]:
     return [part.strip("\n") for part in printed.split(_MARK)[:-1]], problem
 
 
-def matches(shown: str, printed: str) -> bool:
-    """Whether `printed` is what the page shows: ``…`` is anything in a line, alone in a line any lines."""
+def matches(shown: str, printed: str, *, begins: bool = False) -> bool:
+    """Whether `printed` is (or `begins` with) what the page shows; ``…`` is anything in a line, alone any lines."""
     pattern = "\n".join(
         "(?:.*\n?)*?" if line.strip() == "…" else re.escape(line.rstrip()).replace("…", ".*") + r"[ \t]*"
         for line in shown.split("\n")
     )
-    return re.fullmatch(pattern, printed.strip("\n")) is not None
+    return re.fullmatch(pattern + (r"(?:\n.*)*" if begins else ""), printed.strip("\n")) is not None
 
 
 def _free_port() -> int:
