@@ -14,7 +14,7 @@ from modelyard.core.errors import Diverged
 Floats = NDArray[np.float64]
 PATIENCE = 5
 TOLERANCE = 1e-12
-_NOISE = 1e-12  # of the first loss: below it, ups and downs are rounding
+_NOISE = 1e-12  # of the loss, and of the first loss: smaller ups and downs are rounding
 _TELL_EVERY = 100
 
 
@@ -114,11 +114,10 @@ def descend(
             beta = beta - rate * gradient
             error = answers - table @ beta
             losses.append(float(np.mean(error**2)))
-            grew = grew + 1 if losses[-1] > losses[-2] and losses[-1] > _NOISE * losses[0] else 0
+            grew = grew + 1 if losses[-1] > losses[-2] * (1 + _NOISE) + losses[0] * _NOISE else 0
             if grew >= PATIENCE or not np.isfinite(losses[-1]):
-                loss = (
-                    losses[-1] if np.isfinite(losses[-1]) else sys.float_info.max
-                )  # NaN and infinity have no place in JSON
+                # NaN and infinity have no place in JSON
+                loss = losses[-1] if np.isfinite(losses[-1]) else sys.float_info.max
                 raise Diverged(epoch=len(losses) - 1, loss=loss, patience=max(grew, 1), learning_rate=rate)
             gradient = -2.0 / len(answers) * (table.T @ error)
             if on_epoch is not None and len(losses) % _TELL_EVERY == 0:
