@@ -12,9 +12,14 @@ from modelyard.core.tensor import Datatype
 from modelyard.lab.profile import categorical, numeric, profile
 
 
+_DATATYPES = dict.fromkeys(FeatureKind, Datatype.FP64) | dict.fromkeys(
+    (FeatureKind.CATEGORY, FeatureKind.TEXT), Datatype.BYTES
+)
+
+
 def _signature(**kinds):
     specs = tuple(
-        TensorSpec(name=name, datatype=Datatype.FP64, shape=(-1,), features=(Feature(name=name, kind=kind),))
+        TensorSpec(name=name, datatype=_DATATYPES[kind], shape=(-1,), features=(Feature(name=name, kind=kind),))
         for name, kind in kinds.items()
     )
     return Signature(inputs=specs, outputs=specs)

@@ -37,5 +37,6 @@ def train(lesson: Lesson, recipe: Recipe, on_progress: Progress | None = None) -
         n_estimators=_TREES, max_depth=_DEPTH, min_samples_leaf=_LEAF_ROWS, random_state=recipe.seed, n_jobs=-1
     )
     pipeline, warnings = fit(lesson, model, scale=False)
+    model.n_jobs = 1  # threads would add up the trees' answers in any order, and the last bit would vary
     found = {"trees": _TREES, "max_depth": _DEPTH, "min_rows_per_leaf": _LEAF_ROWS}
     return Learnt(pipeline, f"random forest of {_TREES} trees", found, warnings)
