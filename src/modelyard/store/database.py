@@ -5,7 +5,6 @@ from __future__ import annotations
 import os
 import shutil
 import sqlite3
-import threading
 from collections.abc import Iterator
 from contextlib import closing, contextmanager
 from pathlib import Path
@@ -18,9 +17,10 @@ from sqlalchemy.pool import NullPool
 from modelyard.core.errors import ModelyardError, StoreDamaged, StoreFull, Unavailable
 from modelyard.store import files, migrations
 
-BUSY_S = 2.0  # how long a writer waits for another process
+BUSY_S = 2.0  # how long to wait for another program that holds the file
 _ROOM_BYTES = 64 * 1024  # less than this free, and an I/O error means that the disk is full
 _SIDE_FILES = ("", "-wal", "-shm", "-journal")
+_NO_ROOM = {sqlite3.SQLITE_IOERR, sqlite3.SQLITE_FULL, sqlite3.SQLITE_CANTOPEN, sqlite3.SQLITE_READONLY}
 _UNREADABLE = {sqlite3.SQLITE_CANTOPEN, sqlite3.SQLITE_PERM, sqlite3.SQLITE_READONLY, sqlite3.SQLITE_AUTH}
 
 
@@ -36,9 +36,11 @@ class Database:
     def __init__(self, path: Path) -> None:
         self._path = path
         # No pool: nothing is left open across a fork, and the last one out checkpoints the write-ahead log.
-        self._engine = sa.create_engine("sqlite://", creator=lambda: _connect(path, "rw"), poolclass=NullPool)
-        sa.event.listen(self._engine, "begin", _begin)
-        self._writing = threading.Lock()  # threads of one process queue fairly here; SQLite makes processes poll
+        self._reader = sa.create_engine("sqlite://", creator=lambda: _look(path, "rw"), poolclass=NullPool)
+        self._writer = sa.create_engine("sqlite://", creator=lambda: _connect(path, "mode=rw"), poolclass=NullPool)
+        sa.event.listen(self._reader, "begin", lambda connection: connection.exec_driver_sql("BEGIN"))
+        # Taking the lock at the first change instead could fail after reading, with no way to wait.
+        sa.event.listen(self._writer, "begin", lambda connection: connection.exec_driver_sql("BEGIN IMMEDIATE"))
 
     @classmethod
     def open(cls, path: Path) -> Database:
@@ -77,10 +79,12 @@ class Database:
         try:
             _remove(aside)
             os.close(os.open(aside, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600))
-            with _translated(aside), closing(_connect(aside, "rw")) as raw:
-                raw.execute("PRAGMA journal_mode=WAL")
             cls(aside)._upgrade()
+            # Last: until here a commit is in the file itself or fails; what a full disk left in a log would be lost.
+            with _translated(aside), closing(_connect(aside, "mode=rw")) as raw:
+                raw.execute("PRAGMA journal_mode=WAL")
             aside.replace(path)
+            _remove(aside)
             files.sync_folder(path.parent)
         except ModelyardError:
             _remove(aside)
@@ -90,47 +94,60 @@ class Database:
             raise files.refused(exc, path) from exc
 
     def _upgrade(self) -> None:
-        with self.write() as connection:
+        with _translated(self._path), self._writer.begin() as connection:
             migrations.upgrade(connection)
 
     @contextmanager
     def read(self) -> Iterator[sa.Connection]:
-        """A connection that sees one moment's state."""
-        with _translated(self._path), self._engine.begin() as connection:
+        """A connection that sees one moment's state; on a full disk too."""
+        with _translated(self._path), self._reader.begin() as connection:
             yield connection
 
     @contextmanager
     def write(self) -> Iterator[sa.Connection]:
-        """A connection that nobody else writes beside: everything is kept when the block ends well, else nothing."""
-        engine = self._engine.execution_options(**_WRITE)
-        with self._writing, _translated(self._path), engine.begin() as connection:
+        """A connection that nobody else writes beside: everything is kept when the block ends well, else nothing.
+
+        Writers queue for the folder first: SQLite's own wait, whose pauses grow, starves some of fifty writers at once.
+        """
+        with files.locked(self._path.parent), _translated(self._path), self._writer.begin() as connection:
             yield connection
 
 
-_WRITE = {"modelyard_write": True}
-
-
-def _begin(connection: sa.Connection) -> None:
-    """A writer takes its lock at once; taking it at the first change could fail after reading, with no way to wait."""
-    writing = connection.get_execution_options().get("modelyard_write", False)
-    connection.exec_driver_sql("BEGIN IMMEDIATE" if writing else "BEGIN")
-
-
-def _connect(path: Path, mode: Literal["ro", "rw"]) -> sqlite3.Connection:
-    """A connection that never makes the file; transactions are begun by `_begin`, not by the driver."""
+def _connect(path: Path, query: str) -> sqlite3.Connection:
+    """A connection that never makes the file; the engines' events begin its transactions, not the driver."""
     raw = sqlite3.connect(
-        f"{path.as_uri()}?mode={mode}", uri=True, timeout=BUSY_S, isolation_level=None, check_same_thread=False
+        f"{path.as_uri()}?{query}", uri=True, timeout=BUSY_S, isolation_level=None, check_same_thread=False
     )
-    raw.execute("PRAGMA synchronous=FULL")
-    raw.execute("PRAGMA foreign_keys=ON")
+    try:
+        raw.execute("PRAGMA synchronous=FULL")
+        raw.execute("PRAGMA foreign_keys=ON")
+        raw.execute("SELECT 1 FROM sqlite_schema")  # the file is not looked at before
+    except sqlite3.Error:
+        raw.close()
+        raise
     return raw
+
+
+def _look(path: Path, mode: Literal["ro", "rw"]) -> sqlite3.Connection:
+    """A connection to read with.
+
+    A write-ahead log needs a small file of shared memory beside it, even to read. Where it cannot be made (on a full or
+    read-only disk) nobody can be writing either: when the log is empty, the database file alone is all there is.
+    """
+    try:
+        return _connect(path, f"mode={mode}")
+    except sqlite3.Error as exc:
+        log = path.with_name(f"{path.name}-wal")
+        if _code(exc) not in _NO_ROOM or (log.exists() and log.stat().st_size):
+            raise
+        return _connect(path, "immutable=1")
 
 
 def _inspect(path: Path) -> str:
     """The schema step that a sound database says it has reached; looks without writing."""
     if path.is_dir() or path.stat().st_size == 0:  # SQLite takes an empty file for a new database
         raise StoreDamaged(what=f"{path.name} is empty")
-    with _translated(path), closing(_connect(path, "ro")) as raw:
+    with _translated(path), closing(_look(path, "ro")) as raw:
         problem = raw.execute("PRAGMA quick_check(1)").fetchone()[0]
         if problem != "ok":
             raise StoreDamaged(what=f"{path.name}: {' '.join(problem.split())[:200]}")
@@ -157,7 +174,7 @@ def _translated(path: Path) -> Iterator[None]:
 
 
 def _explain(exc: sqlite3.Error, path: Path) -> ModelyardError | None:
-    code = getattr(exc, "sqlite_errorcode", 0) & 0xFF  # the rest is detail
+    code = _code(exc)
     if code in {sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB}:
         return StoreDamaged(what=f"{path.name}: {exc}")
     if code in {sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED, sqlite3.SQLITE_PROTOCOL}:
@@ -173,6 +190,10 @@ def _explain(exc: sqlite3.Error, path: Path) -> ModelyardError | None:
     if code in _UNREADABLE:
         return Unavailable(what=f"cannot use {path.name}", cause=str(exc), hint=files.HOME_HINT)
     return None
+
+
+def _code(exc: sqlite3.Error) -> int:
+    return getattr(exc, "sqlite_errorcode", 0) & 0xFF  # the rest is detail
 
 
 def _remove(path: Path) -> None:

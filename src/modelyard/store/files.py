@@ -5,12 +5,14 @@ from __future__ import annotations
 import errno
 import fcntl
 import os
+import random
 import secrets
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
-from modelyard.core.errors import StoreFull, Unavailable
+from modelyard.core.errors import Busy, StoreFull, Unavailable
 
 HOME_HINT = "set MODELYARD_HOME to a folder that you may write to"
 
@@ -57,14 +59,32 @@ def make_folder(folder: Path) -> Path:
 
 
 @contextmanager
-def locked(folder: Path, *, shared: bool = False) -> Iterator[None]:
-    """Hold the folder against other holders in any process; the kernel lets go when a process dies."""
+def locked(folder: Path, *, shared: bool = False, wait_s: float = 60.0) -> Iterator[None]:
+    """Hold the folder against other holders, threads and processes; the kernel lets go when a process dies.
+
+    `Busy` when it is still held by others after `wait_s`: they work for milliseconds, so one of them must be stuck.
+    """
     fd = os.open(folder, os.O_RDONLY)
     try:
-        fcntl.flock(fd, fcntl.LOCK_SH if shared else fcntl.LOCK_EX)
+        _lock(fd, fcntl.LOCK_SH if shared else fcntl.LOCK_EX, wait_s)
         yield
     finally:
         os.close(fd)
+
+
+def _lock(fd: int, kind: int, wait_s: float) -> None:
+    """Asked again after short random pauses, which is fairer to many who wait than pauses that grow."""
+    deadline = time.monotonic() + wait_s
+    while True:
+        try:
+            return fcntl.flock(fd, kind | fcntl.LOCK_NB)
+        except BlockingIOError as exc:
+            if time.monotonic() > deadline:
+                raise Busy(
+                    what="another modelyard has been changing the home folder for too long",
+                    hint="see whether one is stopped or stuck, end it, and run the same command again",
+                ) from exc
+        time.sleep(random.uniform(0.001, 0.015))  # noqa: S311 - a pause, not a secret
 
 
 def refused(exc: OSError, where: Path) -> Exception:
