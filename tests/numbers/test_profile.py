@@ -45,11 +45,13 @@ def test_uniform_data_fills_the_bins_evenly():
     assert set(made.counts) == {100}
 
 
-def test_drift_of_the_training_data_against_itself_is_nothing():
-    kinds = {"b": FeatureKind.BOOLEAN, "c": FeatureKind.CATEGORY}
+def test_truth_values_and_categories_by_hand():
     spec = [
-        TensorSpec(name=name, datatype=Datatype.BYTES, shape=(-1,), features=(Feature(name=name, kind=kind),))
-        for name, kind in kinds.items()
+        TensorSpec(name=name, datatype=datatype, shape=(-1,), features=(Feature(name=name, kind=kind, nullable=True),))
+        for name, kind, datatype in (
+            ("b", FeatureKind.BOOLEAN, Datatype.FP64),
+            ("c", FeatureKind.CATEGORY, Datatype.BYTES),
+        )
     ]
     data = {"b": [True, False, True, None], "c": ["u", "v", "", "v"]}
     made = profile(data, Signature(inputs=tuple(spec), outputs=(spec[0],)))

@@ -11,7 +11,6 @@ from modelyard.core.signature import Feature, FeatureKind, Signature, TensorSpec
 from modelyard.core.tensor import Datatype
 from modelyard.lab.profile import categorical, numeric, profile
 
-
 _DATATYPES = dict.fromkeys(FeatureKind, Datatype.FP64) | dict.fromkeys(
     (FeatureKind.CATEGORY, FeatureKind.TEXT), Datatype.BYTES
 )
