@@ -15,7 +15,7 @@ import random
 import signal
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import alembic.command
@@ -69,10 +69,19 @@ def fork(act: Callable[[Say], None]) -> tuple[int, int]:
         os._exit(code)
 
 
-def heard(pid: int, reader: int) -> list[list[object]]:
+def iter_lines(reader: int, count: int) -> Iterator[bytes]:
+    """The child's first lines, so that the kill falls into its work however slow the machine is."""
+    for _ in range(count):
+        line = b""
+        while not line.endswith(b"\n"):
+            line += os.read(reader, 1)
+        yield line
+
+
+def heard(pid: int, reader: int, early: bytes = b"") -> list[list[object]]:
     """Everything that the child said before it ended."""
     with os.fdopen(reader, "rb") as pipe:
-        lines = pipe.read().splitlines()
+        lines = (early + pipe.read()).splitlines()
     os.waitpid(pid, 0)
     return [json.loads(line) for line in lines]
 
@@ -90,9 +99,10 @@ def main() -> None:
         plans.save(home, "server", plans.render(home))
         for _ in range(int(count)):
             pid, reader = fork(lambda say: work(open_home(settings), bundle, say))
-            time.sleep(dice.uniform(0.001, 0.12))
+            early = b"".join(iter_lines(reader, dice.randrange(5)))
+            time.sleep(dice.uniform(0.0, 0.03))
             os.kill(pid, signal.SIGKILL)
-            said += heard(pid, reader)
+            said += heard(pid, reader, early)
     elif mode == "create":
         for turn in range(int(count)):
             fresh = Settings(home=Path(f"{folder}-{turn}"))
