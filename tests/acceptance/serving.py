@@ -41,6 +41,7 @@ class Served:
         command = [sys.executable, "-m", "modelyard", "serve", "--json", "--port", "0", *args]
         self.process = subprocess.Popen(command, env=env, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
         self.events: list[dict[str, Any]] = []
+        self.output = ""
         self._queue: Queue[dict[str, Any]] = Queue()
         self.stderr = ""
         self._readers = [
@@ -60,6 +61,7 @@ class Served:
     def _read_events(self) -> None:
         assert self.process.stdout is not None
         for line in self.process.stdout:
+            self.output += line
             if line.startswith("{") and line.rstrip().endswith("}"):
                 event = json.loads(line)
                 self.events.append(event)

@@ -21,6 +21,7 @@ from modelyard.serve.http.protocol import Server
 from modelyard.serve.http.routes import Routes
 from modelyard.serve.plane import Loader, Roster
 from modelyard.serve.replica import Replica
+from modelyard.serve.supervisor import BACKLOG
 from modelyard.watch.counters import UNROUTED, Page
 
 log = logging.getLogger("modelyard")
@@ -63,7 +64,8 @@ class Worker:
         self._routes.replace(self._roster)
         self._routes.ready = True
         self._http = Server(plan.limits, self._routes)
-        listener = await loop.create_server(self._http, sock=socket.socket(fileno=self._options.socket_fd))
+        sock = socket.socket(fileno=self._options.socket_fd)
+        listener = await loop.create_server(self._http, sock=sock, backlog=BACKLOG)  # it listens again, with this
         self._tell_loaded(self._roster)
         self._tell({"ready": len(self._roster.models)})
         tasks = [asyncio.ensure_future(self._http.run_sweep()), asyncio.ensure_future(self._watch())]

@@ -24,7 +24,8 @@ from typing import Any
 
 from modelyard.core.errors import Conflict, Denied, Internal, from_wire
 
-_BACKLOG = 2048
+#: Connections that may wait to be accepted, while a worker is replaced for example.
+BACKLOG = 2048
 _STABLE_S = 10.0
 _BACKOFF_S = (0.0, 0.1, 0.5, 1.0, 2.0, 5.0)
 _TICK_S = 0.1
@@ -85,7 +86,7 @@ def listen(options: Options) -> socket.socket:
             cause=str(exc.strerror),
             hint=f"choose another: --port {options.port + 1}",
         ) from exc
-    sock.listen(_BACKLOG)
+    sock.listen(BACKLOG)
     sock.settimeout(0)
     os.set_inheritable(sock.fileno(), True)  # noqa: FBT003 - the library takes it so
     return sock

@@ -144,9 +144,10 @@ class Connection(asyncio.Protocol):
         self._queue: deque[Request] = deque()
         self._request: Request | None = None
         self._reading = False  # between the first byte of a request and its last
-        self._head_bytes = 0
+        self._began = False  # whether the packet at hand began a message
         self._clock: Callable[[], float] = asyncio.get_running_loop().time
         self._closing = False
+        self._choked = False  # the client does not read what we write
         self._start_message()
 
     # --- asyncio's side ---------------------------------------------------------------------------------------
@@ -165,8 +166,7 @@ class Connection(asyncio.Protocol):
         """Parse; the callbacks below do the work."""
         if self._closing:
             return
-        if self._request is None:
-            self._head_bytes += len(data)
+        self._began = False
         try:
             self._parser.feed_data(data)
         except httptools.HttpParserUpgrade:
@@ -175,8 +175,12 @@ class Connection(asyncio.Protocol):
             if not self._closing:
                 self._refuse(400, "not a valid HTTP/1.1 request")
         else:
-            if self._request is None and self._head_bytes > self._limits.header_bytes + self._limits.url_bytes:
-                self._refuse(431, "the header block is too large")
+            if self._reading and self._request is None and not self._began:
+                # A header without an end is seen by nobody but us. Of a packet in which the message began, the part
+                # before it is another's, so that packet (64 KiB at most) is not counted.
+                self._head_bytes += len(data)
+                if self._head_bytes > self._limits.header_bytes + self._limits.url_bytes:
+                    self._refuse(431, "the header block is too large")
 
     def connection_lost(self, exc: Exception | None) -> None:
         """The client has gone; answers still being made are thrown away."""
@@ -188,12 +192,14 @@ class Connection(asyncio.Protocol):
 
     def pause_writing(self) -> None:
         """The client reads slowly: take no more requests from it, and give it `write_s` to go on."""
+        self._choked = True
         if self._transport is not None:
             self._transport.pause_reading()
         self.deadline = self._clock() + self._limits.write_s
 
     def resume_writing(self) -> None:
         """The client caught up."""
+        self._choked = False
         self._settle()
 
     # --- httptools' side --------------------------------------------------------------------------------------
@@ -210,7 +216,7 @@ class Connection(asyncio.Protocol):
     def on_message_begin(self) -> None:
         """A request begins; on a pipelined connection this can be in the middle of a packet."""
         self._start_message()
-        self._reading = True
+        self._reading = self._began = True
         self.deadline = self._clock() + self._limits.header_s
 
     def on_url(self, url: bytes) -> None:
@@ -308,7 +314,7 @@ class Connection(asyncio.Protocol):
 
     def _settle(self) -> None:
         """Read on; when nothing is owed either way, wait for the next request only so long."""
-        if self._transport is None or self._closing:
+        if self._transport is None or self._closing or self._choked:
             return
         if not self._reading:
             self.deadline = _FOREVER if self._queue else self._clock() + self._limits.idle_s
@@ -359,7 +365,7 @@ class Connection(asyncio.Protocol):
         if self._closing or self._transport is None:
             if self._transport is not None:
                 self._transport.abort()  # the client does not even read our last answer
-        elif self._queue:
+        elif self._choked:
             self._transport.abort()  # answers are waiting, and the client does not read them
         elif self._reading:
             self._refuse(408, "the request did not arrive in time")
