@@ -25,7 +25,11 @@ from __future__ import annotations
 import difflib
 from collections.abc import Iterable, Mapping
 from enum import StrEnum
+from itertools import islice
 from typing import Any, ClassVar
+
+_SHOWN = 80  # characters of a value that an error repeats
+_SEARCHED = 500  # a guess at what was meant may not cost more than the request
 
 
 class Kind(StrEnum):
@@ -77,10 +81,10 @@ class ModelyardError(Exception):
         super().__init__(self.detail)
 
     def _fill(self, template: str) -> str:
-        """The template with the facts in it; empty when it speaks of a fact that nobody gave."""
+        """The template with the facts in it; empty when it speaks of a fact that nobody gave, or not of this type."""
         try:
             return template.format_map({key: _words(value) for key, value in self.facts.items()})
-        except KeyError:
+        except (KeyError, ValueError, TypeError):  # facts may come from another process or server
             return ""
 
     @property
@@ -126,10 +130,11 @@ class UnknownField(InvalidInput):
     sentence = "no input {field!r}; the model's inputs are: {known}"
 
     def __init__(self, *, field: str, known: Iterable[str], **facts: Any) -> None:
+        field, known = field[:_SHOWN], list(known)
         near = nearest(field, known)
         if near:
             facts.setdefault("cause", f"did you mean {near!r}?")
-        super().__init__(field=field, known=list(known), **facts)
+        super().__init__(field=field, known=known, **facts)
 
 
 class MissingField(InvalidInput):
@@ -167,10 +172,19 @@ class UnknownCategory(InvalidInput):
     sentence = "input {field!r} does not know the category {got!r}{where}; it knows: {known}"
 
     def __init__(self, *, field: str, got: str, known: Iterable[str], **facts: Any) -> None:
+        got, known = got[:_SHOWN], list(known)
         near = nearest(got, known)
         if near:
             facts.setdefault("cause", f"did you mean {near!r}?")
-        super().__init__(field=field, got=got[:80], known=list(known), **facts)
+        super().__init__(field=field, got=got, known=known, **facts)
+
+
+class NoRows(InvalidInput):
+    """Nothing was asked: an empty list of rows, columns without values, or a tensor whose first axis is 0."""
+
+    code = "INPUT-NO-ROWS"
+    sentence = "there are no rows to answer"
+    hint_text = "send at least one row"
 
 
 class InvalidRequest(ModelyardError):
@@ -429,8 +443,9 @@ class Internal(ModelyardError):
 
 
 def nearest(word: str, known: Iterable[str]) -> str | None:
-    """The one of `known` that `word` was probably meant to be, or None."""
-    found = difflib.get_close_matches(word, [str(item) for item in known], n=1, cutoff=0.6)
+    """The one of `known` that `word` was probably meant to be, or None; a long list is searched at its start only."""
+    words = [str(item) for item in islice(known, _SEARCHED)]
+    found = difflib.get_close_matches(word[:_SHOWN], words, n=1, cutoff=0.6)
     return found[0] if found else None
 
 
@@ -450,5 +465,6 @@ def from_wire(wire: Mapping[str, Any]) -> ModelyardError:
     cls = catalogue().get(str(wire.get("code")), Internal)
     facts = wire.get("facts")
     error = cls.__new__(cls)
-    ModelyardError.__init__(error, **(facts if isinstance(facts, dict) else {}))
+    error.facts = {str(key): value for key, value in facts.items()} if isinstance(facts, dict) else {}
+    error.args = (error.detail,)
     return error

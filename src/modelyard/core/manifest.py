@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from enum import StrEnum
+from functools import cached_property
 from typing import Any
 
 import msgspec
 
-from modelyard.core.errors import CorruptBundle
+from modelyard.core.errors import CorruptBundle, InvalidModel
 from modelyard.core.signature import Signature
 
 FORMAT_VERSION = 1
@@ -111,7 +112,7 @@ class Lineage(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=T
     notes: tuple[str, ...] = ()
 
 
-class Manifest(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+class Manifest(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, dict=True):
     """What a bundle says of itself; `digest` of its bytes is the bundle's name."""
 
     format_version: int = FORMAT_VERSION
@@ -126,7 +127,11 @@ class Manifest(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
     lineage: Lineage = Lineage()
 
     def to_bytes(self) -> bytes:
-        """Canonical bytes: sorted keys, two-space indent, UTF-8, a newline at the end."""
+        """The bytes it was read from, else canonical ones: sorted keys, two-space indent, UTF-8, a last newline."""
+        return self._bytes
+
+    @cached_property
+    def _bytes(self) -> bytes:
         return msgspec.json.format(msgspec.json.encode(self, order="sorted"), indent=2) + b"\n"
 
 
@@ -149,7 +154,7 @@ def read_manifest(raw: bytes, bundle: str = "") -> Manifest:
     """The manifest in these bytes; `CorruptBundle` when they are not one this version understands."""
     try:
         version = msgspec.json.decode(raw, type=_Version).format_version
-    except (msgspec.DecodeError, RecursionError) as exc:
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as exc:
         raise CorruptBundle(bundle=bundle, what="its manifest.json is not readable") from exc
     if version != FORMAT_VERSION:
         raise CorruptBundle(
@@ -158,9 +163,11 @@ def read_manifest(raw: bytes, bundle: str = "") -> Manifest:
             hint="pip install --upgrade modelyard",
         )
     try:
-        return msgspec.json.decode(raw, type=Manifest)
-    except (msgspec.DecodeError, RecursionError) as exc:
+        manifest = msgspec.json.decode(raw, type=Manifest)
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError, InvalidModel) as exc:
         raise CorruptBundle(bundle=bundle, what=f"its manifest.json is not valid: {exc}") from exc
+    manifest.__dict__["_bytes"] = raw  # the digest is of these, whatever fields a later version adds
+    return manifest
 
 
 class _Version(msgspec.Struct):

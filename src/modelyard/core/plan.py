@@ -25,6 +25,13 @@ class PlannedModel(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     versions: tuple[PlannedVersion, ...]
     aliases: dict[str, int] = {}
 
+    def __post_init__(self) -> None:
+        numbers = [item.version for item in self.versions]
+        if len(set(numbers)) != len(numbers):
+            raise ValueError(f"{self.name!r} has a version twice")
+        if self.default not in numbers:
+            raise ValueError(f"the default of {self.name!r} is version {self.default}, which is not planned")
+
 
 class Limits(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """Limits of the data plane; sizes in bytes, times in seconds.
@@ -63,6 +70,13 @@ class Plan(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True
     requested: tuple[str, ...] = ()
     limits: Limits = Limits()
 
+    def __post_init__(self) -> None:
+        if self.plan_version != PLAN_VERSION:
+            raise ValueError(f"plan version {self.plan_version}, this Modelyard reads {PLAN_VERSION}")
+        names = [model.name for model in self.models]
+        if len(set(names)) != len(names):
+            raise ValueError("a model is planned twice")
+
     def to_bytes(self) -> bytes:
         """The plan as the bytes of `plan.json`."""
         return msgspec.json.format(msgspec.json.encode(self, order="sorted"), indent=2) + b"\n"
@@ -72,5 +86,5 @@ class Plan(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True
         """The plan in these bytes; `InvalidRequest` when they are not one."""
         try:
             return msgspec.json.decode(raw, type=cls)
-        except (msgspec.DecodeError, RecursionError) as exc:
+        except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as exc:
             raise InvalidRequest(what=f"the serving plan is not valid: {exc}") from exc

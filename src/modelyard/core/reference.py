@@ -10,6 +10,7 @@ from modelyard.core.errors import InvalidName
 
 _LABEL = re.compile(r"[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?")
 _MAX = 63
+_DIGITS = 9  # more versions than that nobody publishes
 
 
 class Reference(msgspec.Struct, frozen=True):
@@ -34,11 +35,11 @@ def check_name(name: str, what: str = "a model") -> str:
 
 def check_alias(alias: str) -> str:
     """The alias when it is a DNS label that cannot be mistaken for a version number."""
-    if alias.isdigit():
+    if alias.isdigit() and alias.isascii():
         raise InvalidName(
-            name=alias,
+            name=alias[:80],
             what="an alias",
-            suggestion=f"v{alias}",
+            suggestion=suggest_name(f"v{alias}"),
             cause="a number after '@' means a version",
         )
     return check_name(alias, "an alias")
@@ -56,7 +57,7 @@ def parse_reference(text: str) -> Reference:
     check_name(name)
     if not at:
         return Reference(name)
-    if rest.isdigit() and rest.isascii() and int(rest) > 0:
+    if rest.isdigit() and rest.isascii() and len(rest) <= _DIGITS and int(rest) > 0:
         return Reference(name, version=int(rest))
     if rest == "latest":
         return Reference(name, alias="latest")

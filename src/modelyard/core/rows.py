@@ -6,12 +6,14 @@ refusal. `serve` has a faster way for well-formed JSON and comes here for the wo
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
 
-from modelyard.core.errors import MissingField, NotANumber, UnknownField, WrongShape, WrongType
+from modelyard.core.errors import MissingField, NoRows, NotANumber, UnknownField, WrongShape, WrongType
+from modelyard.core.nested import from_nested
 from modelyard.core.signature import Feature, FeatureKind, Signature, TensorSpec
 from modelyard.core.tensor import Array, Datatype
 
@@ -49,7 +51,7 @@ def from_objects(signature: Signature, rows: Sequence[Mapping[str, Any]]) -> tup
 
     Raises
     ------
-    WrongType, MissingField, UnknownField, NotANumber, UnknownCategory, WrongShape
+    WrongType, MissingField, UnknownField, NotANumber, UnknownCategory, WrongShape, NoRows
         The first thing that does not fit, with its row.
     """
     known = set(signature.field_names)
@@ -68,7 +70,10 @@ def from_columns(signature: Signature, columns: Mapping[str, Any]) -> tuple[Arra
     for name, values in columns.items():
         if isinstance(values, (str, bytes, Mapping)) or not hasattr(values, "__len__"):
             raise WrongType(field=name, expected="a list of values", got=_describe(values), where="")
-        lengths[name] = len(values)
+        try:
+            lengths[name] = len(values)
+        except TypeError as exc:  # an array without axes has a length only by name
+            raise WrongType(field=name, expected="a list of values", got=_describe(values), where="") from exc
     if len(set(lengths.values())) > 1:
         first = next(iter(lengths))
         other = next(name for name in lengths if lengths[name] != lengths[first])
@@ -134,12 +139,14 @@ def _check_fields(signature: Signature, row: Mapping[str, Any], known: set[str],
 
 
 def _assemble(signature: Signature, columns: Mapping[str, list[Any]], rows: int) -> tuple[Array, ...]:
+    if rows == 0:
+        raise NoRows()
     return signature.arrange({spec.name: _tensor(spec, columns, rows) for spec in signature.inputs})
 
 
 def _tensor(spec: TensorSpec, columns: Mapping[str, list[Any]], rows: int) -> Array:
     if not spec.features:
-        return _opaque(spec, columns[spec.name], rows)
+        return from_nested(spec, columns[spec.name])
     arrays = [_column(feature, columns[feature.name], spec.datatype) for feature in spec.features]
     if len(arrays) == 1:
         return arrays[0].reshape(rows, *(1 for _ in spec.shape[1:]))
@@ -174,21 +181,28 @@ def _number(feature: Feature, value: Any, where: str) -> float:
         return float("nan")
     if isinstance(value, (bool, np.bool_)) or not isinstance(value, (int, float, np.integer, np.floating)):
         raise WrongType(field=feature.name, expected=_EXPECTED[feature.kind], got=_describe(value), where=where)
-    return float(value)
+    try:
+        return float(value)
+    except OverflowError:
+        return math.copysign(math.inf, value)  # which `check` refuses
 
 
 def _integers(feature: Feature, values: list[Any]) -> list[Any]:
     if set(map(type, values)) == {int}:
         return values
-    whole: list[int] = []
-    for at, value in enumerate(values):
-        number = _number(feature, value, _where(at, len(values)))
-        if not number.is_integer():
-            raise WrongType(
-                field=feature.name, expected="a whole number", got=_describe(value), where=_where(at, len(values))
-            )
-        whole.append(int(value))
-    return whole
+    return [_integer(feature, value, _where(at, len(values))) for at, value in enumerate(values)]
+
+
+def _integer(feature: Feature, value: Any, where: str) -> int | float:
+    if isinstance(value, (int, np.integer)) and not isinstance(value, bool):
+        return int(value)
+    number = _number(feature, value, where)
+    if number.is_integer():
+        return int(number)
+    if number != number:  # NaN, or nothing
+        _allow_missing(feature, where)
+        return number
+    raise WrongType(field=feature.name, expected="a whole number", got=_describe(value), where=where)
 
 
 def _booleans(feature: Feature, values: list[Any]) -> list[Any]:
@@ -231,24 +245,6 @@ _CHECKS: dict[FeatureKind, Callable[[Feature, list[Any]], list[Any]]] = {
 def _allow_missing(feature: Feature, where: str) -> None:
     if not feature.nullable:
         raise NotANumber(field=feature.name, where=where)
-
-
-def _opaque(spec: TensorSpec, values: list[Any], rows: int) -> Array:
-    wanted = "U" if spec.datatype is Datatype.BYTES else "b" if spec.datatype is Datatype.BOOL else "iuf"
-    try:
-        array = np.array(values)
-    except ValueError as exc:
-        raise WrongShape(field=spec.name, problem="its rows have unlike lengths") from exc
-    if array.size and array.dtype.kind not in wanted:
-        raise WrongType(
-            field=spec.name, expected=f"nested lists of {spec.datatype}", got=f"{array.dtype.name} values", where=""
-        )
-    if spec.datatype.is_integer and array.dtype.kind == "f":
-        raise WrongType(field=spec.name, expected="whole numbers", got="fractions", where="")
-    if spec.datatype is Datatype.BYTES:
-        return array.astype(object)
-    with np.errstate(over="ignore", invalid="ignore"):
-        return array.reshape(rows, *array.shape[1:]).astype(spec.datatype.dtype)
 
 
 def _parse_cell(feature: Feature, text: str) -> Any:

@@ -13,7 +13,15 @@ from functools import cached_property
 import msgspec
 import numpy as np
 
-from modelyard.core.errors import InvalidModel, MissingField, NotANumber, UnknownCategory, UnknownField, WrongShape
+from modelyard.core.errors import (
+    InvalidModel,
+    MissingField,
+    NoRows,
+    NotANumber,
+    UnknownCategory,
+    UnknownField,
+    WrongShape,
+)
 from modelyard.core.tensor import Array, Datatype
 
 ANY = -1  # a variable axis, as the protocol writes it
@@ -93,6 +101,18 @@ class TensorSpec(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True, 
             raise InvalidModel(what=f"tensor {self.name!r} must have rows as its first, variable axis")
         if self.features and len(self.features) != self.width:
             raise InvalidModel(what=f"tensor {self.name!r} has {self.width} columns and {len(self.features)} features")
+        if self.labels and self.shape[-1] not in (ANY, len(self.labels)):
+            raise InvalidModel(what=f"tensor {self.name!r} has {self.shape[-1]} columns and {len(self.labels)} labels")
+        for feature in self.features:
+            self._check_feature(feature)
+
+    def _check_feature(self, feature: Feature) -> None:
+        if feature.kind not in _kinds(self.datatype):
+            raise InvalidModel(what=f"feature {feature.name!r} is {feature.kind}, its tensor {self.datatype}")
+        if feature.nullable and not (self.datatype.is_float or self.datatype is Datatype.BYTES):
+            raise InvalidModel(
+                what=f"feature {feature.name!r} may be missing, and {self.datatype} has no missing value"
+            )
 
     @property
     def width(self) -> int:
@@ -147,24 +167,28 @@ class TensorSpec(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True, 
             if np.isfinite(array).all():
                 return
             self._refuse_non_finite(array)
-        elif self.datatype is Datatype.BYTES and self._closed:
-            feature = self.features[0]
-            known = self._closed
-            for row, item in enumerate(array.ravel().tolist()):
-                if item not in known:
-                    if item == "" and not feature.nullable:
-                        raise NotANumber(field=feature.name, where=_where(row, array.shape[0]))
-                    raise UnknownCategory(
-                        field=feature.name, got=str(item), known=feature.categories, where=_where(row, array.shape[0])
-                    )
+        elif self.datatype is Datatype.BYTES:
+            for column, known in self._closed:
+                self._check_categories(array.reshape(array.shape[0], -1)[:, column].tolist(), column, known)
+
+    def _check_categories(self, items: list[str], column: int, known: frozenset[str]) -> None:
+        feature = self.features[column]
+        for row, item in enumerate(items):
+            if item not in known:
+                if item == "" and not feature.nullable:
+                    raise NotANumber(field=feature.name, where=_where(row, len(items)))
+                raise UnknownCategory(
+                    field=feature.name, got=str(item), known=feature.categories, where=_where(row, len(items))
+                )
 
     @cached_property
-    def _closed(self) -> frozenset[str]:
-        """The only strings that may be sent, or an empty set when any may."""
-        feature = self.features[0]
-        if not feature.categories or feature.accepts_unknown:
-            return frozenset()
-        return frozenset((*feature.categories, "") if feature.nullable else feature.categories)
+    def _closed(self) -> tuple[tuple[int, frozenset[str]], ...]:
+        """Columns in which only these strings may be sent; none for a column that takes any."""
+        return tuple(
+            (column, frozenset((*feature.categories, "") if feature.nullable else feature.categories))
+            for column, feature in enumerate(self.features)
+            if feature.categories and not feature.accepts_unknown
+        )
 
     def _refuse_non_finite(self, array: Array) -> None:
         table = array.reshape(array.shape[0], -1)
@@ -172,6 +196,16 @@ class TensorSpec(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True, 
             bad = np.isinf(table[:, column]) if feature.nullable else ~np.isfinite(table[:, column])
             if bad.any():
                 raise NotANumber(field=feature.name, where=_where(int(bad.argmax()), array.shape[0]))
+
+
+def _kinds(datatype: Datatype) -> set[FeatureKind]:
+    """What columns of this type can mean; a fraction in a tensor of integers would be cut off without a word."""
+    if datatype is Datatype.BYTES:
+        return {FeatureKind.CATEGORY, FeatureKind.TEXT}
+    if datatype is Datatype.BOOL:
+        return {FeatureKind.BOOLEAN}
+    whole = {FeatureKind.INTEGER, FeatureKind.BOOLEAN}
+    return whole | {FeatureKind.NUMBER} if datatype.is_float else whole
 
 
 class Signature(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True, forbid_unknown_fields=True, dict=True):
@@ -193,11 +227,18 @@ class Signature(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True, f
     probabilities: str = ""
 
     def __post_init__(self) -> None:
-        names = [feature.name for feature in self.features] or [spec.name for spec in self.inputs]
-        if len(set(names)) != len(names):
-            raise InvalidModel(what="two inputs have the same name")
         if not self.inputs or not self.outputs:
             raise InvalidModel(what="a model needs at least one input and one output")
+        outputs = [spec.name for spec in self.outputs]
+        tensors = [spec.name for spec in self.inputs]
+        for what, names in (("inputs", self.field_names), ("input tensors", tensors), ("outputs", outputs)):
+            if len(set(names)) != len(names):
+                raise InvalidModel(what=f"two {what} have the same name")
+        for what, name in (("prediction", self.prediction), ("probabilities", self.probabilities)):
+            if name and name not in outputs:
+                raise InvalidModel(what=f"the {what} {name!r} is none of the outputs {', '.join(outputs)}")
+        if self.probabilities and not self.outputs[outputs.index(self.probabilities)].labels:
+            raise InvalidModel(what=f"the probabilities {self.probabilities!r} name no labels")
 
     @cached_property
     def features(self) -> tuple[Feature, ...]:
@@ -242,7 +283,7 @@ class Signature(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True, f
 
         Raises
         ------
-        MissingField, UnknownField, WrongShape, NotANumber, UnknownCategory
+        MissingField, UnknownField, NoRows, WrongShape, NotANumber, UnknownCategory
         """
         ordered = tuple(spec.check(arrays[spec.name]) for spec in self.inputs if spec.name in arrays)
         if len(ordered) < len(self.inputs):
@@ -251,6 +292,8 @@ class Signature(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True, f
             for name in arrays:
                 self.input(name)
         rows = ordered[0].shape[0]
+        if rows == 0:
+            raise NoRows()
         for spec, array in zip(self.inputs, ordered, strict=True):
             if array.shape[0] != rows:
                 raise WrongShape(

@@ -6,6 +6,7 @@ import hashlib
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TypeVar
 
 import msgspec
 
@@ -13,6 +14,7 @@ from modelyard.core.errors import CorruptBundle, NotFound
 from modelyard.core.manifest import MANIFEST, MODEL, PROFILE, SAMPLES, FileEntry, Manifest, Samples, read_manifest
 from modelyard.core.profile import Profile
 
+_Document = TypeVar("_Document", Samples, Profile)
 _NAMES = frozenset({MODEL, PROFILE, SAMPLES, "card.md", "signature.dsse"})
 
 
@@ -45,13 +47,19 @@ class Bundle:
     def samples(self) -> Samples:
         """The golden rows; none when the bundle carries none."""
         raw = self.files.get(SAMPLES)
-        return msgspec.json.decode(raw, type=Samples) if raw else Samples(rows=[], outputs={})
+        return self._decode(raw, Samples, SAMPLES) if raw else Samples(rows=[], outputs={})
 
     @property
     def profile(self) -> Profile | None:
         """The profile of the training data, when the bundle carries one."""
         raw = self.files.get(PROFILE)
-        return msgspec.json.decode(raw, type=Profile) if raw else None
+        return self._decode(raw, Profile, PROFILE) if raw else None
+
+    def _decode(self, raw: bytes, kind: type[_Document], name: str) -> _Document:
+        try:
+            return msgspec.json.decode(raw, type=kind)
+        except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as exc:
+            raise CorruptBundle(bundle=self.manifest.name, what=f"its {name} is not valid: {exc}") from exc
 
     def write(self, folder: Path) -> None:
         """Lay the bundle out as files in `folder`, which must exist."""
@@ -96,9 +104,13 @@ def open_bundle(folder: Path, *, digest: str | None = None) -> Bundle:
         raw = (folder / MANIFEST).read_bytes()
     except (FileNotFoundError, NotADirectoryError) as exc:
         raise NotFound(what="bundle", name=label, hint="a bundle is a folder with a manifest.json") from exc
+    except OSError as exc:
+        raise _unreadable(label, MANIFEST, exc) from exc
     if digest is not None and sha256(raw) != digest:
         raise CorruptBundle(bundle=label, what="its manifest.json was changed")
     manifest = read_manifest(raw, label)
+    if MODEL not in manifest.files:
+        raise CorruptBundle(bundle=label, what=f"its manifest names no {MODEL}")
     return Bundle(manifest=manifest, files={name: _read(folder, name, entry) for name, entry in manifest.files.items()})
 
 
@@ -110,10 +122,17 @@ def _read(folder: Path, name: str, entry: FileEntry) -> bytes:
         raise CorruptBundle(bundle=folder.name, what=f"{name} is missing")
     if path.stat().st_size != entry.size_bytes:
         raise CorruptBundle(bundle=folder.name, what=f"{name} has {path.stat().st_size} bytes, not {entry.size_bytes}")
-    raw = path.read_bytes()
+    try:
+        raw = path.read_bytes()
+    except OSError as exc:
+        raise _unreadable(folder.name, name, exc) from exc
     if sha256(raw) != entry.sha256:
         raise CorruptBundle(bundle=folder.name, what=f"{name} was changed")
     return raw
+
+
+def _unreadable(bundle: str, name: str, exc: OSError) -> CorruptBundle:
+    return CorruptBundle(bundle=bundle, what=f"{name} cannot be read: {exc.strerror}")
 
 
 def sha256(raw: bytes) -> str:

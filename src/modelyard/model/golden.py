@@ -34,8 +34,7 @@ def check(runner: Runner, samples: Samples, bundle: str) -> int:
     except ModelyardError as exc:
         raise CorruptBundle(bundle=bundle, what=f"it refuses its own golden rows: {exc.detail}") from exc
     for spec, array in zip(runner.signature.outputs, outputs, strict=True):
-        wanted = samples.outputs.get(spec.name)
-        if wanted is not None and not _same(array, wanted):
+        if not _same(array, samples.outputs.get(spec.name, [])):
             raise CorruptBundle(bundle=bundle, what=f"it answers its golden rows differently (output {spec.name!r})")
     return len(samples.rows)
 
@@ -52,7 +51,10 @@ def _jsonable(array: Array) -> list[Any]:
 def _same(array: Array, wanted: list[Any]) -> bool:
     if array.dtype.kind != "f":
         return bool(_jsonable(array) == wanted)
-    expected = np.array(wanted, dtype=np.float64)  # null becomes NaN
+    try:
+        expected = np.array(wanted, dtype=np.float64)  # null becomes NaN
+    except (ValueError, TypeError):  # not numbers, or ragged
+        return False
     if expected.shape != array.shape:
         return False
     close = np.abs(array - expected) <= TOLERANCE * np.maximum(1.0, np.abs(expected))

@@ -9,11 +9,26 @@ import onnxruntime as ort
 
 from modelyard.core.errors import CorruptBundle, InvalidInput
 from modelyard.core.manifest import MODEL
-from modelyard.core.signature import Signature, TensorSpec
-from modelyard.core.tensor import Array
+from modelyard.core.signature import ANY, Signature, TensorSpec
+from modelyard.core.tensor import Array, Datatype
 from modelyard.model.bundle import Bundle
 
 _SEVERITY_FATAL = 4
+_GRAPH_TYPES = {
+    Datatype.BOOL: "tensor(bool)",
+    Datatype.UINT8: "tensor(uint8)",
+    Datatype.UINT16: "tensor(uint16)",
+    Datatype.UINT32: "tensor(uint32)",
+    Datatype.UINT64: "tensor(uint64)",
+    Datatype.INT8: "tensor(int8)",
+    Datatype.INT16: "tensor(int16)",
+    Datatype.INT32: "tensor(int32)",
+    Datatype.INT64: "tensor(int64)",
+    Datatype.FP16: "tensor(float16)",
+    Datatype.FP32: "tensor(float)",
+    Datatype.FP64: "tensor(double)",
+    Datatype.BYTES: "tensor(string)",
+}
 
 
 class OnnxRunner:
@@ -48,17 +63,45 @@ def load(bundle: Bundle, *, threads: int = 1) -> OnnxRunner:
     except Exception as exc:  # as above
         raise CorruptBundle(bundle=bundle.manifest.name, what=f"ONNX Runtime refuses it: {_first_line(exc)}") from exc
     signature = bundle.manifest.signature
-    _match(bundle, "input", {node.name for node in session.get_inputs()}, signature.inputs)
-    _match(bundle, "output", {node.name for node in session.get_outputs()}, signature.outputs)
+    _match(bundle, "input", session.get_inputs(), signature.inputs)
+    _match(bundle, "output", session.get_outputs(), signature.outputs)
+    unfed = {node.name for node in session.get_inputs()} - {spec.graph_name or spec.name for spec in signature.inputs}
+    if unfed:
+        raise CorruptBundle(
+            bundle=bundle.manifest.name, what=f"its graph needs {', '.join(sorted(unfed))}, which the signature lacks"
+        )
     return OnnxRunner(session, signature)
 
 
-def _match(bundle: Bundle, what: str, present: set[str], specs: tuple[TensorSpec, ...]) -> None:
-    named = {spec.graph_name or spec.name for spec in specs}
-    if not named <= present:
-        raise CorruptBundle(
-            bundle=bundle.manifest.name, what=f"its graph has no {what} {', '.join(sorted(named - present))}"
-        )
+def _match(bundle: Bundle, what: str, nodes: Sequence[Any], specs: tuple[TensorSpec, ...]) -> None:
+    """Names, element types, ranks and fixed axes of the graph are the signature's."""
+    present = {node.name: node for node in nodes}
+    for spec in specs:
+        node = present.get(spec.graph_name or spec.name)
+        if node is None:
+            problem = f"its graph has no {what} {spec.graph_name or spec.name!r}"
+        elif node.type != _GRAPH_TYPES[spec.datatype]:
+            problem = f"{what} {spec.name!r} is {spec.datatype} in the signature and {node.type} in the graph"
+        elif not _same_shape(node.shape, spec.shape, strict=what == "input"):
+            problem = (
+                f"{what} {spec.name!r} has shape {list(spec.shape)} in the signature and {node.shape} in the graph"
+            )
+        else:
+            continue
+        raise CorruptBundle(bundle=bundle.manifest.name, what=problem)
+
+
+def _same_shape(graph: Sequence[int | str | None], shape: tuple[int, ...], *, strict: bool) -> bool:
+    """Whether they can be the same; an axis with a name or none is variable, and a graph may tell no shape at all.
+
+    What is variable in the signature must be variable in the graph too, where it would refuse requests: at its inputs.
+    """
+    if not graph:
+        return True
+    return len(graph) == len(shape) and all(
+        not isinstance(axis, int) or axis < 0 or want == axis or (want == ANY and not strict)
+        for axis, want in zip(graph, shape, strict=True)
+    )
 
 
 def _first_line(exc: BaseException) -> str:
