@@ -14,7 +14,6 @@ from modelyard.control.actions.doctor import DEFAULT_PORT, Finding, State, exami
 from modelyard.core.settings import Settings
 
 _COLOURS = {State.OK: "green", State.WARN: "yellow", State.FAIL: "red", State.SKIP: "bright_black"}
-_WORDS = {State.FAIL: "failed", State.WARN: "warning", State.SKIP: "skipped"}
 
 
 @click.command("doctor")
@@ -42,5 +41,10 @@ def _paint(screen: Screen, finding: Finding, *, new_group: bool) -> None:
 
 def _summary(findings: list[Finding]) -> str:
     counts = Counter(finding.state for finding in findings)
-    troubles = [f"{counts[state]} {word}" for state, word in _WORDS.items() if counts[state]]
+    words = {
+        State.FAIL: "failed",
+        State.WARN: "warnings" if counts[State.WARN] > 1 else "warning",
+        State.SKIP: "skipped",
+    }
+    troubles = [f"{counts[state]} {word}" for state, word in words.items() if counts[state]]
     return ", ".join(troubles) + "." if troubles else "Everything is well."

@@ -1,0 +1,72 @@
+from __future__ import annotations
+
+import json
+
+import pytest
+
+from modelyard.cli.screen import Screen
+
+
+def test_narration_goes_to_standard_output(capsys: pytest.CaptureFixture[str]) -> None:
+    Screen().say("Read", "data.csv: 5 rows")
+    Screen().next("modelyard serve x", "modelyard model list")
+    said = capsys.readouterr()
+    assert said.out == "Read        data.csv: 5 rows\nNext: modelyard serve x   or   modelyard model list\n"
+    assert said.err == ""
+
+
+def test_quiet_leaves_results_and_warnings(capsys: pytest.CaptureFixture[str]) -> None:
+    screen = Screen(quiet=True)
+    screen.say("Read", "data.csv")
+    screen.next("modelyard serve x")
+    screen.warn("no scaling", fix="--scale standard")
+    screen.show({"a": 1}, "one")
+    said = capsys.readouterr()
+    assert said.out == "one\n"
+    assert said.err == "warning: no scaling\n  fix: --scale standard\n"
+
+
+def test_json_is_alone_on_standard_output(capsys: pytest.CaptureFixture[str]) -> None:
+    screen = Screen(as_json=True)
+    screen.say("Read", "data.csv")
+    screen.show({"name": "größe"}, "text for people")
+    said = capsys.readouterr()
+    assert json.loads(said.out) == {"name": "größe"}
+    assert "größe" in said.out
+    assert said.err == "Read        data.csv\n"
+
+
+def test_json_never_carries_what_json_cannot(capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(ValueError, match="JSON"):
+        Screen(as_json=True).show({"a": float("nan")})
+    assert capsys.readouterr().out == ""
+
+
+def test_a_table_is_aligned() -> None:
+    text = Screen().table(("NAME", "ROWS"), [("a", "5"), ("longer", "12345")], right=(1,))
+    assert text == "NAME     ROWS\na           5\nlonger  12345"
+
+
+@pytest.mark.parametrize(("yes", "as_json"), [(True, False), (True, True)])
+def test_yes_is_yes(yes: bool, as_json: bool) -> None:
+    assert Screen(as_json=as_json).confirm("Really?", yes=yes)
+
+
+def test_without_a_terminal_the_answer_is_no() -> None:
+    assert not Screen().confirm("Really?", yes=False)
+
+
+def test_progress_is_silent_without_a_terminal(capsys: pytest.CaptureFixture[str]) -> None:
+    with Screen().progress("Train") as step:
+        step(1, 2)
+    assert capsys.readouterr() == ("", "")
+
+
+def test_progress_draws_a_bar_on_a_terminal(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("sys.stderr.isatty", lambda: True)
+    with Screen().progress("Train") as step:
+        step(1, 2)
+        step(2, 2)
+    assert "Train" in capsys.readouterr().err
