@@ -26,14 +26,14 @@ if TYPE_CHECKING:
 @click.option("--probabilities", is_flag=True, help="Also a column per class.")
 @with_screen
 def command(screen: Screen, settings: Settings, model: str, inputs: tuple[str, ...], **files: Any) -> int:
-    r"""Ask MODEL (name, name@2, name@alias, or a bundle's folder) in this process.
+    """Ask MODEL (name, name@2, name@alias, or a bundle's folder) in this process.
 
     \b
     modelyard predict churn -i tenure=12 -i contract=month-to-month
     modelyard predict churn -f customers.csv -o scored.csv
 
     Rows of the CSV that do not fit are written to scored.rejected.csv with the reason.
-    """
+    """  # noqa: D301 - click's own mark, which a raw string would print
     from modelyard.control.actions.predict import open_model  # noqa: PLC0415 - brings numpy and ONNX Runtime
 
     source: Path | None = files["source"]

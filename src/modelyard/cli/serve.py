@@ -27,7 +27,7 @@ _MIB = 1024 * 1024
 @click.option("--grace", default=30.0, show_default=True, help="Seconds for requests under way when stopping.")
 @with_screen
 def command(screen: Screen, settings: Settings, models: tuple[str, ...], plan: Path | None, **flags: Any) -> None:
-    r"""Serve models over HTTP: JSON rows and the Open Inference Protocol v2, all versions on one port.
+    """Serve models over HTTP: JSON rows and the Open Inference Protocol v2, all versions on one port.
 
     \b
     modelyard serve                      every model of the registry
@@ -36,7 +36,7 @@ def command(screen: Screen, settings: Settings, models: tuple[str, ...], plan: P
 
     MODEL is name (its production alias, else the latest version), name@2 or name@alias. New versions and moved
     aliases go live while it runs.
-    """
+    """  # noqa: D301 - click's own mark, which a raw string would print
     from modelyard.control.actions.serve import serve, serve_plan  # noqa: PLC0415 - imported when called
     from modelyard.core.plan import Limits  # noqa: PLC0415 - as above
     from modelyard.serve.supervisor import Options  # noqa: PLC0415 - as above

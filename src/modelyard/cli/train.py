@@ -46,7 +46,7 @@ _FEW_INPUTS = 8  # so many fit into a command that one can read
 @click.option("--unknown-categories", type=click.Choice(["refuse", "accept"]), default="refuse", show_default=True)
 @with_screen
 def command(screen: Screen, settings: Settings, data: Path, name: str | None, **flags: Any) -> None:
-    r"""Learn the column --target of the CSV file DATA, and keep the model as the next version of its name.
+    """Learn the column --target of the CSV file DATA, and keep the model as the next version of its name.
 
     \b
     modelyard train houses.csv --target price
@@ -54,7 +54,7 @@ def command(screen: Screen, settings: Settings, data: Path, name: str | None, **
     modelyard train churn.csv --target churned --model logistic --drop customer_id
 
     Missing values and categories are learnt; the model answers for them as it saw them.
-    """
+    """  # noqa: D301 - click's own mark, which a raw string would print
     from modelyard.control.actions.home import open_home  # noqa: PLC0415 - brings numpy and the database
     from modelyard.control.actions.train import train  # noqa: PLC0415 - as above
 
