@@ -2,6 +2,7 @@
 
 import hashlib
 import math
+import sys
 
 import numpy as np
 import pandas as pd
@@ -9,7 +10,7 @@ import pytest
 from hypothesis import HealthCheck, assume, example, given, settings
 from hypothesis import strategies as st
 
-from modelyard.core.errors import InvalidData, NotFound, TooLarge
+from modelyard.core.errors import InvalidData, MissingExtra, NotFound, TooLarge
 from modelyard.core.rows import MISSING_TEXT, parse_text
 from modelyard.core.signature import Feature, FeatureKind, Signature, TensorSpec
 from modelyard.core.tensor import Datatype
@@ -128,6 +129,13 @@ def test_a_huge_file_is_refused(tmp_path, monkeypatch):
     monkeypatch.setattr(table, "MAX_BYTES", 3)
     with pytest.raises(TooLarge):
         read_table(write(tmp_path, "a\n1\n"))
+
+
+def test_without_pandas_the_extra_is_named(tmp_path, monkeypatch):
+    monkeypatch.setitem(sys.modules, "pandas", None)
+    with pytest.raises(MissingExtra) as caught:
+        read_table(write(tmp_path, "a\n1\n"))
+    assert caught.value.hint == 'pip install "modelyard[train]"'
 
 
 def test_a_missing_column_says_which_was_meant():

@@ -91,12 +91,14 @@ def train(
     begin = perf_counter()
     learnt = family.train(prepared.lessons[0], recipe, on_progress)
     took_s = perf_counter() - begin
-    bundle = assemble(name, table, recipe, prepared, learnt)
+    bundle = assemble(name, table, recipe, prepared, learnt, created_at=datetime.now(UTC))
     return Trained(version=publish(home, bundle), bundle=bundle, prepared=prepared, learnt=learnt, took_s=took_s)
 
 
-def assemble(name: str, table: Table, recipe: Recipe, prepared: Prepared, learnt: Learnt) -> Bundle:
-    """The bundle of a model that was just learnt; the same arguments give the same bytes but for `created_at`."""
+def assemble(
+    name: str, table: Table, recipe: Recipe, prepared: Prepared, learnt: Learnt, *, created_at: datetime
+) -> Bundle:
+    """The bundle of a model that was just learnt; the same arguments give the same bytes."""
     from modelyard.lab.evaluate import evaluate  # noqa: PLC0415 - scikit-learn, which a trainer has already brought
     from modelyard.model.convert import from_estimator  # noqa: PLC0415 - as above
 
@@ -114,6 +116,7 @@ def assemble(name: str, table: Table, recipe: Recipe, prepared: Prepared, learnt
         metrics=evaluation.metrics,
         lineage=msgspec.structs.replace(
             _lineage(table, recipe, prepared, learnt),
+            created_at=created_at.isoformat(timespec="seconds"),
             baseline=evaluation.baseline,
             notes=(*prepared.notes, *learnt.warnings, *converted.notes),
         ),
@@ -145,7 +148,6 @@ def _source(table: Table, converted: Converted) -> Source:
 
 def _lineage(table: Table, recipe: Recipe, prepared: Prepared, learnt: Learnt) -> Lineage:
     return Lineage(
-        created_at=datetime.now(UTC).isoformat(timespec="seconds"),
         modelyard=modelyard.__version__,
         data_sha256=table.sha256,
         data_rows=len(prepared.train),
