@@ -5,8 +5,6 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
-from modelyard.control.actions import plans
-from modelyard.control.actions.home import open_home
 from modelyard.core.errors import NotFound
 from modelyard.core.plan import Limits
 from modelyard.core.settings import Settings
@@ -54,6 +52,10 @@ def serve(
     try:
         supervisor.start()
         on_event({"listening": (options.host, port)})
+        # The registry brings numpy and SQLAlchemy; importing them here, the workers import theirs meanwhile.
+        from modelyard.control.actions import plans  # noqa: PLC0415 - as above
+        from modelyard.control.actions.home import open_home  # noqa: PLC0415 - as above
+
         home = open_home(settings)
         plan = plans.render(home, requested, limits)
         if not plan.models:
