@@ -1,0 +1,244 @@
+"""The connection's rules with a transport made of memory; sockets and real clients are in tests/acceptance."""
+
+from __future__ import annotations
+
+import asyncio
+import re
+from collections.abc import Callable
+
+import pytest
+
+from modelyard.core.errors import InvalidRequest, ModelyardError
+from modelyard.core.plan import Limits
+from modelyard.serve.http.errors import JSON, problem
+from modelyard.serve.http.protocol import Connection, Request, Server, head
+
+OK = head(200, JSON)
+
+
+class Transport:
+    """Remembers what a connection does to it."""
+
+    def __init__(self) -> None:
+        self.sent = b""
+        self.closed = self.aborted = False
+        self.reading = True
+
+    def write(self, data: bytes) -> None:
+        self.sent += data
+
+    def close(self) -> None:
+        self.closed = True
+
+    def abort(self) -> None:
+        self.aborted = True
+
+    def is_reading(self) -> bool:
+        return self.reading
+
+    def pause_reading(self) -> None:
+        self.reading = False
+
+    def resume_reading(self) -> None:
+        self.reading = True
+
+    @property
+    def statuses(self) -> list[int]:
+        return [int(found) for found in re.findall(rb"HTTP/1\.1 (\d{3}) ", self.sent)]
+
+
+class Router:
+    """Answers ``/now`` at once, keeps ``/later``, refuses ``/bad``, breaks on ``/bug``."""
+
+    def __init__(self) -> None:
+        self.kept: list[Request] = []
+        self.seen: list[Request] = []
+
+    def dispatch(self, request: Request) -> None:
+        self.seen.append(request)
+        if request.path == b"/later":
+            self.kept.append(request)
+        elif request.path == b"/bad":
+            raise InvalidRequest(what="bad")
+        elif request.path == b"/bug":
+            raise RuntimeError("secret")
+        else:
+            request.respond(OK, b"{}")
+
+    def refuse(self, request: Request, error: ModelyardError) -> None:
+        request.respond(head(500 if error.code == "INTERNAL" else 400, JSON), problem(error, "r"))
+
+
+class Bench:
+    """A server with one connection and a clock that is set by hand."""
+
+    def __init__(self, limits: Limits | None = None) -> None:
+        self.router = Router()
+        self.server = Server(limits or Limits(), self.router)
+        self.transport = Transport()
+        self.connection = self.connect(self.transport)
+
+    def connect(self, transport: Transport) -> Connection:
+        connection = self.server()
+        connection.connection_made(transport)  # type: ignore[arg-type]
+        return connection
+
+    def get(self, path: str, extra: str = "") -> None:
+        self.connection.data_received(f"GET {path} HTTP/1.1\r\nHost: a\r\n{extra}\r\n".encode())
+
+
+def in_loop(test: Callable[[], None]) -> Callable[[], None]:
+    """A connection takes its clock from the running loop."""
+
+    def wrapped() -> None:
+        async def inside() -> None:
+            test()
+
+        asyncio.run(inside())
+
+    wrapped.__name__ = test.__name__
+    return wrapped
+
+
+@in_loop
+def test_answers_keep_their_place() -> None:
+    bench = Bench()
+    bench.get("/later?n=1")
+    bench.get("/now")
+    bench.get("/later?n=2")
+    assert bench.transport.sent == b""
+    first, second = bench.router.kept
+    second.respond(OK, b"[2]")
+    assert bench.transport.sent == b""
+    first.respond(OK, b"[1]")
+    assert re.findall(rb"\r\n\r\n(\[1\]|\{\}|\[2\])", bench.transport.sent) == [b"[1]", b"{}", b"[2]"]
+
+
+@in_loop
+def test_a_refusal_and_a_bug_are_answered_and_tell_nothing() -> None:
+    bench = Bench()
+    bench.get("/bad")
+    bench.get("/bug")
+    assert bench.transport.statuses == [400, 500]
+    assert b"secret" not in bench.transport.sent
+    assert not bench.transport.closed
+
+
+@in_loop
+def test_request_ids_are_tokens_and_stay() -> None:
+    bench = Bench()
+    bench.get("/now", "X-Request-Id: abc-1\r\n")
+    bench.get("/now", "X-Request-Id: a b\r\n")
+    ids = re.findall(rb"x-request-id: (.*)\r\n", bench.transport.sent)
+    assert ids[0] == b"abc-1"
+    assert ids[1].startswith(b"req_")
+    assert bench.router.seen[1].id == ids[1]
+
+
+@in_loop
+def test_slow_readers_are_not_read_from_even_after_an_answer() -> None:
+    bench = Bench()
+    bench.get("/later")
+    bench.connection.pause_writing()
+    assert not bench.transport.reading
+    bench.router.kept[0].respond(OK, b"{}")
+    assert not bench.transport.reading
+    bench.connection.resume_writing()
+    assert bench.transport.reading
+
+
+@in_loop
+def test_a_choked_connection_is_given_up_at_its_deadline() -> None:
+    bench = Bench(Limits(write_s=5.0))
+    bench.connection.pause_writing()
+    bench.server.sweep(bench.connection.deadline - 0.1)
+    assert not bench.transport.aborted
+    bench.server.sweep(bench.connection.deadline + 0.1)
+    assert bench.transport.aborted
+
+
+@in_loop
+def test_deadlines_follow_the_phase() -> None:
+    bench = Bench(Limits(header_s=1.0, body_s=2.0, idle_s=30.0))
+    now = asyncio.get_running_loop().time()
+    assert bench.connection.deadline == pytest.approx(now + 1.0, abs=0.5)
+    bench.connection.data_received(b"POST /now HTTP/1.1\r\nHost: a\r\nContent-Length: 3\r\n\r\n")
+    assert bench.connection.deadline == pytest.approx(now + 2.0, abs=0.5)
+    bench.connection.data_received(b"abc")
+    assert bench.connection.deadline == pytest.approx(now + 30.0, abs=0.5)
+    bench.get("/later")
+    assert bench.connection.deadline == float("inf")
+
+
+@in_loop
+def test_a_half_request_gets_408_and_silence_just_closes() -> None:
+    bench = Bench()
+    bench.connection.data_received(b"GET /now HT")
+    bench.connection.expire()
+    assert bench.transport.statuses == [408]
+    quiet = Bench()
+    quiet.connection.expire()
+    assert quiet.transport.closed
+    assert quiet.transport.sent == b""
+
+
+@in_loop
+def test_draining_closes_the_idle_and_finishes_the_busy() -> None:
+    bench = Bench()
+    idle = Transport()
+    bench.connect(idle)
+    bench.get("/later")
+    bench.server.drain()
+    assert idle.closed
+    assert not bench.transport.closed
+    assert bench.server.in_flight == 1
+    bench.router.kept[0].respond(OK, b"{}")
+    assert b"connection: close" in bench.transport.sent
+    assert bench.transport.closed
+
+
+@in_loop
+def test_an_answer_for_a_client_that_left_is_dropped() -> None:
+    bench = Bench()
+    bench.get("/later")
+    bench.connection.connection_lost(None)
+    bench.router.kept[0].respond(OK, b"{}")
+    assert bench.transport.sent == b""
+    assert not bench.server.connections
+
+
+@in_loop
+def test_nothing_after_a_closing_answer_is_read() -> None:
+    bench = Bench()
+    bench.get("/now", "Connection: close\r\n")
+    bench.get("/now")
+    assert bench.transport.statuses == [200]
+    assert bench.transport.closed
+
+
+@in_loop
+def test_head_has_the_length_and_no_body() -> None:
+    bench = Bench()
+    bench.connection.data_received(b"HEAD /now HTTP/1.1\r\nHost: a\r\n\r\n")
+    assert b"content-length: 2\r\n" in bench.transport.sent
+    assert bench.transport.sent.endswith(b"\r\n\r\n")
+
+
+@in_loop
+def test_bodies_in_pieces_are_joined() -> None:
+    bench = Bench()
+    bench.connection.data_received(b"POST /later HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked\r\n\r\n")
+    for piece in (b"ab", b"c", b"def"):
+        bench.connection.data_received(b"%x\r\n%s\r\n" % (len(piece), piece))
+    bench.connection.data_received(b"0\r\n\r\n")
+    assert bytes(bench.router.kept[0].body) == b"abcdef"
+
+
+@in_loop
+def test_the_connection_limit() -> None:
+    bench = Bench(Limits(connections=1))
+    second = Transport()
+    bench.connect(second)
+    assert second.statuses == [503]
+    assert second.closed
+    assert not bench.transport.closed
