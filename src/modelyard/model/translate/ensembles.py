@@ -87,7 +87,7 @@ def _voting_classifier(t: Translator, model: VotingClassifier, columns: Columns)
     count = len(model.classes_)
     votes = [_hot(t, index_of(t, member, columns), count) for member in members]
     shares = _mean(t, votes, weights)
-    return Answer(index=graph.op("ArgMax", shares, axis=1, keepdims=0), scores=shares)
+    return Answer(index=graph.op("ArgMax", shares, axis=1, keepdims=0))
 
 
 def _hot(t: Translator, index: str, count: int) -> str:

@@ -138,7 +138,7 @@ def _classes(graph: Graph, estimator: Any, answer: Answer) -> tuple[list[TensorS
     label = answer.label or graph.op("Gather", graph.constant(classes), answer.index, axis=0)
     _call(graph, label, "label")
     specs = [TensorSpec(name="label", datatype=datatype, shape=(ANY,))]
-    if task is Task.CLUSTERING and not answer.probabilities:
+    if not shown or (task is Task.CLUSTERING and not answer.probabilities):
         return specs, "label", "", task
     name = "probabilities" if answer.probabilities else "scores"
     _call(graph, shown, name)
