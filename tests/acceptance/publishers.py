@@ -73,8 +73,8 @@ def iter_lines(reader: int, count: int) -> Iterator[bytes]:
     """The child's first lines, so that the kill falls into its work however slow the machine is."""
     for _ in range(count):
         line = b""
-        while not line.endswith(b"\n"):
-            line += os.read(reader, 1)
+        while not line.endswith(b"\n") and (byte := os.read(reader, 1)):
+            line += byte
         yield line
 
 

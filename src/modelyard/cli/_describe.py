@@ -184,9 +184,10 @@ def _values(feature: Feature) -> str:
     if feature.categories:
         shown = ", ".join(feature.categories[:6]) + (", …" if len(feature.categories) > 6 else "")
         return shown + (" (others accepted)" if feature.accepts_unknown else "")
-    if feature.minimum is None and feature.maximum is None:
-        return ""
-    return f"{_number(feature.minimum)} to {_number(feature.maximum)}"
+    low, high = _number(feature.minimum), _number(feature.maximum)
+    if feature.minimum is None:
+        return "" if feature.maximum is None else f"up to {high}"
+    return f"from {low}" if feature.maximum is None else f"{low} to {high}"
 
 
 def _metrics(metrics: Iterable[Metric]) -> str:
