@@ -131,7 +131,7 @@ def parse_cells(raw: bytes, name: str) -> Cells:
         raise InvalidData(what=f"{name} is empty", hint="give a CSV with a header line and rows under it")
     records = _records(text, sniff(text), name)
     _, head = next(records)
-    header = _header(head, name)
+    header = header_names(head, name)
     rows: list[list[str]] = []
     lines: list[int] = []
     for line, row in records:
@@ -196,7 +196,8 @@ def _records(text: str, delimiter: str, name: str) -> Iterator[tuple[int, list[s
         ) from exc
 
 
-def _header(cells: Sequence[str], name: str) -> tuple[str, ...]:
+def header_names(cells: Sequence[str], name: str) -> tuple[str, ...]:
+    """The columns' names: stripped, nameless ones called by their position; `InvalidData` when two are the same."""
     header = tuple(cell.strip() or f"Unnamed: {at}" for at, cell in enumerate(cells))
     twice = sorted({column for column in header if header.count(column) > 1})
     if twice:

@@ -1,0 +1,260 @@
+"""Import: a model file, or an exported bundle, becomes a published version that was checked on the way."""
+
+from __future__ import annotations
+
+import io
+import zipfile
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import msgspec
+
+import modelyard
+from modelyard.control.actions.home import Home
+from modelyard.control.actions.publish import publish
+from modelyard.core.errors import CorruptBundle, InvalidData, NotFound, TooLarge
+from modelyard.core.manifest import CARD, MANIFEST, MODEL, PROFILE, SAMPLES, Lineage, Manifest, Source, read_manifest
+from modelyard.core.reference import check_name, suggest_name
+from modelyard.lab.profile import profile
+from modelyard.model import formats, golden
+from modelyard.model.bundle import Bundle, open_bundle, seal, sha256
+from modelyard.model.card import card
+from modelyard.model.convert import Converted, from_file
+from modelyard.model.formats import Request, Scale
+from modelyard.model.inspect import MAX_BYTES, inspect, match
+from modelyard.model.runtime import load
+from modelyard.model.table import Table, read_table
+from modelyard.registry.versions import Version
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+BUNDLE = "bundle"
+
+
+@dataclass(frozen=True)
+class Found:
+    """A file that was read and recognised, not opened.
+
+    Parameters
+    ----------
+    path : Path
+        Where it is.
+    kind : str
+        One of `formats.FORMATS`, or `bundle`.
+    raw : bytes
+        The file; empty for a bundle's folder.
+    """
+
+    path: Path
+    kind: str
+    raw: bytes
+
+    @property
+    def name(self) -> str:
+        """The name its model gets when nobody says another."""
+        return suggest_name(self.path.stem if self.path.is_file() else self.path.name)
+
+
+@dataclass(frozen=True)
+class Extras:
+    """What the user adds to the file.
+
+    Parameters
+    ----------
+    name : str
+        Of the model; empty: the file's, or for a bundle the bundle's own.
+    sample : Path or None
+        CSV with rows that the model takes: the rows to compare on, names, ranges, the profile.
+    scale : tuple of Scale
+        For linear parameters: how training standardised each input.
+    trust : bool
+        Open a file that can run code without the sandbox.
+    """
+
+    name: str = ""
+    sample: Path | None = None
+    scale: tuple[Scale, ...] = ()
+    trust: bool = False
+
+
+@dataclass(frozen=True)
+class Imported:
+    """A version that was imported, and how its file was opened."""
+
+    version: Version
+    bundle: Bundle
+    sandbox: str
+
+
+def look(path: Path) -> Found:
+    """Read the file and tell its format by its bytes.
+
+    Raises
+    ------
+    NotFound, TooLarge, UnknownFormat
+        There is no such file, it is too large, it is no model.
+    """
+    if path.is_dir():
+        return Found(path, BUNDLE, b"")
+    if not path.is_file():
+        raise NotFound(what="file", name=str(path), hint="check the path; the folder has: " + _neighbours(path))
+    if path.stat().st_size > MAX_BYTES:
+        raise TooLarge(what="model file", limit=f"{MAX_BYTES >> 20} MiB", hint="import a smaller model")
+    raw = path.read_bytes()
+    if raw.startswith(b"PK\x03\x04") and zipfile.is_zipfile(io.BytesIO(raw)):
+        with zipfile.ZipFile(io.BytesIO(raw)) as archive:
+            if MANIFEST in archive.namelist():
+                return Found(path, BUNDLE, raw)
+    return Found(path, formats.detect(raw, path.name), raw)
+
+
+def scale_from(path: Path, columns: tuple[str, ...]) -> tuple[Scale, ...]:
+    """Mean and standard deviation (population) of these columns of the training data, one for each slope.
+
+    Raises
+    ------
+    InvalidData
+        A column is not there, is no number, or does not vary.
+    """
+    frame = read_table(path).frame
+    return tuple(_scale(frame, column, path.name) for column in columns)
+
+
+def import_model(home: Home, found: Found, extras: Extras | None = None) -> Imported:
+    """Publish what was found as the next version of its name.
+
+    Parameters
+    ----------
+    home : Home
+        Where to publish.
+    found : Found
+        From `look`.
+    extras : Extras or None
+        What the user adds.
+
+    Returns
+    -------
+    Imported
+
+    Raises
+    ------
+    InvalidName, InvalidModel, NoSandbox, InvalidData, MissingExtra, StoreFull
+        And their kinds; nothing was published.
+    """
+    extras = extras or Extras()
+    if extras.name:
+        check_name(extras.name)
+    if found.kind == BUNDLE:
+        bundle = _reopened(found, extras.name)
+        return Imported(publish(home, bundle), bundle, "none")
+    table = read_table(extras.sample) if extras.sample is not None else None
+    request = Request(raw=found.raw, kind=found.kind, frame=None if table is None else table.frame, scale=extras.scale)
+    converted, sandbox = from_file(request, trust=extras.trust)
+    source = Source(
+        format=found.kind,
+        file=found.path.name,
+        sha256=sha256(found.raw),
+        sandbox=sandbox,
+        libraries=converted.libraries,
+        estimator=converted.estimator,
+    )
+    bundle = assemble(extras.name or found.name, converted, source, table, created_at=datetime.now(UTC))
+    return Imported(publish(home, bundle), bundle, sandbox)
+
+
+def assemble(name: str, converted: Converted, source: Source, table: Table | None, *, created_at: datetime) -> Bundle:
+    """The bundle of a converted model; the same arguments give the same bytes."""
+    manifest = Manifest(
+        name=name,
+        task=converted.task,
+        signature=converted.signature,
+        files={},
+        source=source,
+        parity=converted.parity,
+        lineage=Lineage(
+            created_at=created_at.isoformat(timespec="seconds"),
+            modelyard=modelyard.__version__,
+            data_sha256=table.sha256 if table else "",
+            data_rows=len(table.frame) if table else 0,
+            notes=converted.notes,
+        ),
+    )
+    files = {MODEL: converted.onnx}
+    samples = golden.record(load(seal(manifest, files)), converted.rows)
+    files[SAMPLES] = msgspec.json.encode(samples)
+    files[CARD] = card(manifest).encode()
+    columns = _columns(converted, table)
+    if columns:
+        files[PROFILE] = msgspec.json.encode(profile(columns, converted.signature), order="sorted")
+    return seal(manifest, files)
+
+
+def _columns(converted: Converted, table: Table | None) -> dict[str, Any]:
+    """The sample's columns by feature, when it has them all; a model without names takes them in their order."""
+    if table is None:
+        return {}
+    names = [feature.name for feature in converted.signature.features]
+    frame = table.frame.set_axis([str(column) for column in table.frame.columns], axis=1)
+    return {name: frame[name] for name in names} if names and set(names) <= set(frame.columns) else {}
+
+
+def _scale(frame: pd.DataFrame, column: str, file: str) -> Scale:
+    if column not in frame.columns:
+        raise InvalidData(what=f"{file} has no column {column!r}; it has: {', '.join(map(str, frame.columns[:8]))}")
+    values = frame[column].dropna()
+    if values.dtype.kind not in "iuf":
+        raise InvalidData(what=f"the column {column!r} of {file} is not a column of numbers")
+    mean, std = float(values.mean()), float(values.std(ddof=0))
+    if not std > 0:
+        raise InvalidData(what=f"the column {column!r} of {file} does not vary, so nothing was scaled by it")
+    return Scale(column, mean, std)
+
+
+def _reopened(found: Found, name: str) -> Bundle:
+    """An exported bundle: every byte against its manifest, the graph as hostile, the golden rows asked again."""
+    bundle = open_bundle(found.path) if found.path.is_dir() else _unzipped(found)
+    match(bundle.manifest.signature, inspect(bundle.files[MODEL]))
+    golden.check(load(bundle), bundle.samples, bundle.manifest.name)
+    if not name or name == bundle.manifest.name:
+        check_name(bundle.manifest.name)
+        return bundle
+    return seal(msgspec.structs.replace(bundle.manifest, name=name), bundle.files)
+
+
+def _unzipped(found: Found) -> Bundle:
+    """The bundle in a .zip: only the files that its manifest names, only as large as it says."""
+    label = found.path.name
+    try:
+        with zipfile.ZipFile(io.BytesIO(found.raw)) as archive:
+            manifest = read_manifest(_member(archive, MANIFEST, 16 << 20, label), label)
+            files = {name: _member(archive, name, entry.size_bytes, label) for name, entry in manifest.files.items()}
+    except (zipfile.BadZipFile, NotImplementedError, RuntimeError, EOFError) as exc:
+        raise CorruptBundle(bundle=label, what="the archive is damaged") from exc
+    for name, entry in manifest.files.items():
+        if sha256(files[name]) != entry.sha256:
+            raise CorruptBundle(bundle=label, what=f"{name} was changed")
+    if MODEL not in files:
+        raise CorruptBundle(bundle=label, what=f"{MODEL} is missing")
+    return Bundle(manifest=manifest, files=files)
+
+
+def _member(archive: zipfile.ZipFile, name: str, limit: int, label: str) -> bytes:
+    try:
+        with archive.open(name) as member:
+            raw = member.read(limit + 1)
+    except KeyError as exc:
+        raise CorruptBundle(bundle=label, what=f"{name[:80]} is missing") from exc
+    if len(raw) > limit:
+        raise CorruptBundle(bundle=label, what=f"{name[:80]} is larger than its manifest says")
+    return raw
+
+
+def _neighbours(path: Path) -> str:
+    try:
+        names = sorted(item.name for item in path.absolute().parent.iterdir() if not item.name.startswith("."))
+    except OSError:
+        return "nothing that can be read"
+    return ", ".join(names[:6]) + (", …" if len(names) > 6 else "") if names else "no files"
