@@ -7,24 +7,10 @@ from pathlib import Path
 
 import sqlalchemy as sa
 from alembic.autogenerate import compare_metadata
-from alembic.config import Config
 from alembic.runtime.migration import MigrationContext
-from alembic.script import ScriptDirectory
 
 from modelyard.registry.tables import METADATA, VERSIONS, Moment
-from modelyard.store import migrations
 from modelyard.store.database import Database
-
-
-def scripts() -> ScriptDirectory:
-    config = Config()
-    config.set_main_option("script_location", "modelyard.store:migrations")
-    return ScriptDirectory.from_config(config)
-
-
-def test_head_and_known_are_what_alembic_says() -> None:
-    assert scripts().get_heads() == [migrations.HEAD]
-    assert {script.revision for script in scripts().walk_revisions()} == migrations.KNOWN
 
 
 def test_the_migrated_schema_is_the_metadata(tmp_path: Path) -> None:
