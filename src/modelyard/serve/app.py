@@ -143,7 +143,7 @@ class Worker:
 
     def _tell(self, event: Mapping[str, Any]) -> None:
         """One line to the supervisor, short enough to be written whole; it may be gone already."""
-        line = json.dumps({"worker": self._options.worker, **event}) + "\n"
+        line = json.dumps({"worker": self._options.worker, **event}, default=str) + "\n"
         try:
             os.write(self._options.events_fd, line.encode())
         except OSError as exc:

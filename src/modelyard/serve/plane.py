@@ -34,9 +34,9 @@ class ServedModel:
         except KeyError:
             raise NotFound(
                 what=f"served version of {self.name!r}:",
-                name=str(number),
+                name=str(wanted),
                 cause=f"served: {', '.join(map(str, sorted(self.versions)))}",
-                hint=f"serve it too: modelyard serve {self.name}@{number}",
+                hint=f"serve it too: modelyard serve {self.name}@{wanted}",
             ) from None
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import logging
 import statistics
 import time
 from collections.abc import Callable, Sequence
@@ -18,6 +19,8 @@ from modelyard.core.tensor import Array, Datatype
 from modelyard.model import golden, runtime
 from modelyard.model.bundle import Bundle
 from modelyard.watch.counters import Counter
+
+log = logging.getLogger("modelyard")
 
 #: Told the answer, or why there is none; called on the event loop.
 Reply = Callable[[Sequence[Array] | None, ModelyardError | None], None]
@@ -108,7 +111,11 @@ class Replica:
 
         def settle(outputs: Sequence[Array] | None, error: ModelyardError | None) -> None:
             self._queued -= 1
-            reply(outputs, error)
+            try:
+                reply(outputs, error)
+            except Exception as exc:  # the loop's border: an answer that cannot be written is still owed an answer
+                log.exception("%s: an answer could not be written", self.label)
+                reply(None, Internal(cause=type(exc).__name__))
 
         def work() -> None:
             outputs, error = None, None

@@ -7,6 +7,8 @@ go to its neighbours; nobody is refused. It imports neither numpy nor a model.
 from __future__ import annotations
 
 import contextlib
+import errno
+import ipaddress
 import json
 import os
 import selectors
@@ -27,7 +29,7 @@ from modelyard.core.errors import Conflict, Denied, Internal, from_wire
 #: Connections that may wait to be accepted, while a worker is replaced for example.
 BACKLOG = 2048
 _STABLE_S = 10.0
-_BACKOFF_S = (0.0, 0.1, 0.5, 1.0, 2.0, 5.0)
+_BACKOFF_S = (0.0, 0.1, 0.2, 0.5, 1.0)
 _TICK_S = 0.1
 _GRACE_EXTRA_S = 2.0
 
@@ -81,10 +83,11 @@ def listen(options: Options) -> socket.socket:
         sock.bind((options.host, options.port))
     except OSError as exc:
         sock.close()
+        taken = exc.errno == errno.EADDRINUSE
         raise Conflict(
-            what=f"port {options.port} is taken",
+            what=f"port {options.port} is taken" if taken else f"cannot listen on {options.host}:{options.port}",
             cause=str(exc.strerror),
-            hint=f"choose another: --port {options.port + 1}",
+            hint="choose another with --port; 0 takes a free one",
         ) from exc
     sock.listen(BACKLOG)
     sock.settimeout(0)
@@ -93,7 +96,12 @@ def listen(options: Options) -> socket.socket:
 
 
 def _is_loopback(host: str) -> bool:
-    return host in {"localhost", "::1"} or host.startswith("127.")
+    if host == "localhost":
+        return True
+    try:
+        return ipaddress.ip_address(host).is_loopback
+    except ValueError:  # another name, which can mean any machine
+        return False
 
 
 class Supervisor:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from typing import Any
 
 import orjson
@@ -63,7 +64,10 @@ def problem(error: ModelyardError, request_id: str) -> bytes:
     facts = {key: value for key, value in error.facts.items() if key not in {"cause", "hint"}}
     if facts:
         body["facts"] = facts
-    return orjson.dumps(body, default=str)
+    try:
+        return orjson.dumps(body, default=str)
+    except TypeError:  # a number of more than 64 bits, or half a character, in a fact
+        return json.dumps(body, default=str).encode()
 
 
 def protocol_error(error: ModelyardError) -> bytes:

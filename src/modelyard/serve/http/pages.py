@@ -6,10 +6,12 @@ import json
 from functools import cached_property
 from html import escape
 from importlib.resources import files
+from typing import Any
 
 import orjson
 
 import modelyard
+from modelyard.core.manifest import Samples
 from modelyard.core.schema import Described, openapi
 from modelyard.core.signature import Feature, FeatureKind, Signature
 from modelyard.serve.http.errors import JSON
@@ -63,16 +65,25 @@ def _asset(name: str) -> bytes:
 
 def _describe(replica: Replica) -> Described:
     manifest, samples = replica.bundle.manifest, replica.bundle.samples
-    answers = samples.outputs.get(replica.signature.prediction) or next(iter(samples.outputs.values()), [])
-    flat = [item[0] if isinstance(item, list) and len(item) == 1 else item for item in answers]
     return Described(
         name=replica.name,
         version=replica.version,
         signature=replica.signature,
         summary=f"{str(manifest.task).capitalize()}, version {replica.version}.",
         rows=samples.rows,
-        answers=flat,
+        answers=_answers(replica.signature, samples),
     )
+
+
+def _answers(signature: Signature, samples: Samples) -> list[Any]:
+    """The golden answers as ``/predict`` gives them: one per row, or every output by its name."""
+    flat = {
+        name: [item[0] if isinstance(item, list) and len(item) == 1 else item for item in items]
+        for name, items in samples.outputs.items()
+    }
+    if signature.prediction or len(flat) == 1:
+        return flat.get(signature.prediction) or next(iter(flat.values()))
+    return [dict(zip(flat, values, strict=True)) for values in zip(*flat.values(), strict=True)]
 
 
 def _section(replica: Replica) -> str:

@@ -95,10 +95,10 @@ class Routes:
             name, _, pick = parts[2].partition("@")
             try:
                 model = self._roster.model(name)
-                if pick and pick not in model.aliases and not pick.isdigit():
+                if pick and pick not in model.aliases and not pick.isdecimal():
                     return NotFound(what="alias", name=pick[:80], known=model.aliases)
-                number = pick if pick.isdigit() else parts[4] if len(parts) > 4 and parts[3] == "versions" else ""
-                if number.isdigit():
+                number = pick if pick.isdecimal() else parts[4] if len(parts) > 4 and parts[3] == "versions" else ""
+                if number.isdecimal():
                     model.version(int(number[:18]))
             except NotFound as exc:
                 return exc

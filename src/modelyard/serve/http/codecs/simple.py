@@ -6,6 +6,7 @@ which knows the words for what is wrong.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
 from typing import Any
 
@@ -25,8 +26,10 @@ _TYPES: dict[FeatureKind, type] = {
     FeatureKind.CATEGORY: str,
     FeatureKind.TEXT: str,
 }
+_UNTYPED = re.compile(r'[\x00-\x1f"\\]')  # in a name, msgspec cannot look for these
 _MISSING: dict[FeatureKind, Any] = {
     FeatureKind.NUMBER: float("nan"),
+    FeatureKind.INTEGER: float("nan"),
     FeatureKind.BOOLEAN: float("nan"),
     FeatureKind.CATEGORY: "",
     FeatureKind.TEXT: "",
@@ -38,7 +41,8 @@ class SimpleCodec:
 
     def __init__(self, signature: Signature, name: str, version: int) -> None:
         self._signature = signature
-        self._typed = all(spec.features for spec in signature.inputs)
+        self._columns = all(spec.features for spec in signature.inputs)
+        self._typed = self._columns and not any(_UNTYPED.search(feature.name) for feature in signature.features)
         row = _row_type(signature) if self._typed else dict[str, Any]
         self._one = msgspec.json.Decoder(row)
         self._many = msgspec.json.Decoder(list[row])  # type: ignore[valid-type]  # the type is made here
@@ -64,7 +68,7 @@ class SimpleCodec:
 
     def _arrays(self, rows: Sequence[Any]) -> tuple[Array, ...]:
         if not self._typed or not rows:
-            return from_objects(self._signature, _require_rows(rows))
+            return from_objects(self._signature, rows)
         if len(self._signature.inputs) == 1:
             spec = self._signature.inputs[0]
             table = [msgspec.structs.astuple(row) for row in rows]
@@ -85,22 +89,16 @@ class SimpleCodec:
             document = self._any.decode(body)
         except RecursionError as exc:
             raise InvalidRequest(what="the JSON is nested too deeply") from exc
-        except msgspec.DecodeError as exc:
+        except (msgspec.DecodeError, UnicodeDecodeError) as exc:
             raise InvalidRequest(what="the body is not valid JSON", cause=str(exc)[:200]) from exc
         if isinstance(document, list):
-            return from_objects(self._signature, _require_rows(document))
+            return from_objects(self._signature, document)
         if not isinstance(document, dict):
             raise WrongType(field="body", expected="an object or a list of objects", got="a single value", where="")
         lists = [name for name, value in document.items() if isinstance(value, list)]
-        if self._typed and lists and len(lists) == len(document):
+        if self._columns and lists and len(lists) == len(document):
             return from_columns(self._signature, document)
         return from_objects(self._signature, [document])
-
-
-def _require_rows(rows: Sequence[Any]) -> Sequence[Any]:
-    if not rows:
-        raise InvalidRequest(what="the list of rows is empty", hint="send at least one row")
-    return rows
 
 
 def _row_type(signature: Signature) -> type[msgspec.Struct]:
@@ -121,16 +119,13 @@ def _row_type(signature: Signature) -> type[msgspec.Struct]:
 def _array(spec: TensorSpec, values: Sequence[Any]) -> Array:
     """One tensor from its column (scalars) or its rows (tuples)."""
     if spec.datatype is Datatype.BYTES:
-        array = np.empty((len(values), 1), dtype=object)
-        array[:, 0] = ["" if value is None else value for value in _flat(values)]
-        return array
+        array = np.array(values, dtype=object)
+        if None in array.ravel().tolist():
+            array[array == None] = ""  # noqa: E711 - element by element
+        return array if array.ndim == 2 else array.reshape(-1, 1)
     with np.errstate(over="ignore"):  # too large for the type turns infinite, which `check` refuses
         array = np.array(values, dtype=spec.datatype.dtype)  # None becomes NaN
     return array if array.ndim == len(spec.shape) else array.reshape(len(values), *(1 for _ in spec.shape[1:]))
-
-
-def _flat(values: Sequence[Any]) -> Sequence[Any]:
-    return [value[0] for value in values] if values and isinstance(values[0], tuple) else values
 
 
 class _Answer:
@@ -140,7 +135,7 @@ class _Answer:
         self._about = b'"model": %s, "version": %d' % (orjson.dumps(model), version)
         self._names = [spec.name for spec in signature.outputs]
         name = signature.prediction or (self._names[0] if len(self._names) == 1 else "")
-        self._at = self._names.index(name) if name else None
+        self._at = self._names.index(name) if name else None  # None: every output, by its name
         self._scores = self._names.index(signature.probabilities) if signature.probabilities else None
         self._labels = signature.outputs[self._scores].labels if self._scores is not None else ()
 
@@ -151,15 +146,16 @@ class _Answer:
         parts = [b'{"prediction": ' + self._prediction(outputs), self._about]
         if self._scores is not None:
             keys = [str(item) for item in self._labels]
-            rows = [dict(zip(keys, row, strict=False)) for row in orjson.loads(dump_array(outputs[self._scores]))]
+            table = orjson.loads(dump_array(outputs[self._scores]))
+            rows = [dict(zip(keys, row if isinstance(row, list) else [row], strict=False)) for row in table]
             parts.append(b'"probabilities": ' + orjson.dumps(rows))
         return b", ".join(parts) + b"}"
 
     def _prediction(self, outputs: Sequence[Array]) -> bytes:
         if self._at is not None:
             return dump_array(outputs[self._at])
-        named = zip(self._names, outputs, strict=True)
-        return b"{" + b", ".join(orjson.dumps(name) + b": " + dump_array(array) for name, array in named) + b"}"
+        columns = [orjson.loads(dump_array(array)) for array in outputs]
+        return orjson.dumps([dict(zip(self._names, values, strict=True)) for values in zip(*columns, strict=True)])
 
 
 def dump_array(array: Array) -> bytes:

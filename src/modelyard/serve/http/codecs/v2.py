@@ -5,6 +5,7 @@ Sources: the protocol's REST specification and its binary tensor data extension;
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
 from typing import Any
 
@@ -18,6 +19,9 @@ from modelyard.core.tensor import Array, Datatype, decode_raw, element_count, en
 
 HEADER_LENGTH = b"inference-header-content-length"
 _MAX_ELEMENTS = 1 << 31
+_MAX_RANK = 16
+_DIGITS = 16  # of a length; a number of thousands of digits is not even read
+_REFUSED = frozenset({"classification", "shared_memory_region"})  # output parameters that change the answer
 
 
 class _Input(msgspec.Struct):
@@ -90,7 +94,7 @@ class V2Codec:
             message = _BODY.decode(text)
         except RecursionError as exc:
             raise InvalidRequest(what="the JSON is nested too deeply") from exc
-        except msgspec.DecodeError as exc:
+        except (msgspec.DecodeError, UnicodeDecodeError) as exc:
             raise InvalidRequest(what="the body is not a v2 inference request", cause=str(exc)[:200]) from exc
         arrays: dict[str, Array] = {}
         for item in message.inputs:
@@ -125,8 +129,10 @@ class V2Codec:
         if item.datatype != spec.datatype:
             raise WrongType(field=spec.name, expected=f"datatype {spec.datatype}", got=item.datatype[:16], where="")
         shape = tuple(item.shape)
-        if any(axis < 0 for axis in shape) or element_count(shape) > _MAX_ELEMENTS:
-            raise WrongShape(field=spec.name, problem=f"shape {item.shape} is not a tensor's shape")
+        if not 0 < len(shape) <= _MAX_RANK or any(not 0 <= axis <= _MAX_ELEMENTS for axis in shape):
+            raise WrongShape(field=spec.name, problem=f"shape {str(item.shape)[:80]} is not a tensor's shape")
+        if element_count(tuple(axis or 1 for axis in shape)) > _MAX_ELEMENTS:
+            raise WrongShape(field=spec.name, problem=f"shape {item.shape} has more than {_MAX_ELEMENTS} elements")
         size = item.parameters.get("binary_data_size")
         if size is None:
             return _parse(item.data, spec, shape), raw
@@ -144,25 +150,27 @@ class V2Codec:
         default = message.parameters.get("binary_data_output", False) is True
         if not message.outputs:
             return Wanted(message.id, tuple((at, default) for at, _ in self._all))
-        asked = (
-            (self._signature.output_index(output.name), output.parameters.get("binary_data", default) is True)
-            for output in message.outputs
-        )
-        return Wanted(message.id, tuple(asked))
+        return Wanted(message.id, tuple(self._asked(output, binary=default) for output in message.outputs))
+
+    def _asked(self, output: _Output, *, binary: bool) -> tuple[int, bool]:
+        refused = _REFUSED & output.parameters.keys()
+        if refused:
+            raise Unsupported(what=f"output {output.name[:80]!r}: parameter {min(refused)!r}")
+        return self._signature.output_index(output.name), output.parameters.get("binary_data", binary) is True
 
 
 def _split(body: bytes | bytearray, header_length: bytes | None) -> tuple[bytes | bytearray | memoryview, memoryview]:
     view = memoryview(body)
     if header_length is None:
         return body, view[:0]
-    if not header_length.isdigit() or int(header_length) > len(body):
+    length = int(header_length) if header_length.isdigit() and len(header_length) < _DIGITS else -1
+    if not 0 <= length <= len(body):
         raise InvalidRequest(what="Inference-Header-Content-Length is not the length of a JSON header in this body")
-    if int(header_length) == 0:
+    if length == 0:
         raise Unsupported(
             what="a raw binary request (Inference-Header-Content-Length: 0)",
             hint="send the JSON header before the tensor",
         )
-    length = int(header_length)
     return view[:length], view[length:]
 
 
@@ -174,10 +182,10 @@ def _parse(data: msgspec.Raw, spec: TensorSpec, shape: tuple[int, ...]) -> Array
     if spec.datatype is Datatype.FP16:
         raise WrongType(field=spec.name, expected="the binary data format", got="FP16 in JSON", where="")
     try:
-        values = _flatten(text, spec.datatype, len(shape))
+        values = _flatten(text, spec, shape)
     except RecursionError as exc:
         raise WrongShape(field=spec.name, problem="its data is nested too deeply") from exc
-    except msgspec.DecodeError as exc:
+    except (msgspec.DecodeError, UnicodeDecodeError) as exc:
         raise WrongType(field=spec.name, expected=f"{spec.datatype} data", got=str(exc)[:120], where="") from exc
     if len(values) != element_count(shape):
         raise WrongShape(
@@ -193,27 +201,48 @@ def _build(values: list[Any], spec: TensorSpec) -> Array:
         array[:] = values
         return array
     try:
-        with np.errstate(over="ignore"):
-            return np.array(values, dtype=spec.datatype.dtype)
+        with np.errstate(over="ignore"):  # too large for a float turns infinite, which JSON cannot say
+            array = np.array(values, dtype=spec.datatype.dtype)
     except OverflowError as exc:
-        raise WrongType(
-            field=spec.name, expected=f"in the range of {spec.datatype}", got="a larger number", where=""
-        ) from exc
+        raise _too_large(spec) from exc
+    if not spec.features and spec.datatype.is_float and np.isinf(array).any():  # `check` looks at features only
+        raise _too_large(spec)
+    return array
 
 
-def _flatten(text: bytes, datatype: Datatype, rank: int) -> list[Any]:
+def _too_large(spec: TensorSpec) -> WrongType:
+    return WrongType(field=spec.name, expected=f"in the range of {spec.datatype}", got="a larger number", where="")
+
+
+def _flatten(text: bytes, spec: TensorSpec, shape: tuple[int, ...]) -> list[Any]:
     """The elements in row-major order. Nested data is as deep as the shape, never deeper, so the depth is bounded."""
-    flat = _FLAT[datatype]
-    if text[:2] != b"[[" and text.lstrip(b"[ \t\r\n") == text[1:].lstrip(b" \t\r\n"):
-        values: list[Any] = flat.decode(text)
-        return values
-    levels = [msgspec.Raw(text)]
-    for _ in range(rank - 1):
-        levels = [item for level in levels for item in _RAWS.decode(level)]
-    return [value for level in levels for value in flat.decode(level)]
+    if not _NESTED.match(text):
+        return _elements(text, spec.datatype)
+    levels: list[Any] = [text]
+    for axis in shape[:-1]:
+        levels = [item for level in levels for item in _list(_RAWS.decode(level), axis, spec)]
+    return [value for level in levels for value in _list(_elements(level, spec.datatype), shape[-1], spec)]
+
+
+def _elements(text: bytes, datatype: Datatype) -> list[Any]:
+    try:
+        values: list[Any] = _FLAT[datatype].decode(text)
+    except msgspec.ValidationError:
+        if not datatype.is_float:
+            raise
+        return _NULLABLE.decode(text)  # null is NaN, as in our answers
+    return values
+
+
+def _list(items: list[Any], length: int, spec: TensorSpec) -> list[Any]:
+    if len(items) != length:
+        raise WrongShape(field=spec.name, problem=f"a list of {len(items)} where its shape says {length}")
+    return items
 
 
 _RAWS = msgspec.json.Decoder(list[msgspec.Raw])
+_NULLABLE = msgspec.json.Decoder(list[float | None])
+_NESTED = re.compile(rb"[ \t\r\n]*\[[ \t\r\n]*\[")
 
 
 def _dump(array: Array, spec: TensorSpec) -> bytes:

@@ -1,0 +1,134 @@
+"""The long runs: hundreds of swaps and kills under load, mutated requests, memory that stays flat."""
+
+from __future__ import annotations
+
+import random
+import socket
+import time
+from pathlib import Path
+
+import pytest
+
+from modelyard.control.actions.publish import publish
+from tests.acceptance.load import Load, wait_until
+from tests.acceptance.serving import Served, home_with, plan_of
+from tests.models import linear_bundle
+
+pytestmark = [pytest.mark.long, pytest.mark.timeout(1200)]
+
+BODY = b'{"feature": 3}'
+SEEDS = [
+    b"POST /models/linear/predict HTTP/1.1\r\nHost: a\r\nContent-Length: 14\r\n\r\n" + BODY,
+    b"GET /v2/models/linear HTTP/1.1\r\nHost: a\r\n\r\n",
+    b"POST /models/linear/predict HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked\r\n\r\ne\r\n"
+    + BODY
+    + b"\r\n0\r\n\r\n",
+    b'POST /v2/models/linear/infer HTTP/1.1\r\nHost: a\r\nContent-Length: 77\r\n\r\n{"inputs":[{"name":"input",'
+    b'"shape":[1,1],"datatype":"FP64","data":[3.0000]}]}',
+]
+
+
+def test_two_hundred_swaps_lose_nothing(tmp_path: Path) -> None:
+    home = home_with(tmp_path, linear_bundle(slope=1.0))
+    with Served(tmp_path, "--workers", "2") as served, Load(served) as load:
+        for number in range(2, 202):
+            publish(home, linear_bundle(slope=float(number)))
+            time.sleep(0.05)
+        wait_until(lambda: served.post("/predict", {"feature": 1})[1] == {"prediction": [201.0]})
+        time.sleep(0.5)
+    print(f"200 swaps: {sum(load.answers.values())} answers, {len(load.failed)} failed, {load.refused} refused")
+    assert load.failed == []
+    assert load.refused == 0
+
+
+def test_a_hundred_kills_refuse_nobody(tmp_path: Path) -> None:
+    home_with(tmp_path, linear_bundle(slope=1.0))
+    restarts = []
+    clients = 4
+    with Served(tmp_path, "--workers", "2") as served, Load(served, clients) as load:
+        for _ in range(100):
+            before = {child.pid for child in served.workers()}
+            started = time.monotonic()
+            random.choice(served.workers()).kill()
+            wait_until(lambda b=before: len({c.pid for c in served.workers()} - b) == 1)
+            served.wait_for("ready")
+            restarts.append(time.monotonic() - started)
+            time.sleep(0.3)
+        total = sum(load.answers.values())
+    restarts.sort()
+    counts = f"{total} answers, {len(load.failed)} failed, {load.refused} refused"
+    print(f"100 kills: {counts}, p99 restart {restarts[98]:.2f} s")
+    assert load.refused == 0
+    assert len(load.failed) <= 100 * clients
+    assert len(load.failed) <= 0.005 * total + clients
+
+
+def test_twenty_thousand_mutated_requests(tmp_path: Path) -> None:
+    """No 5xx, no hang, no crash; the worker that started is the one that ends."""
+    plan = plan_of(tmp_path, [linear_bundle()])
+    chance = random.Random(7)
+    with Served(tmp_path / "home", "--plan", str(plan)) as served:
+        worker = served.workers()[0].pid
+        answered = 0
+        for _ in range(20_000):
+            answer = exchange(served.port, mutate(chance, chance.choice(SEEDS)))
+            assert b"HTTP/1.1 5" not in answer, answer
+            answered += answer.startswith(b"HTTP/1.1 ")
+        assert served.post("/predict", {"feature": 3}) == (200, {"prediction": [6.0]})
+        assert served.workers()[0].pid == worker
+    print(f"20000 mutated requests: {answered} answered, 0 of them 5xx")
+
+
+def mutate(chance: random.Random, seed: bytes) -> bytes:
+    data = bytearray(seed)
+    for _ in range(chance.randint(1, 6)):
+        at = chance.randrange(len(data))
+        kind = chance.randrange(4)
+        if kind == 0:
+            data[at] = chance.randrange(256)
+        elif kind == 1:
+            del data[at : at + chance.randint(1, 8)]
+        elif kind == 2:
+            data[at:at] = bytes(chance.randrange(256) for _ in range(chance.randint(1, 8)))
+        else:
+            data[at:at] = chance.choice([b"\r\n", b"\0", b"[" * 200, b"9" * 400, b"-1", b"NaN", b"\xff\xfe", b": "])
+        data = data or bytearray(b" ")
+    return bytes(data)
+
+
+def exchange(port: int, data: bytes) -> bytes:
+    """What comes back after the sender has closed its half; a half request is simply abandoned."""
+    found = b""
+    with socket.create_connection(("127.0.0.1", port), timeout=5) as sock:
+        try:
+            sock.sendall(data)
+            sock.shutdown(socket.SHUT_WR)
+            while chunk := sock.recv(65536):
+                found += chunk
+        except TimeoutError:
+            pytest.fail(f"no answer within 5 s to {data!r}")
+        except OSError:  # refused and closed before all was sent
+            pass
+    return found
+
+
+def test_memory_and_descriptors_stay_flat(tmp_path: Path) -> None:
+    """Three minutes of good and bad requests, disconnects and swaps; measured after a first minute of warm-up."""
+    home = home_with(tmp_path, linear_bundle(slope=1.0))
+    with Served(tmp_path) as served, Load(served) as load:
+        worker = served.workers()[0]
+        readings = []
+        for minute in range(4):
+            until = time.monotonic() + 45
+            while time.monotonic() < until:
+                served.post("/predict", {"feature": "x"})
+                exchange(served.port, SEEDS[0][:50])
+                publish(home, linear_bundle(slope=float(1 + int(time.monotonic()) % 7)))
+                time.sleep(0.5)
+            readings.append((worker.memory_info().rss / 2**20, worker.num_fds(), worker.num_threads()))
+            del minute
+        del load
+    print("soak: " + "; ".join(f"{rss:.1f} MiB, {fds} fds, {threads} threads" for rss, fds, threads in readings))
+    assert readings[-1][0] - readings[1][0] < 4.0
+    assert abs(readings[-1][1] - readings[1][1]) <= 5
+    assert readings[-1][2] == readings[1][2]
