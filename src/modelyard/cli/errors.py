@@ -47,7 +47,8 @@ def document(error: ModelyardError) -> dict[str, object]:
         "cause": error.cause,
         "hint": error.hint,
     }
-    return {"error": {**{key: value for key, value in body.items() if value}, "facts": error.facts}}
+    facts = {key: value for key, value in error.facts.items() if key not in {"cause", "hint"}}
+    return {"error": {**{key: value for key, value in body.items() if value}, "facts": facts}}
 
 
 def report(error: ModelyardError, screen: Screen) -> int:

@@ -107,8 +107,8 @@ def _guard(screen: Screen, call: Callable[[], int | None]) -> int:
         return errors.INTERRUPTED
     except click.ClickException:
         raise
-    except BrokenPipeError:  # `modelyard model list | head`
-        sys.stderr.close()
+    except BrokenPipeError:  # `modelyard model list | head`; what is left to flush goes nowhere, silently
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 0
     except Exception as exc:  # the process border: no traceback reaches a user who did not ask for one
         if screen.verbose:

@@ -40,6 +40,8 @@ def command(screen: Screen, settings: Settings, model: str, inputs: tuple[str, .
     target: Path | None = files["target"]
     if bool(inputs) == (source is not None):
         raise click.UsageError("give either -i NAME=VALUE (once per input) or -f FILE")
+    if target is not None and (source is None or source.suffix == ".json"):
+        raise click.UsageError("-o goes with -f FILE.csv; other answers are printed")
     opened = open_model(settings, model)
     if source is None or source.suffix == ".json":
         rows = [_row(opened, inputs)] if source is None else _read_json(source)
@@ -70,7 +72,9 @@ def _read_json(source: Path) -> list[Any]:
         document = msgspec.json.decode(source.read_bytes())
     except FileNotFoundError as exc:
         raise NotFound(what="file", name=str(source)) from exc
-    except (msgspec.DecodeError, RecursionError) as exc:
+    except OSError as exc:
+        raise InvalidData(what=f"cannot read {source.name}: {exc.strerror}") from exc
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as exc:
         raise InvalidData(what=f"{source.name} is not valid JSON", cause=str(exc)) from exc
     return document if isinstance(document, list) else [document]
 
@@ -103,7 +107,7 @@ def _line(prediction: Prediction, at: int) -> str:
 
 
 def _score(screen: Screen, opened: OpenModel, source: Path, target: Path | None, *, probabilities: bool) -> int:
-    from modelyard.control.actions.predict import ScoreFiles, score_csv  # noqa: PLC0415 - as above
+    from modelyard.control.actions.score import ScoreFiles, score_csv  # noqa: PLC0415 - as above
 
     base = target or Path(source.name)
     rejected = base.with_name(f"{base.stem}.rejected.csv")

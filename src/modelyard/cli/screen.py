@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import math
 import sys
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any, Protocol
 
@@ -62,7 +63,8 @@ class Screen:
         if self.as_json:
             import json  # noqa: PLC0415 - only this branch needs it, and --help counts milliseconds
 
-            click.echo(json.dumps(document, indent=2, ensure_ascii=False, allow_nan=False, default=str))
+            text = json.dumps(_finite(document), indent=2, ensure_ascii=False, allow_nan=False, default=str)
+            click.echo(text.encode("utf-8", "backslashreplace"))
         elif text is not None:
             click.echo(text)
 
@@ -93,6 +95,15 @@ class Screen:
         with _bar(label) as bar:
             task = bar.add_task(f"{label:<{_LABEL_WIDTH - 1}}", total=None)
             yield lambda done, total: bar.update(task, completed=done, total=total)
+
+
+def _finite(value: Any) -> Any:
+    """NaN and infinity as null, which JSON can carry."""
+    if isinstance(value, float):
+        return value if math.isfinite(value) else None
+    if isinstance(value, Mapping):
+        return {key: _finite(item) for key, item in value.items()}
+    return [_finite(item) for item in value] if isinstance(value, (list, tuple)) else value
 
 
 def _bar(label: str) -> Progress:

@@ -19,7 +19,9 @@ _MIB = 1024 * 1024
 @click.command("serve")
 @click.argument("models", nargs=-1, metavar="[MODEL]...")
 @click.option("--host", default="127.0.0.1", show_default=True, help="Address to listen on; this machine only.")
-@click.option("--port", default=8080, show_default=True, help="Port; 0 takes a free one.")
+@click.option(
+    "--port", default=8080, show_default=True, type=click.IntRange(0, 65535), help="Port; 0 takes a free one."
+)
 @click.option("--workers", default=1, show_default=True, type=click.IntRange(1, 256), help="Worker processes.")
 @click.option("--plan", type=click.Path(path_type=Path), help="Serve this plan file instead of the registry.")
 @click.option("--max-body-mb", default=16, show_default=True, type=click.IntRange(1, 2048), help="Largest body.")

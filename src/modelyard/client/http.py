@@ -9,9 +9,26 @@ from urllib.parse import quote, urlsplit
 import orjson
 
 from modelyard.client._data import Rows, split
-from modelyard.core.errors import InvalidRequest, ModelyardError, Unavailable, from_wire
+from modelyard.core.errors import (
+    Busy,
+    Conflict,
+    Denied,
+    Internal,
+    InvalidRequest,
+    ModelyardError,
+    NotFound,
+    NotReady,
+    Timeout,
+    TooLarge,
+    Unavailable,
+    Unsupported,
+    WrongType,
+    catalogue,
+    from_wire,
+)
 
 _TIMEOUT_S = 30.0
+_PLAIN = (InvalidRequest, TooLarge, Unsupported, Denied, NotFound, Conflict, NotReady, Busy, Timeout, Internal)
 
 
 class Client:
@@ -29,12 +46,17 @@ class Client:
 
     def __init__(self, url: str, model: str | None = None, *, timeout_s: float = _TIMEOUT_S) -> None:
         parts = urlsplit(url)
-        if parts.scheme not in {"http", "https"} or not parts.hostname:
+        try:
+            port = parts.port
+        except ValueError:
+            port = -1
+        if parts.scheme not in {"http", "https"} or not parts.hostname or port == -1:
             raise InvalidRequest(what=f"{url!r} is not an http:// address")
         kind = http.client.HTTPSConnection if parts.scheme == "https" else http.client.HTTPConnection
-        self._connection = kind(parts.hostname, parts.port, timeout=timeout_s)
+        self._connection = kind(parts.hostname, port, timeout=timeout_s)
         self._url = url
-        self._path = f"/models/{quote(model, safe='@')}/predict" if model else "/predict"
+        self._timeout_s = timeout_s
+        self._path = parts.path.rstrip("/") + (f"/models/{quote(model, safe='@')}/predict" if model else "/predict")
 
     def __enter__(self) -> Client:
         return self
@@ -48,7 +70,10 @@ class Client:
 
     def predict(self, data: Rows) -> list[Any]:
         """One answer per row; `data` and errors as in `modelyard.client.local.Model.predict`."""
-        values: list[Any] = self._ask(data, "")["prediction"]
+        answer = self._ask(data, "")
+        if "prediction" not in answer:
+            raise Unavailable(what=f"{self._url} did not answer as a Modelyard server does")
+        values: list[Any] = answer["prediction"]
         return values
 
     def predict_proba(self, data: Rows) -> list[dict[str, float]] | None:
@@ -58,13 +83,18 @@ class Client:
 
     def _ask(self, data: Rows, query: str) -> dict[str, Any]:
         rows, columns = split(data)
-        body = orjson.dumps(rows if columns is None else columns, option=orjson.OPT_SERIALIZE_NUMPY)
+        try:
+            body = orjson.dumps(rows if columns is None else columns, option=orjson.OPT_SERIALIZE_NUMPY)
+        except TypeError as exc:
+            raise WrongType(field="data", expected="values that JSON can carry", got=str(exc), where="") from exc
         status, answer = self._exchange(self._path + query, body)
+        if not isinstance(answer, dict):
+            raise Unavailable(what=f"{self._url} did not answer as a Modelyard server does")
         if status == http.client.OK:
             return answer
         raise _error(answer)
 
-    def _exchange(self, path: str, body: bytes) -> tuple[int, dict[str, Any]]:
+    def _exchange(self, path: str, body: bytes) -> tuple[int, Any]:
         """One request; a kept connection that the server has closed meanwhile is opened again, once."""
         for last in (False, True):
             try:
@@ -75,7 +105,10 @@ class Client:
                 self._connection.close()
                 if last:
                     raise Unavailable(what=f"{self._url} closed the connection") from exc
-            except OSError as exc:
+            except TimeoutError as exc:
+                self._connection.close()
+                raise Timeout(what=f"an answer from {self._url}", limit_s=self._timeout_s) from exc
+            except (OSError, http.client.HTTPException) as exc:
                 self._connection.close()
                 raise Unavailable(what=f"{self._url} cannot be reached", cause=str(exc)) from exc
             except orjson.JSONDecodeError as exc:
@@ -84,6 +117,15 @@ class Client:
 
 
 def _error(answer: dict[str, Any]) -> ModelyardError:
-    facts = dict(answer.get("facts") or {})
+    """The server's error again; what was refused before it reached a model has a kind and a sentence only."""
+    facts = answer.get("facts")
+    facts = dict(facts) if isinstance(facts, dict) else {}
     facts |= {key: answer[key] for key in ("cause", "hint") if key in answer}
-    return from_wire({"code": answer.get("code"), "facts": facts})
+    if answer.get("code") in catalogue():
+        return from_wire({"code": answer["code"], "facts": facts})
+    kind, told = answer.get("type"), str(answer.get("detail", ""))
+    cls = next((cls for cls in _PLAIN if cls.kind == kind), Unavailable)
+    error = from_wire({"code": cls.code, "facts": {**facts, "what": told}})
+    if error.detail != told:
+        error.facts.setdefault("cause", told)
+    return error

@@ -57,7 +57,11 @@ class Model:
 
     def _ask(self, data: Rows) -> Prediction:
         rows, columns = split(data)
-        return self._opened.predict(rows) if columns is None else self._opened.predict_columns(columns)
+        if columns is None:
+            return self._opened.predict(rows)
+        if all(spec.features for spec in self._opened.signature.inputs):
+            return self._opened.predict_columns(columns)
+        return self._opened.predict([columns])  # the lists are values: an image, a series
 
 
 def load(reference: str, *, home: str | os.PathLike[str] | None = None) -> Model:

@@ -87,7 +87,8 @@ def openapi(models: Sequence[Described], version: str) -> Schema:
     for model in models:
         title = _title(model.name)
         schemas[f"{title}Row"] = row_schema(model.signature)
-        schemas[f"{title}Columns"] = columns_schema(model.signature)
+        if _has_columns(model.signature):
+            schemas[f"{title}Columns"] = columns_schema(model.signature)
         schemas[f"{title}Answer"] = answer_schema(model.signature)
         paths[f"/models/{model.name}/predict"] = {"post": _predict(model, title)}
         paths[f"/v2/models/{model.name}/infer"] = {"post": _infer(model)}
@@ -106,22 +107,20 @@ def answer_schema(signature: Signature) -> Schema:
     if main is not None:
         prediction: Schema = {"type": "array", "items": _element(main)}
     else:
-        parts = {name: {"type": "array", "items": _element(spec)} for name, spec in specs.items()}
-        prediction = {"type": "object", "properties": parts}
+        parts = {name: _element(spec) for name, spec in specs.items()}
+        prediction = {"type": "array", "items": {"type": "object", "properties": parts, "required": list(parts)}}
     return {"type": "object", "properties": {"prediction": prediction}, "required": ["prediction"]}
 
 
 def _predict(model: Described, title: str) -> Schema:
     reference = f"#/components/schemas/{title}"
-    body: Schema = {
-        "schema": {
-            "oneOf": [
-                {"$ref": f"{reference}Row"},
-                {"type": "array", "items": {"$ref": f"{reference}Row"}, "minItems": 1},
-                {"$ref": f"{reference}Columns"},
-            ]
-        }
-    }
+    forms: list[Schema] = [
+        {"$ref": f"{reference}Row"},
+        {"type": "array", "items": {"$ref": f"{reference}Row"}, "minItems": 1},
+    ]
+    if _has_columns(model.signature):
+        forms.append({"$ref": f"{reference}Columns"})
+    body: Schema = {"schema": {"anyOf": forms}}
     answer: Schema = {"schema": {"$ref": f"{reference}Answer"}}
     if model.rows:
         body["example"] = dict(model.rows[0])
@@ -176,8 +175,14 @@ def _scalar(datatype: Datatype) -> Schema:
     return {"type": "integer"} if datatype.is_integer else {"type": ["number", "null"]}
 
 
+def _has_columns(signature: Signature) -> bool:
+    """Whether rows can be sent as columns: not where a field's own value is a list."""
+    return all(spec.features for spec in signature.inputs)
+
+
 def _title(name: str) -> str:
-    return "".join(part.capitalize() for part in name.split("-"))
+    """``linear-regression`` -> ``LinearRegression``; no two names give one title."""
+    return "".join(part.capitalize() if part[:1].isalpha() else f"_{part}" for part in name.split("-"))
 
 
 _ANY_OBJECT: Schema = {"type": "object"}

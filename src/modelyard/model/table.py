@@ -9,7 +9,7 @@ import csv
 import io
 import math
 import re
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     import pandas as pd
 
 DELIMITERS = ",;\t"
-MAX_BYTES = 1 << 30  # the whole table is held in memory a few times over
+MAX_BYTES = 256 << 20  # the table is held in memory as text and as values: some twenty times its bytes
 _INT64 = 1 << 63
 _BOOLEANS = {"true": True, "false": False}
 _DECIMAL_COMMA = re.compile(r"[+-]?\d+,\d+")
@@ -102,7 +102,7 @@ def read_bytes(path: Path) -> bytes:
     """The bytes of a data file; `NotFound`, `InvalidData` or `TooLarge` when there is nothing usable."""
     try:
         if path.is_file() and path.stat().st_size > MAX_BYTES:
-            raise TooLarge(what="data file", limit="1 GiB", hint="take a random sample of its rows")
+            raise TooLarge(what="data file", limit="256 MiB", hint="take a random sample of its rows")
         return path.read_bytes()
     except FileNotFoundError as exc:
         beside = [other.name for other in path.parent.glob("*.csv")] if path.parent.is_dir() else []
@@ -207,23 +207,33 @@ def header_names(cells: Sequence[str], name: str) -> tuple[str, ...]:
 
 def _values(column: str, cells: Sequence[str], lines: Sequence[int], name: str) -> list[Any]:
     """One column's values, of the narrowest kind that fits all its cells: numbers, truth values, text."""
-    missing = [is_missing(cell) for cell in cells]
+    plain = _plain_numbers(cells)
+    if plain is not None:
+        return plain
+    distinct = set(cells)  # each text is looked at once, however often it occurs
+    present = {cell for cell in distinct if not is_missing(cell)}
     for parse in (_numbers, _booleans):
-        values = _parse_all(cells, missing, parse)
-        if values is not None:
-            return values
-    _refuse_decimal_commas(column, cells, missing, lines, name)
-    return [math.nan if gone else cell for cell, gone in zip(cells, missing, strict=True)]
+        found = {cell: parse(cell.strip()) for cell in present}
+        if None not in found.values():
+            return [found.get(cell, math.nan) for cell in cells]
+    _refuse_decimal_commas(column, present, cells, lines, name)
+    return [cell if cell in present else math.nan for cell in cells]
 
 
-def _parse_all(cells: Sequence[str], missing: Sequence[bool], parse: Callable[[str], Any]) -> list[Any] | None:
-    values: list[Any] = []
-    for cell, gone in zip(cells, missing, strict=True):
-        value = math.nan if gone else parse(cell.strip())
-        if value is None:
-            return None
-        values.append(value)
-    return values
+def _plain_numbers(cells: Sequence[str]) -> list[Any] | None:
+    """The numbers of a column in which every cell is one, as most are; tenfold faster than cell by cell."""
+    if any("_" in cell for cell in cells):
+        return None
+    try:
+        whole = list(map(int, cells))
+    except ValueError:
+        whole = []
+    if whole and -_INT64 <= min(whole) and max(whole) < _INT64:
+        return whole
+    try:
+        return list(map(float, cells))
+    except ValueError:
+        return None
 
 
 def _numbers(text: str) -> int | float | None:
@@ -237,14 +247,11 @@ def _booleans(text: str) -> bool | None:
 
 
 def _refuse_decimal_commas(
-    column: str, cells: Sequence[str], missing: Sequence[bool], lines: Sequence[int], name: str
+    column: str, present: set[str], cells: Sequence[str], lines: Sequence[int], name: str
 ) -> None:
     """A whole column of ``1,5`` is numbers to its author and would be text to us."""
-    present = [at for at, gone in enumerate(missing) if not gone]
-    if all(
-        _DECIMAL_COMMA.fullmatch(cells[at].strip()) or parse_number(cells[at].strip()) is not None for at in present
-    ):
-        at = next(at for at in present if "," in cells[at])
+    if all(_DECIMAL_COMMA.fullmatch(cell.strip()) or parse_number(cell.strip()) is not None for cell in present):
+        at = next(at for at, cell in enumerate(cells) if "," in cell)
         raise InvalidData(
             what=f"{name}, line {lines[at]}: column {column!r} writes numbers with a comma ({cells[at].strip()!r})",
             hint="write them with a point and without thousands separators: 1234.5",

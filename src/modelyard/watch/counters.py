@@ -18,6 +18,9 @@ BUCKETS_S = (0.0001, 0.00025, 0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0
 #: Label of requests that reached no model; models are ``name@version``.
 UNROUTED = "-"
 
+#: Label of what no longer fits on a page: the last slot counts all of it together.
+OTHERS = "others"
+
 SLOTS = 256
 _LABEL_BYTES = 128
 _WORDS = 32
@@ -105,10 +108,14 @@ class Page:
         self._slots = {label: slot for slot, label in _labels(self._map)}
 
     def counter(self, label: str) -> Counter:
-        """The counter of this label (at most 128 bytes), made when new. The last slot takes what no longer fits."""
+        """The counter of this label (at most 128 bytes), made when new; `OTHERS` when the page has no place for it."""
         slot = self._slots.get(label)
         if slot is None:
-            slot = min(len(self._slots), SLOTS - 1)
+            slot = len(self._slots)
+            if slot == SLOTS - 1:
+                label = OTHERS
+            elif slot == SLOTS:
+                return self.counter(OTHERS)
             raw = label.encode()[:_LABEL_BYTES]
             self._map[slot * _LABEL_BYTES : (slot + 1) * _LABEL_BYTES] = raw.ljust(_LABEL_BYTES, b"\0")
             self._slots[label] = slot

@@ -35,7 +35,7 @@ def exposition(totals: Mapping[str, Totals], gauges: Mapping[str, tuple[str, flo
     for outcome, value in _outcomes(refused) if refused else ():
         lines.append(f'modelyard_unrouted_requests_total{{outcome="{outcome}"}} {value}')
     for name, (text, number) in gauges.items():
-        lines += [*_family(name, "gauge", text), f"{name} {number:g}"]
+        lines += [*_family(name, "gauge", text), f"{name} {number!r}"]
     return "\n".join(lines) + "\n"
 
 
@@ -61,7 +61,7 @@ def _latency(models: Mapping[str, Totals]) -> Iterable[str]:
             below += count
             edge = "+Inf" if bound is None else f"{bound:g}"
             yield f'{name}_bucket{{{_pair(label)},le="{edge}"}} {below}'
-        yield f"{name}_sum{{{_pair(label)}}} {total.seconds:.9g}"
+        yield f"{name}_sum{{{_pair(label)}}} {total.seconds!r}"
         yield f"{name}_count{{{_pair(label)}}} {below}"
 
 
