@@ -194,7 +194,7 @@ BAD_SIMPLE = [
     ("ragged rows", [{"area": 1, "rooms": 2}, {"area": 1}], "INPUT-MISSING-FIELD", "row 1"),
     ("nested value", {"area": {"m2": 3}, "rooms": 2}, "INPUT-WRONG-TYPE", "area"),
     ("half columns", {"area": [1], "rooms": 2}, "INPUT-WRONG-TYPE", "area"),
-    ("no rows", [], "INPUT-NO-ROWS", "empty"),
+    ("no rows", [], "INPUT-NO-ROWS", "no rows"),
     ("a number", 3, "INPUT-WRONG-TYPE", "object"),
     ("a text row", ["x"], "INPUT-WRONG-TYPE", "object"),
     ("null", None, "INPUT-WRONG-TYPE", "object"),
