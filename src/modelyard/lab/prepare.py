@@ -76,7 +76,8 @@ class Prepared:
     @property
     def notes(self) -> tuple[str, ...]:
         """What was done to the data, for the lineage: rows and columns left out, then the warnings."""
-        rows = (f"{self.without_target} rows without a target left out",) if self.without_target else ()
+        gone = self.without_target
+        rows = (f"{gone} row{'' if gone == 1 else 's'} without a target left out",) if gone else ()
         columns = tuple(f"column {name} left out: {reason}" for name, reason in self.columns.left_out.items())
         return (*rows, *columns, *self.warnings)
 

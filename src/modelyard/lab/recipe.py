@@ -21,6 +21,7 @@ MODELS: dict[str, frozenset[Task]] = {
 }
 #: Families that see standardised numbers; trees do not care.
 SCALED = frozenset({"linear", "logistic", "svm"})
+MOST_KERNEL_ROWS = 10_000  # time and memory of a kernel grow with the square of the rows
 LEAST_SQUARES = "least-squares"
 GRADIENT = "gradient"
 SOLVERS = (LEAST_SQUARES, GRADIENT)

@@ -228,7 +228,7 @@ def _plain_numbers(cells: Sequence[str]) -> list[Any] | None:
         whole = list(map(int, cells))
     except ValueError:
         whole = []
-    if whole and -_INT64 <= min(whole) and max(whole) < _INT64:
+    if whole and min(whole) >= -_INT64 and max(whole) < _INT64:
         return whole
     try:
         return list(map(float, cells))

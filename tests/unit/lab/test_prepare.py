@@ -57,7 +57,7 @@ def test_rows_without_a_target_are_left_out_and_counted():
     prepared = prepare(frame, Recipe(target="y"))
     assert prepared.without_target == 1
     assert len(prepared.inputs) == len(prepared.answers) == N - 1
-    assert "1 rows without a target left out" in prepared.notes
+    assert "1 row without a target left out" in prepared.notes
     pd.testing.assert_frame_equal(frame, before)
 
 

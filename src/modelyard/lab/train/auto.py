@@ -13,13 +13,13 @@ from modelyard.core.manifest import Task
 from modelyard.core.tensor import Array
 from modelyard.lab.lesson import Candidate, Learnt, Lesson
 from modelyard.lab.pipeline import predictions
-from modelyard.lab.recipe import LEAST_SQUARES, Recipe
+from modelyard.lab.recipe import LEAST_SQUARES, MOST_KERNEL_ROWS, Recipe
 from modelyard.lab.train import Progress, trainer
 
 _FOLDS = 5
 _ENOUGH_TO_COMPARE = 20
 _MOST_ROWS = 5_000  # a comparison among more says the same and takes longer
-_OTHERS = ("svm", "forest", "boosting")  # after the linear family, from simple to complex
+_TREES = ("forest", "boosting")
 
 
 def train(lesson: Lesson, recipe: Recipe, on_progress: Progress | None = None) -> Learnt:
@@ -47,7 +47,7 @@ def train(lesson: Lesson, recipe: Recipe, on_progress: Progress | None = None) -
     .. [1] L. Breiman et al., *Classification and Regression Trees*, Wadsworth, 1984, section 3.4.3.
     """
     regression = lesson.task is Task.REGRESSION
-    families = ("linear" if regression else "logistic", *_OTHERS)
+    families = _families(lesson)
     folds = list(_folds(lesson, recipe.seed))
     if not folds:
         learnt = _fit(families[0], lesson, recipe)
@@ -93,6 +93,13 @@ def choose(candidates: list[Candidate]) -> Candidate:
     """
     best = max(candidates, key=lambda one: one.score)
     return next(one for one in candidates if one.score >= best.score - best.error)
+
+
+def _families(lesson: Lesson) -> tuple[str, ...]:
+    """The simplest first. Beyond what a kernel can learn from, a support vector machine is one more linear model."""
+    first = "linear" if lesson.task is Task.REGRESSION else "logistic"
+    small = len(lesson.answers) <= MOST_KERNEL_ROWS
+    return (first, "svm", *_TREES) if small else (first, *_TREES)
 
 
 def _fit(family: str, lesson: Lesson, recipe: Recipe) -> Learnt:

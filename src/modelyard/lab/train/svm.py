@@ -11,10 +11,9 @@ from modelyard.core.manifest import Task
 from modelyard.core.tensor import Array
 from modelyard.lab.lesson import Learnt, Lesson
 from modelyard.lab.pipeline import fit
-from modelyard.lab.recipe import STANDARD, Recipe
+from modelyard.lab.recipe import MOST_KERNEL_ROWS, STANDARD, Recipe
 from modelyard.lab.train import Progress
 
-MOST_KERNEL_ROWS = 10_000  # time and memory of a kernel grow with the square of the rows
 _COST = 1.0
 _TUBE = 0.1  # of the target's deviation: smaller errors cost nothing
 _ITERATIONS = 20_000

@@ -61,3 +61,9 @@ def test_many_rows_are_compared_by_a_part_of_them(monkeypatch):
     folds = list(auto._folds(houses().lessons[0], 7))
     assert {len(train) + len(test) for train, test in folds} == {30}
     assert len({row for train, _ in folds for row in train.tolist()}) == 30
+
+
+def test_beyond_kernels_no_support_vector_machine_is_compared(monkeypatch):
+    monkeypatch.setattr(auto, "MOST_KERNEL_ROWS", 100)
+    assert auto._families(houses().lessons[0]) == ("linear", "forest", "boosting")
+    assert auto._families(some(houses(2), 99).lessons[0]) == ("logistic", "svm", "forest", "boosting")
