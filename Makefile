@@ -29,8 +29,9 @@ $(STAMP): pyproject.toml requirements.lock
 	echo "Environment  $(VENV) with $$("$$found" --version) (a minute or two the first time)"; \
 	[ -x $(BIN)/python ] || "$$found" -m venv $(VENV)
 	@$(BIN)/python -m pip install --quiet --disable-pip-version-check "$(UV)"
-	@VIRTUAL_ENV=$(CURDIR)/$(VENV) $(BIN)/uv pip install --quiet --require-hashes -r requirements.lock
+	@VIRTUAL_ENV=$(CURDIR)/$(VENV) $(BIN)/uv pip install --quiet --compile-bytecode --require-hashes -r requirements.lock
 	@VIRTUAL_ENV=$(CURDIR)/$(VENV) $(BIN)/uv pip install --quiet --no-deps --no-build-isolation --editable .
+	@$(BIN)/python -m compileall -q src  # so that a first start is as quick as the next, where Python may not write
 	@touch $@
 
 demo: $(STAMP)  ## The article's example and a real model, both served; ONCE=1 stops after the calls, PORT=8080

@@ -52,6 +52,7 @@ class Load:
                 self._note(value=value)
             except ConnectionRefusedError:
                 self._note(refused=True)
+                connection.close()
             except OSError as exc:
                 self._note(failed=type(exc).__name__)
                 connection.close()

@@ -20,7 +20,7 @@ import sys
 import tempfile
 import time
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -66,7 +66,6 @@ class _Child:
     started: float = 0.0
     deaths: int = 0
     due: float = 0.0
-    was_ready: bool = field(default=False)
 
 
 def listen(options: Options) -> socket.socket:
@@ -132,6 +131,7 @@ class Supervisor:
         os.set_inheritable(self._events_write, True)  # noqa: FBT003 - as above
         os.set_blocking(self._events_read, False)
         self._tail = b""
+        self._served = False  # whether any worker ever did
         self._stopping = 0
         self._deadline = float("inf")
         self._error: Exception | None = None
@@ -211,7 +211,7 @@ class Supervisor:
         if self._stopping:
             return
         self._on_report()
-        if not child.was_ready:  # it never served: starting it again would fail again
+        if not self._served:  # nobody ever served: starting it again would fail again
             self._error = self._error or Internal(cause=f"a worker stopped with code {code} before it was ready")
             self._stop(signal.SIGKILL)
             return
@@ -227,11 +227,11 @@ class Supervisor:
         *lines, self._tail = self._tail.split(b"\n")
         for line in lines:
             event = json.loads(line)
-            child = self._children[event["worker"]]
-            if "failed" in event and not child.was_ready:
-                self._error = self._error or from_wire(event["failed"])
+            if "failed" in event:
+                if not self._served:
+                    self._error = self._error or from_wire(event["failed"])
                 continue
-            child.was_ready = child.was_ready or "ready" in event
+            self._served = self._served or "ready" in event
             self._on_event(event)
 
     def _on_signals(self, wake: Any) -> None:
