@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Any
 
 import msgspec
 import numpy as np
@@ -10,7 +11,7 @@ import onnx
 from onnx import TensorProto, helper, numpy_helper
 
 from modelyard.core.manifest import MODEL, SAMPLES, Lineage, Manifest, Metric, Source, Task
-from modelyard.core.signature import Feature, Signature, TensorSpec
+from modelyard.core.signature import Feature, FeatureKind, Signature, TensorSpec
 from modelyard.core.tensor import Datatype
 from modelyard.model.bundle import Bundle, seal, sha256
 from modelyard.model.golden import record
@@ -74,3 +75,139 @@ def linear_bundle(
     samples = record(load(seal(manifest, {MODEL: raw})), rows)
     files = {MODEL: raw, SAMPLES: msgspec.json.encode(samples), "card.md": f"# {name}\n".encode()}
     return seal(manifest, files)
+
+
+def mixed_signature(*, accepts_unknown: bool = False) -> Signature:
+    """A category (closed unless told otherwise), a number, and a number that may be missing; two outputs."""
+    species = Feature(
+        name="species",
+        kind=FeatureKind.CATEGORY,
+        categories=("adelie", "chinstrap", "gentoo"),
+        accepts_unknown=accepts_unknown,
+    )
+    features = (
+        species,
+        Feature(name="length", minimum=0.0, maximum=9.0, unit="mm"),
+        Feature(name="mass", nullable=True),
+    )
+    types = (Datatype.BYTES, Datatype.FP64, Datatype.FP64)
+    return Signature(
+        inputs=tuple(
+            TensorSpec(name=feature.name, datatype=datatype, shape=(-1, 1), features=(feature,))
+            for feature, datatype in zip(features, types, strict=True)
+        ),
+        outputs=(
+            TensorSpec(name="label", datatype=Datatype.BYTES, shape=(-1,)),
+            TensorSpec(name="probabilities", datatype=Datatype.FP32, shape=(-1, 2), labels=("small", "big")),
+        ),
+        prediction="label",
+        probabilities="probabilities",
+    )
+
+
+def mixed_onnx() -> bytes:
+    """``p(big) = sigmoid(code(species) + length - mass)``, a missing mass counting as 4; float32 probabilities."""
+    nodes = [
+        helper.make_node(
+            "LabelEncoder",
+            ["species"],
+            ["code"],
+            domain="ai.onnx.ml",
+            keys_strings=["adelie", "chinstrap", "gentoo"],
+            values_floats=[0.0, 1.0, 2.0],
+            default_float=-1.0,
+        ),
+        helper.make_node("Cast", ["code"], ["code64"], to=TensorProto.DOUBLE),
+        helper.make_node("IsNaN", ["mass"], ["gone"]),
+        helper.make_node("Where", ["gone", "four", "mass"], ["filled"]),
+        helper.make_node("Add", ["code64", "length"], ["sum"]),
+        helper.make_node("Sub", ["sum", "filled"], ["score"]),
+        helper.make_node("Sigmoid", ["score"], ["big"]),
+        helper.make_node("Sub", ["one", "big"], ["small"]),
+        helper.make_node("Concat", ["small", "big"], ["both"], axis=1),
+        helper.make_node("Cast", ["both"], ["probabilities"], to=TensorProto.FLOAT),
+        helper.make_node("ArgMax", ["both"], ["at"], axis=1, keepdims=0),
+        helper.make_node("Gather", ["names", "at"], ["label"]),
+    ]
+    inputs = [("species", TensorProto.STRING), ("length", TensorProto.DOUBLE), ("mass", TensorProto.DOUBLE)]
+    graph = helper.make_graph(
+        nodes,
+        "mixed",
+        [helper.make_tensor_value_info(name, kind, ["rows", 1]) for name, kind in inputs],
+        [
+            helper.make_tensor_value_info("label", TensorProto.STRING, ["rows"]),
+            helper.make_tensor_value_info("probabilities", TensorProto.FLOAT, ["rows", 2]),
+        ],
+        [
+            numpy_helper.from_array(np.array([4.0]), "four"),
+            numpy_helper.from_array(np.array([1.0]), "one"),
+            numpy_helper.from_array(np.array([b"small", b"big"], dtype=object), "names"),
+        ],
+    )
+    return _serialise(graph)
+
+
+def mixed_bundle(name: str = "mixed") -> Bundle:
+    """A classifier of mixed rows, with golden rows; see `mixed_onnx`."""
+    rows: list[dict[str, Any]] = [
+        {"species": "adelie", "length": 3.0, "mass": 3.5},
+        {"species": "gentoo", "length": 5.5, "mass": None},
+        {"species": "chinstrap", "length": 1.0, "mass": 6.25},
+    ]
+    return _bundle(name, Task.CLASSIFICATION, mixed_signature(), mixed_onnx(), rows)
+
+
+def image_bundle(name: str = "image") -> Bundle:
+    """An opaque FP32 tensor ``image`` of shape [-1, 3, 4]; ``mean`` and ``peak`` of each, and no single prediction."""
+    graph = helper.make_graph(
+        [
+            helper.make_node("ReduceMean", ["image"], ["mean"], axes=[1, 2], keepdims=0),
+            helper.make_node("ReduceMax", ["image"], ["peak"], axes=[1, 2], keepdims=1),
+        ],
+        "image",
+        [helper.make_tensor_value_info("image", TensorProto.FLOAT, ["rows", 3, 4])],
+        [
+            helper.make_tensor_value_info("mean", TensorProto.FLOAT, ["rows"]),
+            helper.make_tensor_value_info("peak", TensorProto.FLOAT, ["rows", 1, 1]),
+        ],
+    )
+    signature = Signature(
+        inputs=(TensorSpec(name="image", datatype=Datatype.FP32, shape=(-1, 3, 4)),),
+        outputs=(
+            TensorSpec(name="mean", datatype=Datatype.FP32, shape=(-1,)),
+            TensorSpec(name="peak", datatype=Datatype.FP32, shape=(-1, 1, 1)),
+        ),
+    )
+    picture = np.arange(12, dtype=np.float32).reshape(3, 4)
+    rows = [{"image": (picture * scale).tolist()} for scale in (1, 2)]
+    return _bundle(name, Task.GENERIC, signature, _serialise(graph), rows)
+
+
+def count_bundle(name: str = "count") -> Bundle:
+    """An INT64 tensor ``count`` of shape [-1, 1], doubled."""
+    graph = helper.make_graph(
+        [helper.make_node("Add", ["count", "count"], ["double"])],
+        "count",
+        [helper.make_tensor_value_info("count", TensorProto.INT64, ["rows", 1])],
+        [helper.make_tensor_value_info("double", TensorProto.INT64, ["rows", 1])],
+    )
+    feature = Feature(name="count", kind=FeatureKind.INTEGER)
+    signature = Signature(
+        inputs=(TensorSpec(name="count", datatype=Datatype.INT64, shape=(-1, 1), features=(feature,)),),
+        outputs=(TensorSpec(name="double", datatype=Datatype.INT64, shape=(-1, 1)),),
+    )
+    return _bundle(name, Task.GENERIC, signature, _serialise(graph), [{"count": 3}, {"count": -4}])
+
+
+def _serialise(graph: onnx.GraphProto) -> bytes:
+    opsets = [helper.make_opsetid("", 17), helper.make_opsetid("ai.onnx.ml", 3)]
+    model = helper.make_model(graph, opset_imports=opsets, ir_version=8)
+    onnx.checker.check_model(model)
+    raw: bytes = model.SerializeToString()
+    return raw
+
+
+def _bundle(name: str, task: Task, signature: Signature, raw: bytes, rows: Sequence[dict[str, Any]]) -> Bundle:
+    manifest = Manifest(name=name, task=task, signature=signature, files={}, source=Source(format="onnx"))
+    samples = record(load(seal(manifest, {MODEL: raw})), rows)
+    return seal(manifest, {MODEL: raw, SAMPLES: msgspec.json.encode(samples)})
