@@ -5,6 +5,8 @@ The tree (depth three at most)::
     ModelyardError
     ├── InvalidInput          what was sent does not fit the signature
     ├── InvalidRequest        the message itself is broken
+    ├── TooLarge              a limit was passed
+    ├── Unsupported           a media type, datatype or method that nobody here speaks
     ├── InvalidName           a name that cannot become a host or a Kubernetes object
     ├── InvalidModel          a model file or bundle that cannot be accepted
     ├── InvalidData           training data or a sample that cannot be used
@@ -13,6 +15,7 @@ The tree (depth three at most)::
     ├── Conflict              it is there already, or somebody else is changing it
     ├── Denied                refused by a rule of safety
     ├── NotReady, Busy, Timeout, Unavailable
+    ├── StoreFull, StoreDamaged
     └── Internal              our own mistake
 
 A class words its sentence once (`sentence`, `cause`, `hint` are templates over the instance's `facts`), so call sites
@@ -457,7 +460,7 @@ def _leaves(root: type[ModelyardError]) -> Iterable[type[ModelyardError]]:
 
 def catalogue() -> Mapping[str, type[ModelyardError]]:
     """Every error class by its code."""
-    return {cls.code: cls for cls in reversed(list(_leaves(ModelyardError)))}
+    return {cls.code: cls for cls in reversed(list(_leaves(ModelyardError))) if cls is not ModelyardError}
 
 
 def from_wire(wire: Mapping[str, Any]) -> ModelyardError:

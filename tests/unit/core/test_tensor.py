@@ -1,0 +1,105 @@
+"""Raw tensors: what was written is read again, and nothing else is."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from hypothesis.extra import numpy as hnp
+
+from modelyard.core.errors import InvalidRequest, ModelyardError, WrongShape
+from modelyard.core.tensor import Array, Datatype, decode_raw, element_count, encode_raw
+
+SHAPES = hnp.array_shapes(min_dims=1, max_dims=4, min_side=0, max_side=4)
+
+
+@st.composite
+def tensors(draw: st.DrawFn) -> tuple[Datatype, Array]:
+    datatype = draw(st.sampled_from(list(Datatype)))
+    shape = draw(SHAPES)
+    if datatype is Datatype.BYTES:
+        texts = st.text(st.characters(exclude_categories=("Cs",)), max_size=5)
+        return datatype, draw(hnp.arrays(object, shape, elements=texts, fill=st.nothing()))
+    return datatype, draw(hnp.arrays(datatype.dtype, shape))
+
+
+@given(tensors())
+@settings(deadline=None, max_examples=100)
+def test_what_was_encoded_is_decoded(case: tuple[Datatype, Array]) -> None:
+    datatype, array = case
+    raw = encode_raw(array, datatype)
+    if datatype is not Datatype.BYTES:
+        assert len(raw) == element_count(array.shape) * datatype.size_bytes
+    back = decode_raw(memoryview(raw), datatype, array.shape, "x")
+    assert back.dtype == datatype.dtype
+    assert back.shape == array.shape
+    assert encode_raw(back, datatype) == raw
+    assert back.tolist() == array.tolist() or datatype.is_float  # NaN differs from itself
+
+
+@given(st.sampled_from(list(Datatype)), st.binary(max_size=40), SHAPES)
+@settings(deadline=None, max_examples=200)
+def test_any_bytes_are_a_tensor_or_refused_by_name(datatype: Datatype, raw: bytes, shape: tuple[int, ...]) -> None:
+    try:
+        array = decode_raw(raw, datatype, shape, "pixels")
+    except ModelyardError as exc:
+        assert "pixels" in exc.detail
+    else:
+        assert array.shape == shape
+        assert encode_raw(array, datatype) == raw
+
+
+@pytest.mark.parametrize("length", [0, 3, 5, 8])
+def test_too_short_and_too_long(length: int) -> None:
+    with pytest.raises(WrongShape, match=r"needs 4 bytes"):
+        decode_raw(b"\0" * length, Datatype.FP32, (1,), "x")
+
+
+def test_a_bool_is_zero_or_one() -> None:
+    assert decode_raw(b"\0\1", Datatype.BOOL, (2,), "x").tolist() == [False, True]
+    with pytest.raises(InvalidRequest, match="must be 0 or 1"):
+        decode_raw(b"\0\2", Datatype.BOOL, (2,), "x")
+
+
+@pytest.mark.parametrize(
+    ("raw", "problem"),
+    [
+        (b"\x01\0\0", "cut off"),
+        (b"\x05\0\0\0abc", "cut off"),
+        (b"\xff\xff\xff\xffabc", "cut off"),
+        (b"\x01\0\0\0\xff", "not UTF-8"),
+        (b"\x03\0\0\0\xed\xa0\x80", "not UTF-8"),
+        (b"", "holds 0"),
+        (b"\x01\0\0\0a\x01\0\0\0b", "holds 2"),
+    ],
+)
+def test_broken_strings(raw: bytes, problem: str) -> None:
+    with pytest.raises(ModelyardError, match=problem):
+        decode_raw(raw, Datatype.BYTES, (1,), "x")
+
+
+def test_bytes_elements_are_written_as_they_are() -> None:
+    array = np.array([b"\x00\xff", "é"], dtype=object)
+    assert encode_raw(array, Datatype.BYTES) == b"\x02\0\0\0\x00\xff\x02\0\0\0\xc3\xa9"
+
+
+def test_numbers_share_the_memory_they_came_in() -> None:
+    raw = bytearray(8)
+    array = decode_raw(memoryview(raw), Datatype.FP32, (2,), "x")
+    raw[:4] = np.float32(7).tobytes()
+    assert array[0] == 7
+
+
+def test_element_count_is_exact() -> None:
+    assert element_count(()) == 1
+    assert element_count((0, 5)) == 0
+    assert element_count((2**40, 2**40)) == 2**80
+
+
+@pytest.mark.parametrize("datatype", list(Datatype))
+def test_datatypes_know_themselves(datatype: Datatype) -> None:
+    kinds = [datatype.is_float, datatype.is_integer, datatype is Datatype.BOOL, datatype is Datatype.BYTES]
+    assert sum(kinds) == 1
+    assert datatype.size_bytes == (0 if datatype is Datatype.BYTES else datatype.dtype.itemsize)
+    assert datatype.dtype.byteorder in "<|="
