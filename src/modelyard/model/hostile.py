@@ -243,7 +243,9 @@ def _check_stored(tensor: TensorProto, count: int, label: str) -> None:
         raise HostileModel(what=f"{label} claims {count} elements and has {stored}")
 
 
-def _check_name(name: str) -> None:
+def _check_name(name: str | bytes) -> None:
+    if isinstance(name, bytes):  # how protobuf gives text that is not UTF-8
+        raise HostileModel(what="a name is not text")
     if len(name) > MAX_NAME:
         raise HostileModel(what=f"a name has {len(name)} characters, the limit is {MAX_NAME}")
     if name and not name.isprintable():
@@ -324,9 +326,8 @@ def _try(raw: bytes, inputs: list[dict[str, Any]]) -> tuple[float, float]:
     except MemoryError:
         raise
     except Exception as exc:
-        text = _first_line(exc)
-        if "alloc" in text.lower():
-            raise HostileModel(what=f"one row needs more memory than allowed ({text})") from exc
+        if "allocate" in str(exc) or "bad_alloc" in str(exc):
+            raise HostileModel(what="one row needs more memory than is allowed") from exc
         return load_s, -1.0  # zeros may be outside what it takes; golden rows decide
     return load_s, time.perf_counter() - start
 

@@ -151,7 +151,7 @@ def _readable() -> list[str]:
 
 
 def _installed() -> list[str]:
-    """Folders of installed packages; ``-I`` leaves out a user's own, which may be where this package's libraries are."""
+    """Folders of installed packages; ``-I`` leaves out a user's own, where this package's libraries may be."""
     return [path for path in sys.path if path.endswith(("site-packages", "dist-packages"))]
 
 
