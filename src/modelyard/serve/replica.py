@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import logging
-import statistics
 import time
 from collections.abc import Callable, Sequence
 from concurrent.futures import Executor
@@ -131,15 +130,15 @@ class Replica:
 
 
 def _measure(runner: runtime.Runner, bundle: Bundle) -> Cost:
-    """Time one row and many; the first calls warm the session up."""
-    first = _median_s(runner, _example(bundle, 1))
+    """Time one row and many: the best of a few calls, since a busy machine only ever adds. The first warms up."""
+    first = _best_s(runner, _example(bundle, 1))
     if first > INLINE_S:  # a heavy model: one number is enough, and many rows could take long
         return Cost(first_s=first, next_s=first)
-    many = _median_s(runner, _example(bundle, _ROWS_TIMED))
+    many = _best_s(runner, _example(bundle, _ROWS_TIMED))
     return Cost(first_s=first, next_s=max(0.0, many - first) / (_ROWS_TIMED - 1))
 
 
-def _median_s(runner: runtime.Runner, arrays: Sequence[Array]) -> float:
+def _best_s(runner: runtime.Runner, arrays: Sequence[Array]) -> float:
     times = []
     for _ in range(_ROUNDS):
         started = time.perf_counter()
@@ -147,7 +146,7 @@ def _median_s(runner: runtime.Runner, arrays: Sequence[Array]) -> float:
         times.append(time.perf_counter() - started)
         if times[-1] > 1.0:
             break
-    return statistics.median(times[1:] or times)
+    return min(times[1:] or times)
 
 
 def _example(bundle: Bundle, rows: int) -> tuple[Array, ...]:

@@ -23,6 +23,7 @@ _POLICY = (
     b"content-security-policy: default-src 'none'; script-src 'self'; style-src 'self'; connect-src 'self'; "
     b"base-uri 'none'; form-action 'none'; frame-ancestors 'none'"
 )
+_SHOWN = 12  # categories of a feature
 _SAFE = (_POLICY, b"x-content-type-options: nosniff", b"referrer-policy: no-referrer")
 
 
@@ -115,12 +116,13 @@ def _features(signature: Signature) -> list[Feature]:
 def _field(feature: Feature) -> str:
     seen = ""
     if feature.categories:
-        seen = ", ".join(feature.categories[:12]) + (" …" if len(feature.categories) > 12 else "")
+        more = " …" if len(feature.categories) > _SHOWN else ""
+        seen = ", ".join(item or "(empty)" for item in feature.categories[:_SHOWN]) + more
     elif feature.minimum is not None and feature.maximum is not None:
         seen = f"{feature.minimum:g} to {feature.maximum:g}"
     rule = "may be missing" if feature.nullable else "required"
-    note = " · ".join(item for item in (feature.unit, feature.description) if item)
-    cells = (f"<code>{escape(feature.name)}</code>", escape(str(feature.kind)), rule, escape(seen), escape(note))
+    about = " · ".join(item for item in (seen, feature.unit, feature.description) if item)
+    cells = (f"<code>{escape(feature.name)}</code>", escape(str(feature.kind)), rule, escape(about))
     return "<tr>" + "".join(f"<td>{cell}</td>" for cell in cells) + "</tr>"
 
 
@@ -171,7 +173,7 @@ _SECTION = """
 <h3>Inputs</h3>
 <div class="scroll" tabindex="0" role="region" aria-label="Inputs of {name}"><table>
 <thead><tr><th scope="col">Field</th><th scope="col">Type</th><th scope="col">Rule</th>
-<th scope="col">Seen in training</th><th scope="col">Note</th></tr></thead>
+<th scope="col">Seen in training</th></tr></thead>
 <tbody>{fields}</tbody>
 </table></div>
 <h3>From a shell</h3>
