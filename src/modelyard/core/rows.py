@@ -29,6 +29,7 @@ _EXPECTED = {
     FeatureKind.CATEGORY: "text",
     FeatureKind.TEXT: "text",
 }
+_LONGEST = 10**40  # integers beyond are not repeated; those of thousands of digits cannot even be written
 _TRUE = frozenset({"true", "1", "1.0", "yes"})
 _FALSE = frozenset({"false", "0", "0.0", "no"})
 
@@ -184,7 +185,7 @@ def _number(feature: Feature, value: Any, where: str) -> float:
     try:
         return float(value)
     except OverflowError:
-        return math.copysign(math.inf, value)  # which `check` refuses
+        return math.inf if value > 0 else -math.inf  # which `check` refuses
 
 
 def _integers(feature: Feature, values: list[Any]) -> list[Any]:
@@ -291,6 +292,8 @@ def _describe(value: Any) -> str:
         return "true" if value else "false"
     if isinstance(value, str):
         return f"text {value[:40]!r}"
+    if isinstance(value, int) and abs(value) > _LONGEST:
+        return "a huge number"
     if isinstance(value, (int, float)):
         return f"the number {value!r}"[:60]
     return "a list" if isinstance(value, (list, tuple)) else "an object"
