@@ -248,7 +248,7 @@ BAD_TENSORS = [
     ("wrong rank", {**TENSOR, "shape": [1, 1, 2]}, "does not match"),
     ("negative axis", {**TENSOR, "shape": [-1, 2]}, "not a tensor's shape"),
     ("huge axis", {**TENSOR, "shape": [2**62, 2**62]}, "not a tensor's shape"),
-    ("ragged", {**TENSOR, "shape": [2, 2], "data": [[1.0, 2.0], [3.0]]}, "needs 4 elements"),
+    ("ragged", {**TENSOR, "shape": [2, 2], "data": [[1.0, 2.0], [3.0]]}, "a list of 1 where its shape says 2"),
     ("text", {**TENSOR, "data": ["a", "b"]}, "must be FP64 data"),
     ("no data", {key: value for key, value in TENSOR.items() if key != "data"}, "no data"),
     ("null data", {**TENSOR, "data": None}, "input 'input'"),
