@@ -141,6 +141,21 @@ def test_a_corrupt_version_does_not_replace_a_good_one(tmp_path: Path) -> None:
     assert set(load.answers) == {1.0}
 
 
+def test_where_there_is_no_uvloop_asyncio_serves_the_same(tmp_path: Path) -> None:
+    """As on a platform without it: the worker cannot import uvloop."""
+    hidden = tmp_path / "hidden"
+    hidden.mkdir()
+    (hidden / "uvloop.py").write_text("raise ImportError('not on this platform')")
+    plan = plan_of(tmp_path, [linear_bundle(), slow_bundle()])
+    ask = b'POST /models/%s/predict HTTP/1.1\r\nHost: a\r\nContent-Length: 14\r\n\r\n{"feature": 3}'
+    with Served(tmp_path / "home", "--plan", str(plan), PYTHONPATH=str(hidden)) as served:
+        maps = Path(f"/proc/{served.workers()[0].pid}/maps")
+        assert not maps.exists() or "uvloop" not in maps.read_text()
+        answer = served.raw(ask % b"linear" + ask % b"slow" + ask % b"linear", timeout_s=10)
+        assert served.post("/models/linear/predict", {"feature": [1, 2]}) == (200, {"prediction": [2.0, 4.0]})
+    assert answer.startswith(b"HTTP/1.1 200 OK")
+
+
 def refusal(served: Served) -> str:
     assert served.process.wait(30) != 0
     code = served.stop()
