@@ -1,0 +1,27 @@
+"""Where things are, as the environment says."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from modelyard.core.settings import Settings
+
+
+def test_the_home_is_named_or_usual(tmp_path: Path) -> None:
+    named = {"MODELYARD_HOME": str(tmp_path), "XDG_DATA_HOME": "/nowhere"}
+    assert Settings.from_environ(named).home == tmp_path
+    assert Settings.from_environ({"XDG_DATA_HOME": str(tmp_path)}).home == tmp_path / "modelyard"
+    assert Settings.from_environ({}).home == Path.home() / ".local" / "share" / "modelyard"
+    assert Settings.from_environ({"MODELYARD_HOME": ""}).home == Settings.from_environ({}).home
+
+
+def test_a_home_is_absolute() -> None:
+    assert Settings.from_environ({"MODELYARD_HOME": "here"}).home == Path.cwd() / "here"
+    assert Settings.from_environ({"MODELYARD_HOME": "~/there"}).home == Path.home() / "there"
+
+
+def test_everything_lies_in_the_home(tmp_path: Path) -> None:
+    settings = Settings(home=tmp_path)
+    places = {settings.database, settings.blobs, settings.bundles, settings.plans}
+    assert len(places) == 4
+    assert {place.parent for place in places} == {tmp_path}
