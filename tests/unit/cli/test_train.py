@@ -58,7 +58,7 @@ def test_auto_tells_the_comparison(run, tmp_path):
     assert done.exit_code == 0, done.output
     assert "macro F1" in done.stdout
     rows = [line.split() for line in done.stdout.splitlines() if " ± " in line]
-    assert [row[0] for row in rows] == ["logistic", "svm", "forest", "boosting"]
+    assert [row[0] for row in rows] == ["logistic", "svm", "boosting", "forest"]
     assert sum(row[-1] == "chosen" for row in rows) == 1
 
 

@@ -13,6 +13,7 @@ from modelyard.lab.train import Progress
 _TREES = 100
 _DEPTH = 12
 _LEAF_ROWS = 2
+_MOST_ROWS = 50_000  # drawn for each tree: more take longer and teach a tree of this depth nothing
 
 
 def train(lesson: Lesson, recipe: Recipe, on_progress: Progress | None = None) -> Learnt:
@@ -34,7 +35,12 @@ def train(lesson: Lesson, recipe: Recipe, on_progress: Progress | None = None) -
     del on_progress
     family = RandomForestClassifier if lesson.task is Task.CLASSIFICATION else RandomForestRegressor
     model = family(
-        n_estimators=_TREES, max_depth=_DEPTH, min_samples_leaf=_LEAF_ROWS, random_state=recipe.seed, n_jobs=-1
+        n_estimators=_TREES,
+        max_depth=_DEPTH,
+        min_samples_leaf=_LEAF_ROWS,
+        max_samples=_MOST_ROWS if len(lesson.answers) > _MOST_ROWS else None,
+        random_state=recipe.seed,
+        n_jobs=-1,
     )
     pipeline, warnings = fit(lesson, model, scale=False)
     model.n_jobs = 1  # threads would add up the trees' answers in any order, and the last bit would vary

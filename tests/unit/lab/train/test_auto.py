@@ -27,7 +27,7 @@ def test_families_are_compared_on_the_same_folds(classes, first):
     lesson = some(houses(classes), 60).lessons[0]
     told = []
     learnt = auto.train(lesson, RECIPE, lambda done, total: told.append((done, total)))
-    assert [one.model for one in learnt.candidates] == [first, "svm", "forest", "boosting"]
+    assert [one.model for one in learnt.candidates] == [first, "svm", "boosting", "forest"]
     assert learnt.parameters["chosen"] in learnt.parameters["compared"]
     assert learnt.score == ("macro F1" if classes else "R²")
     assert told[-1] == (21, 21)
@@ -65,5 +65,5 @@ def test_many_rows_are_compared_by_a_part_of_them(monkeypatch):
 
 def test_beyond_kernels_no_support_vector_machine_is_compared(monkeypatch):
     monkeypatch.setattr(auto, "MOST_KERNEL_ROWS", 100)
-    assert auto._families(houses().lessons[0]) == ("linear", "forest", "boosting")
-    assert auto._families(some(houses(2), 99).lessons[0]) == ("logistic", "svm", "forest", "boosting")
+    assert auto._families(houses().lessons[0]) == ("linear", "boosting", "forest")
+    assert auto._families(some(houses(2), 99).lessons[0]) == ("logistic", "svm", "boosting", "forest")
