@@ -49,10 +49,12 @@ def _command(command: click.Command, name: str, parent: click.Context) -> Iterat
     ctx = click.Context(command, info_name=name, parent=parent)
     yield f"## {ctx.command_path}"
     yield ""
-    yield inspect.cleandoc(command.help or "").replace("\b\n", "").replace("\f", "")
-    yield ""
+    for paragraph in inspect.cleandoc(command.help or "").split("\n\n"):
+        kept = paragraph.removeprefix("\b\n")  # click's mark for lines that stay as they are
+        yield f"```text\n{kept}\n```" if kept != paragraph else kept
+        yield ""
     usage = " ".join(piece for piece in command.collect_usage_pieces(ctx))
-    yield f"```\n{ctx.command_path} {usage}\n```"
+    yield f"Usage: `{ctx.command_path} {usage}`"
     yield ""
     options = [p for p in command.params if isinstance(p, click.Option) and p.name not in _COMMON and not p.hidden]
     if options:
@@ -60,13 +62,17 @@ def _command(command: click.Command, name: str, parent: click.Context) -> Iterat
         yield "|---|---|"
         for option in options:
             names, text = option.get_help_record(ctx) or ("", "")
-            yield f"| `{names}` | {text.replace('|', chr(92) + '|')} |"
+            yield f"| `{_cell(names)}` | {_cell(text)} |"
         yield ""
     if isinstance(command, click.Group):
         for child in command.list_commands(ctx):
             found = command.get_command(ctx, child)
             assert found is not None, child
             yield from _command(found, child, ctx)
+
+
+def _cell(text: str) -> str:
+    return text.replace("|", "\\|")
 
 
 def errors() -> str:

@@ -97,5 +97,9 @@ def test_no_file_names_a_package_registry_or_a_machine() -> None:
 def test_the_reader_of_transcripts_can_fail() -> None:
     assert matches("a …\nb", "a 12 s\nb")
     assert matches("a\n…\nz", "a\nb\nc\nz")
+    assert matches("a\n…", "a\nb\nc")
+    assert matches("a", "a\nb", begins=True)
     assert not matches("a …\nb", "a 12 s\nc")
+    assert not matches("a\n…\nz", "a\nb")
+    assert not matches("b", "a\nb", begins=True)
     assert not matches("a", "a\nb")

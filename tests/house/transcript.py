@@ -141,11 +141,15 @@ def _shell(script: str, folder: Path) -> tuple[list[str], str]:
 
 def matches(shown: str, printed: str, *, begins: bool = False) -> bool:
     """Whether `printed` is (or `begins` with) what the page shows; ``…`` is anything in a line, alone any lines."""
-    pattern = "\n".join(
-        "(?:.*\n?)*?" if line.strip() == "…" else re.escape(line.rstrip()).replace("…", ".*") + r"[ \t]*"
-        for line in shown.split("\n")
-    )
-    return re.fullmatch(pattern + (r"(?:\n.*)*" if begins else ""), printed.strip("\n")) is not None
+    lines = [line.rstrip() for line in printed.strip("\n").split("\n")]
+    reached = {0}  # how many printed lines the shown lines so far may stand for
+    for wanted in shown.rstrip().split("\n"):
+        if wanted.strip() == "…":
+            reached = set(range(min(reached, default=len(lines) + 1), len(lines) + 1))
+        else:
+            pattern = re.compile(".*".join(map(re.escape, wanted.rstrip().split("…"))))
+            reached = {at + 1 for at in reached if at < len(lines) and pattern.fullmatch(lines[at])}
+    return bool(reached) if begins else len(lines) in reached
 
 
 def _free_port() -> int:
