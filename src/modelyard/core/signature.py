@@ -168,8 +168,9 @@ class TensorSpec(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True, 
                 return
             self._refuse_non_finite(array)
         elif self.datatype is Datatype.BYTES:
+            table = array.reshape(-1, len(self.features))
             for column, known in self._closed:
-                self._check_categories(array.reshape(array.shape[0], -1)[:, column].tolist(), column, known)
+                self._check_categories(table[:, column].tolist(), column, known)
 
     def _check_categories(self, items: list[str], column: int, known: frozenset[str]) -> None:
         feature = self.features[column]
@@ -191,7 +192,7 @@ class TensorSpec(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True, 
         )
 
     def _refuse_non_finite(self, array: Array) -> None:
-        table = array.reshape(array.shape[0], -1)
+        table = array.reshape(-1, len(self.features))
         for column, feature in enumerate(self.features):
             bad = np.isinf(table[:, column]) if feature.nullable else ~np.isfinite(table[:, column])
             if bad.any():
