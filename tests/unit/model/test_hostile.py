@@ -1,7 +1,5 @@
 """Hostile ONNX: every file of the corpus is refused with a reason, in bounded time, and reads nothing."""
 
-# ruff: noqa: E501 - a hostile file is one line
-
 from __future__ import annotations
 
 import contextlib

@@ -168,12 +168,16 @@ def _frame(original: Original, items: Sequence[Variation]) -> pd.DataFrame:
 
 def _accepted(original: Original, translated: Translated, items: list[Variation]) -> list[Variation]:
     """The variations that the original answers; asked together where it can be, one by one where it refuses."""
-    asked = [item for item in items if item.kind != "value"]
-    kept = [item for item in items if item.kind == "value"]
-    if asked and original.accepts(_frame(original, asked), translated):
-        return items
-    kept += [item for item in asked if original.accepts(_frame(original, [item]), translated)]
-    return [item for item in items if item in kept]
+    kept: list[Variation] = []
+    for together in (
+        [item for item in items if item.kind == "value"],
+        [item for item in items if item.kind != "value"],
+    ):
+        if together and original.accepts(_frame(original, together), translated):
+            kept += together
+        else:
+            kept += [item for item in together if original.accepts(_frame(original, [item]), translated)]
+    return kept
 
 
 def _agreed(

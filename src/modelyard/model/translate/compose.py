@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -14,6 +15,7 @@ from sklearn.model_selection import (
 )
 from sklearn.pipeline import FeatureUnion, Pipeline
 from sklearn.preprocessing import FunctionTransformer
+from sklearn.utils import check_array
 
 from modelyard.core.errors import NotConvertible
 from modelyard.model.translate.graph import Answer, Block, Columns, Graph, Translator
@@ -61,6 +63,8 @@ def _function(graph: Graph, function: Any, x: Columns, owner: str) -> Columns:
 
 
 def _function_transformer(t: Translator, step: FunctionTransformer, columns: Columns) -> Columns:
+    if isinstance(step.func, partial) and step.func.func is check_array:
+        return columns  # histogram boosting's own: it looks at the columns it does not encode
     if step.kw_args:
         raise NotConvertible(model="FunctionTransformer", what="it passes arguments (kw_args) to its function")
     return _function(t.graph, step.func, columns, "FunctionTransformer")

@@ -13,6 +13,8 @@ from sklearn.base import is_classifier, is_outlier_detector
 from modelyard.core.errors import NotConvertible
 from modelyard.model.translate.graph import DOUBLE, FLOAT, OPSET, Answer, Block, Columns, Translator
 
+_DEFAULT_TOKENS = r"(?u)\b\w\w+\b"
+_UNICODE_TOKENS = r"[\p{L}\p{N}_]{2,}"  # the same in RE2's words; skl2onnx would write an ASCII pattern
 _ML_OPSET = 3  # the newest that skl2onnx writes; its operators mean the same in ours
 
 
@@ -36,7 +38,7 @@ class Fallback:
         self.used.append(type(estimator).__name__)
         part = self._convert(estimator, x)
         for node in part.graph.node:
-            _plain_locale(node)
+            _set_locale(node, _locale(estimator))
         feed = x.value if x.text or self.double else graph.cast(x.value, FLOAT)
         outputs = graph.inline(part.graph, {part.graph.input[0].name: feed})
         numbers = [graph.cast(value, DOUBLE) for value in outputs[-1:]]
@@ -53,7 +55,9 @@ class Fallback:
             options = {"zipmap": False}
             if not hasattr(estimator, "predict_proba"):
                 options["raw_scores"] = True
-        for choice in (options, {"zipmap": False} if options else {}):
+        if getattr(estimator, "token_pattern", None) == _DEFAULT_TOKENS and estimator.analyzer == "word":
+            options = {"tokenexp": _UNICODE_TOKENS}
+        for choice in (options, {"zipmap": False} if "zipmap" in options else options):
             try:
                 with warnings.catch_warnings():
                     warnings.simplefilter("ignore")
@@ -84,12 +88,18 @@ def _width(estimator: Any, part: Any) -> int:
         raise NotConvertible(model=type(estimator).__name__, what="it has no fixed number of outputs") from exc
 
 
-def _plain_locale(node: NodeProto) -> None:
+def _set_locale(node: NodeProto, name: str) -> None:
     """Without this the graph needs the en_US locale to be installed where it runs."""
     if node.op_type == "StringNormalizer":
         kept = [attribute for attribute in node.attribute if attribute.name != "locale"]
         del node.attribute[:]
-        node.attribute.extend([*kept, helper.make_attribute("locale", "C")])
+        node.attribute.extend([*kept, helper.make_attribute("locale", name)])
+
+
+def _locale(estimator: Any) -> str:
+    """C is everywhere and lowers ASCII letters; words with other letters need C.UTF-8, which most systems have."""
+    words = getattr(estimator, "vocabulary_", {})
+    return "C" if all(str(word).isascii() for word in words) else "C.UTF-8"
 
 
 def _first_line(exc: BaseException) -> str:

@@ -104,6 +104,8 @@ def _visit_columns(step: Any, origins: _Origins, known: list[Known]) -> _Origins
 
 
 def _visit_leaf(step: Any, origins: _Origins, known: list[Known]) -> _Origins:
+    if len(origins) != getattr(step, "n_features_in_", len(origins)):
+        origins = [None] * step.n_features_in_  # lost on the way
     for attribute, visit in _LEAVES:
         if hasattr(step, attribute) and (attribute not in _ONLY_TRANSFORMERS or hasattr(step, "transform")):
             traced: _Origins = visit(step, origins, known)
@@ -111,7 +113,15 @@ def _visit_leaf(step: Any, origins: _Origins, known: list[Known]) -> _Origins:
     if type(step).__name__ == "FunctionTransformer" and step.func is None:
         return origins
     _thresholds(step, origins, known)
-    return []
+    return _unknown(step)
+
+
+def _unknown(step: Any) -> _Origins:
+    """One untraced origin for each of the step's outputs."""
+    try:
+        return [None] * len(step.get_feature_names_out())
+    except (AttributeError, ValueError):  # a predictor, or a transformer that does not name its outputs
+        return []
 
 
 def _visit_encoder(step: Any, origins: _Origins, known: list[Known]) -> _Origins:
@@ -119,7 +129,7 @@ def _visit_encoder(step: Any, origins: _Origins, known: list[Known]) -> _Origins
         if origin is not None:
             known[origin.column].categories = list(categories)
             known[origin.column].encoded = True
-    return []
+    return _unknown(step)
 
 
 def _visit_vectoriser(step: Any, origins: _Origins, known: list[Known]) -> _Origins:
@@ -127,7 +137,7 @@ def _visit_vectoriser(step: Any, origins: _Origins, known: list[Known]) -> _Orig
         if origin is not None:
             known[origin.column].words = sorted(map(str, step.vocabulary_))
             known[origin.column].vectorised = True
-    return []
+    return _unknown(step)
 
 
 def _visit_selector(step: Any, origins: _Origins, known: list[Known]) -> _Origins:

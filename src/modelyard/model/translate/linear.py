@@ -16,7 +16,14 @@ from sklearn.svm import LinearSVC, LinearSVR
 from modelyard.core.errors import NotConvertible
 from modelyard.model.translate.graph import DOUBLE, INT64, Answer, Block, Columns, Graph, Translator
 
-_ACTIVATIONS = {"identity": "", "relu": "Relu", "tanh": "Tanh", "logistic": "Sigmoid", "softmax": "Softmax"}
+_ACTIVATIONS = {
+    "identity": "",
+    "relu": "Relu",
+    "tanh": "Tanh",
+    "logistic": "Sigmoid",
+    "softmax": "Softmax",
+    "exp": "Exp",
+}
 
 
 def _line(graph: Graph, x: Block, coefficients: Any, intercept: Any) -> Block:

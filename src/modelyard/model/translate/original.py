@@ -34,7 +34,8 @@ class Original:
         self.names = self._columns(1 if width is None else int(width), frame)
         self.known: list[Known] = know(estimator, len(self.names))
         if self._texts and not self.known[0].vectorised:
-            raise NotConvertible(model=type(estimator).__name__, what="it does not say how many inputs it takes")
+            first = type(estimator.steps[0][1] if hasattr(estimator, "steps") else estimator).__name__
+            raise NotConvertible(model=type(estimator).__name__, what=f"{first} does not say which inputs it takes")
         self.frame = None if frame is None else self._arranged(frame)
         self.fields = [Field(name, self._is_text(at)) for at, name in enumerate(self.names)]
         self.boolean = [not field.text and self._is_boolean(at) for at, field in enumerate(self.fields)]

@@ -165,5 +165,5 @@ def _odd_texts(known: Known) -> list[str]:
         f"{first}模型{last} 部署",
         f"ÉCOLE {first} Ünder {last}",
         f"{first}  {last}\t{first}\n{last}",
-        *(f"{word} {word.upper()}" for word in foreign),
+        *(f"{word.upper()} {first} {word}" for word in foreign),
     ]

