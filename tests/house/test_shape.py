@@ -39,7 +39,7 @@ def test_no_file_is_too_long() -> None:
 def test_few_files_are_long() -> None:
     files = _python_files()
     long = sorted(name for name, lines in files.items() if lines > LONG_FILE_LINES)
-    assert len(long) <= 0.05 * len(files), long
+    assert len(long) <= 0.10 * len(files), long
 
 
 def test_every_listed_exception_is_still_needed() -> None:
