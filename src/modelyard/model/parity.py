@@ -62,11 +62,10 @@ def compare(
 
 def _differences(want: Array, have: Array) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
     want, have = want.astype(np.float64), have.astype(np.float64)
-    with np.errstate(invalid="ignore"):  # inf - inf
-        absolute = np.abs(want - have)
     same = (want == have) | (np.isnan(want) & np.isnan(have))
-    absolute[same] = 0.0
-    return absolute, absolute / np.maximum(1.0, np.abs(np.where(same, 0.0, want)))
+    with np.errstate(invalid="ignore"):  # inf - inf, inf / inf
+        absolute = np.where(same, 0.0, np.abs(want - have))
+        return absolute, absolute / np.maximum(1.0, np.abs(np.where(same, 0.0, want)))
 
 
 def _refusal(name: str, want: Array, have: Array, bad: NDArray[Any], describe: Sequence[str]) -> ParityFailed:

@@ -25,6 +25,7 @@ _MAX_FEATURES = 1024
 _ROWS = 5
 _SEED = 20_240_607
 _TOLERANCE = 1e-4
+_SAME_VALUES = frozenset({"Identity", "Gather", "Reshape", "Squeeze", "Unsqueeze"})
 
 
 def convert(request: Request) -> Converted:
@@ -156,12 +157,18 @@ def _feature(graph: GraphProto, value: str, name: str, datatype: Datatype) -> Fe
 
 
 def _categories(graph: GraphProto, value: str) -> tuple[str, ...]:
-    """Categories that the first encoder of a text input lists."""
-    for node in graph.node:
-        if value in node.input:
-            for attribute in node.attribute:
-                if attribute.name in {"cats_strings", "keys_strings"}:
-                    return tuple(item.decode() for item in attribute.strings if item)
+    """Categories that the first encoder of a one-column text input lists."""
+    names = {value}
+    for node in graph.node:  # sorted: a value is made before it is read
+        if not names.intersection(node.input):
+            continue
+        for attribute in node.attribute:
+            if attribute.name in {"cats_strings", "keys_strings"}:
+                return tuple(item.decode() for item in attribute.strings if item)
+            if attribute.name == "keys_tensor" and attribute.t.data_type == onnx.TensorProto.STRING:
+                return tuple(item.decode() for item in attribute.t.string_data if item)
+        if node.op_type in _SAME_VALUES:
+            names.update(node.output)
     return ()
 
 

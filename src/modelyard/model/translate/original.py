@@ -55,7 +55,11 @@ class Original:
         if missing:
             raise InvalidData(what=f"the sample has no column {', '.join(missing[:5])}, which the model takes")
         frame = frame.set_axis([str(column) for column in frame.columns], axis=1)
-        return frame[self.names].reset_index(drop=True)
+        frame = frame[self.names].reset_index(drop=True)
+        for name, known in zip(self.names, self.known, strict=True):
+            if "" in known.categories and not any(is_missing(item) for item in known.categories):
+                frame[name] = frame[name].where(frame[name].notna(), "")  # an empty cell is the category ""
+        return frame
 
     def _is_text(self, at: int) -> bool:
         known = self.known[at]
