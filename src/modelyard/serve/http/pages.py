@@ -79,11 +79,12 @@ def _describe(replica: Replica) -> Described:
 def _answers(signature: Signature, samples: Samples) -> list[Any]:
     """The golden answers as ``/predict`` gives them: one per row, or every output by its name."""
     flat = {
-        name: [item[0] if isinstance(item, list) and len(item) == 1 else item for item in items]
-        for name, items in samples.outputs.items()
+        spec.name: [item[0] if spec.shape[1:] == (1,) else item for item in samples.outputs.get(spec.name, [])]
+        for spec in signature.outputs
+        if signature.prediction in {"", spec.name}
     }
-    if signature.prediction or len(flat) == 1:
-        return flat.get(signature.prediction) or next(iter(flat.values()))
+    if len(flat) == 1:
+        return next(iter(flat.values()))
     return [dict(zip(flat, values, strict=True)) for values in zip(*flat.values(), strict=True)]
 
 

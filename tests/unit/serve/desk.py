@@ -1,0 +1,105 @@
+"""A served model without sockets: real bundles, real replicas, real protocol, and a transport made of memory."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+from collections.abc import Callable
+from concurrent.futures import Executor, Future
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from modelyard.core.plan import Limits
+from modelyard.model.bundle import Bundle
+from modelyard.serve.http.protocol import Connection, Server
+from modelyard.serve.http.routes import Routes
+from modelyard.serve.plane import Roster, ServedModel
+from modelyard.serve.replica import Replica
+from modelyard.watch.counters import UNROUTED, Page
+
+
+class Now(Executor):
+    """Runs what it is given at once, in the caller's thread."""
+
+    def submit(self, fn: Callable[..., Any], /, *args: Any, **kwargs: Any) -> Future[Any]:
+        done: Future[Any] = Future()
+        done.set_result(fn(*args, **kwargs))
+        return done
+
+
+@dataclass(frozen=True)
+class Answer:
+    """One answer as a client sees it."""
+
+    status: int
+    headers: dict[str, str]
+    body: bytes
+
+    @property
+    def json(self) -> Any:
+        return json.loads(self.body)
+
+
+class Desk:
+    """A roster of bundles, and a way to ask it."""
+
+    def __init__(self, run: Path, *models: ServedModel, page: Page | None = None) -> None:
+        self.page = page or Page(run, 0)
+        self.routes = Routes(run, self.page.counter(UNROUTED))
+        self.routes.replace(Roster(models={model.name: model for model in models}))
+
+    def ask(self, method: str, path: str, body: bytes | Any = b"", **headers: str) -> Answer:
+        """The answer to one request."""
+        return asyncio.run(self._ask(method, path, body, headers))
+
+    async def _ask(self, method: str, path: str, body: bytes | Any, headers: dict[str, str]) -> Answer:
+        raw = body if isinstance(body, bytes) else json.dumps(body).encode()
+        told = {"host": "x", "content-length": str(len(raw)), **headers}
+        lines = [f"{method} {path} HTTP/1.1", *(f"{name.replace('_', '-')}: {value}" for name, value in told.items())]
+        transport = _Transport()
+        connection = Connection(Server(Limits(), self.routes))
+        connection.connection_made(transport)  # type: ignore[arg-type]
+        connection.data_received("\r\n".join([*lines, "", ""]).encode("latin-1") + raw)
+        for _ in range(100):
+            if transport.sent:
+                break
+            await asyncio.sleep(0.01)
+        return _parse(transport.sent)
+
+
+class _Transport:
+    def __init__(self) -> None:
+        self.sent = b""
+
+    def write(self, data: bytes) -> None:
+        self.sent += data
+
+    def close(self) -> None:
+        pass
+
+    def is_reading(self) -> bool:
+        return True
+
+
+def _parse(sent: bytes) -> Answer:
+    head, _, body = sent.partition(b"\r\n\r\n")
+    status, *lines = head.decode("latin-1").split("\r\n")
+    headers = dict(line.split(": ", 1) for line in lines)
+    return Answer(int(status.split()[1]), headers, body)
+
+
+def served(
+    page: Page,
+    *bundles: Bundle,
+    name: str = "",
+    aliases: dict[str, int] | None = None,
+    executor: Executor | None = None,
+) -> ServedModel:
+    """These bundles as versions 1, 2, ... of one model; the last is the default."""
+    name = name or bundles[0].manifest.name
+    versions = {
+        number: Replica(bundle, name, number, executor or Now(), page.counter(f"{name}@{number}"))
+        for number, bundle in enumerate(bundles, 1)
+    }
+    return ServedModel(name=name, default=len(bundles), versions=versions, aliases=aliases or {})

@@ -1,0 +1,147 @@
+"""One version's two contracts: bodies, types, heads, counts."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from modelyard.serve.replica import Cost
+from modelyard.watch.counters import Page, read_totals
+from tests.models import linear_bundle, mixed_bundle
+from tests.unit.serve.desk import Desk, served
+
+INFER = {"inputs": [{"name": "input", "shape": [1, 1], "datatype": "FP64", "data": [3]}]}
+ROW = {"species": "gentoo", "length": 5.5, "mass": None}
+
+
+@pytest.fixture
+def desk(tmp_path: Path) -> Desk:
+    page = Page(tmp_path, 0)
+    return Desk(tmp_path, served(page, linear_bundle()), served(page, mixed_bundle()), page=page)
+
+
+def test_the_founding_example(desk: Desk) -> None:
+    answer = desk.ask("POST", "/models/linear/predict", b'{"feature": 3}', content_type="application/json")
+    assert (answer.status, answer.body) == (200, b'{"prediction": [6.0]}')
+    assert answer.headers["modelyard-model"] == "linear@1"
+    assert answer.headers["content-type"] == "application/json"
+    assert answer.headers["content-length"] == str(len(answer.body))
+
+
+@pytest.mark.parametrize(
+    "kind",
+    [
+        "application/json",
+        "Application/JSON; charset=utf-8",
+        "application/vnd.x+json",
+        "text/plain",
+        "application/x-www-form-urlencoded",
+    ],
+)
+def test_types_that_are_json(desk: Desk, kind: str) -> None:
+    assert desk.ask("POST", "/models/linear/predict", {"feature": 3}, content_type=kind).status == 200
+
+
+@pytest.mark.parametrize("kind", ["text/csv", "application/xml", "multipart/form-data", "json", ""])
+def test_types_that_are_not(desk: Desk, kind: str) -> None:
+    answer = desk.ask("POST", "/models/linear/predict", {"feature": 3}, content_type=kind)
+    assert (answer.status, answer.json["code"]) == (415, "UNSUPPORTED")
+    assert answer.headers["content-type"] == "application/problem+json"
+
+
+@pytest.mark.parametrize("path", ["/models/linear/predict", "/v2/models/linear/infer"])
+def test_compressed_bodies_are_not_read(desk: Desk, path: str) -> None:
+    assert desk.ask("POST", path, b"\x1f\x8b", content_encoding="gzip").status == 415
+    assert desk.ask("POST", path, b"", content_encoding="identity").status == 400
+
+
+def test_details_on_demand(desk: Desk) -> None:
+    answer = desk.ask("POST", "/models/mixed/predict?detail=full", ROW).json
+    assert answer["prediction"] == ["big"]
+    assert (answer["model"], answer["version"]) == ("mixed", 1)
+    assert answer["probabilities"][0]["big"] == pytest.approx(0.970688)
+    for query in ("detail=half", "detail=full&x=1", "x"):
+        assert desk.ask("POST", f"/models/mixed/predict?{query}", ROW).json["code"] == "REQUEST-INVALID"
+
+
+def test_a_refusal_says_what_why_and_what_to_do(desk: Desk) -> None:
+    answer = desk.ask("POST", "/models/mixed/predict", {**ROW, "species": "gento"}, x_request_id="abc-1")
+    assert answer.status == 400
+    assert answer.json == {
+        "type": "invalid",
+        "title": "The input does not fit the model's signature",
+        "status": 400,
+        "detail": "input 'species' does not know the category 'gento'; it knows: adelie, chinstrap, gentoo",
+        "instance": "abc-1",
+        "code": "INPUT-UNKNOWN-CATEGORY",
+        "cause": "did you mean 'gentoo'?",
+        "hint": "see what the model expects: modelyard model show mixed@1",
+        "facts": {
+            "field": "species",
+            "got": "gento",
+            "known": ["adelie", "chinstrap", "gentoo"],
+            "where": "",
+            "model": "mixed@1",
+        },
+    }
+    assert answer.headers["x-request-id"] == "abc-1"
+
+
+def test_tensors_in_json(desk: Desk) -> None:
+    answer = desk.ask("POST", "/v2/models/linear/infer", {**INFER, "id": "7"})
+    assert answer.json == {
+        "model_name": "linear",
+        "model_version": "1",
+        "id": "7",
+        "outputs": [{"name": "prediction", "datatype": "FP64", "shape": [1], "data": [6.0]}],
+    }
+
+
+def test_tensors_in_bytes(desk: Desk) -> None:
+    text = json.dumps(
+        {
+            "inputs": [{"name": "input", "shape": [2, 1], "datatype": "FP64", "parameters": {"binary_data_size": 16}}],
+            "parameters": {"binary_data_output": True},
+        }
+    ).encode()
+    body = text + np.array([3.0, 4.0]).tobytes()
+    answer = desk.ask("POST", "/v2/models/linear/infer", body, inference_header_content_length=str(len(text)))
+    at = int(answer.headers["inference-header-content-length"])
+    assert answer.headers["content-type"] == "application/octet-stream"
+    assert np.frombuffer(answer.body[at:]).tolist() == [6.0, 8.0]
+    assert json.loads(answer.body[:at])["outputs"][0]["parameters"] == {"binary_data_size": 16}
+
+
+@pytest.mark.parametrize("length", ["x", "99999", "9" * 4_000, "-1"])
+def test_a_broken_header_length(desk: Desk, length: str) -> None:
+    answer = desk.ask("POST", "/v2/models/linear/infer", INFER, inference_header_content_length=length)
+    assert answer.status == 400
+    assert set(answer.json) == {"error"}
+
+
+def test_the_v2_contract_has_its_own_refusals(desk: Desk) -> None:
+    answer = desk.ask("POST", "/v2/models/linear/infer", {"inputs": []})
+    assert (answer.status, answer.json) == (400, {"error": "missing input input"})
+
+
+@pytest.mark.parametrize("body", [b"", b"\xff", b'{"feature": "\xff"}', b"[]", b"{}", b"[" * 100_000])
+@pytest.mark.parametrize("path", ["/models/linear/predict", "/v2/models/linear/infer"])
+def test_no_body_is_an_error_of_ours(desk: Desk, body: bytes, path: str) -> None:
+    assert desk.ask("POST", path, body).status == 400
+
+
+@pytest.mark.parametrize("first_s", [0.0, 1.0])
+def test_requests_are_counted(tmp_path: Path, first_s: float) -> None:
+    page = Page(tmp_path, 0)
+    model = served(page, linear_bundle())
+    model.version().cost = Cost(first_s=first_s, next_s=0.0)  # on the loop, or in a thread
+    desk = Desk(tmp_path, model, page=page)
+    for body, status in ((b'[{"feature": 1}, {"feature": 2}]', 200), (b'{"feature": "x"}', 400), (b"", 400)):
+        assert desk.ask("POST", "/predict", body).status == status
+    assert desk.ask("POST", "/v2/models/linear/infer", INFER).status == 200
+    found = read_totals(tmp_path)["linear@1"]
+    assert (found.ok, found.rows, found.invalid, found.failed) == (2, 3, 2, 0)
+    assert sum(found.buckets) == 2

@@ -1,0 +1,88 @@
+"""Rosters from plans: what did not change is kept, what cannot be loaded changes nothing."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from modelyard.core.errors import CorruptBundle, NotFound
+from modelyard.core.manifest import MODEL
+from modelyard.core.plan import Plan, PlannedModel, PlannedVersion
+from modelyard.model.bundle import Bundle
+from modelyard.serve.plane import Loader, Roster
+from modelyard.watch.counters import Page
+from tests.models import linear_bundle, mixed_bundle
+from tests.unit.serve.desk import Now
+
+ONE, TWO, MIXED = linear_bundle(), linear_bundle(slope=3.0), mixed_bundle()
+
+
+@pytest.fixture
+def loader(tmp_path: Path) -> Loader:
+    return Loader(Now(), Page(tmp_path, 0).counter)
+
+
+@pytest.fixture
+def lay(tmp_path: Path) -> Path:
+    for bundle in (ONE, TWO, MIXED):
+        place = tmp_path / bundle.digest
+        place.mkdir()
+        bundle.write(place)
+    return tmp_path
+
+
+def planned(lay: Path, name: str, *bundles: Bundle, **aliases: int) -> PlannedModel:
+    versions = tuple(
+        PlannedVersion(at, bundle.digest, str(lay / bundle.digest)) for at, bundle in enumerate(bundles, 1)
+    )
+    return PlannedModel(name=name, default=len(bundles), versions=versions, aliases=aliases)
+
+
+def test_it_is_what_the_plan_says(loader: Loader, lay: Path) -> None:
+    plan = Plan(models=(planned(lay, "linear", ONE, TWO, canary=1), planned(lay, "mixed", MIXED)))
+    roster = loader.load(plan, Roster(), strict=True)
+    assert [replica.label for replica in roster.replicas()] == ["linear@1", "linear@2", "mixed@1"]
+    model = roster.model("linear")
+    assert model.version().label == "linear@2"
+    assert model.version(1).bundle.digest == ONE.digest
+    assert model.aliases == {"canary": 1}
+
+
+def test_what_is_not_served_is_named(loader: Loader, lay: Path) -> None:
+    roster = loader.load(Plan(models=(planned(lay, "linear", ONE),)), Roster(), strict=True)
+    with pytest.raises(NotFound, match="no model 'linea'") as caught:
+        roster.model("linea")
+    assert caught.value.cause == "did you mean 'linear'?"
+    with pytest.raises(NotFound, match="'7'") as caught:
+        roster.model("linear").version(7)
+    assert (caught.value.cause, caught.value.hint) == ("served: 1", "serve it too: modelyard serve linear@7")
+
+
+def test_what_did_not_change_is_kept(loader: Loader, lay: Path) -> None:
+    old = loader.load(Plan(models=(planned(lay, "linear", ONE), planned(lay, "mixed", MIXED))), Roster(), strict=True)
+    new = loader.load(Plan(models=(planned(lay, "linear", ONE, TWO), planned(lay, "other", ONE))), old, strict=False)
+    assert new.model("linear").version(1) is old.model("linear").version(1)
+    assert set(new.models) == {"linear", "other"}
+    changed = loader.load(Plan(models=(planned(lay, "linear", TWO),)), old, strict=False)
+    assert changed.model("linear").version(1) is not old.model("linear").version(1)
+    assert set(old.models) == {"linear", "mixed"}
+
+
+def test_a_damaged_bundle_changes_nothing(loader: Loader, lay: Path) -> None:
+    old = loader.load(Plan(models=(planned(lay, "linear", ONE),)), Roster(), strict=True)
+    (lay / TWO.digest / MODEL).write_bytes(b"x")
+    plan = Plan(models=(planned(lay, "linear", TWO), planned(lay, "mixed", MIXED), planned(lay, "new", TWO)))
+    new = loader.load(plan, old, strict=False)
+    assert new.model("linear") is old.model("linear")
+    assert set(new.models) == {"linear", "mixed"}
+    assert set(new.troubles) == {"linear", "new"}
+    with pytest.raises(CorruptBundle):
+        loader.load(plan, old, strict=True)
+
+
+def test_a_folder_that_is_gone_changes_nothing(loader: Loader, lay: Path) -> None:
+    plan = Plan(models=(planned(lay / "nowhere", "linear", ONE),))
+    assert loader.load(plan, Roster(), strict=False).troubles["linear"].startswith("no bundle")
+    with pytest.raises(NotFound):
+        loader.load(plan, Roster(), strict=True)
