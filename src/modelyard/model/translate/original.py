@@ -11,6 +11,7 @@ from sklearn.base import is_classifier, is_outlier_detector
 
 from modelyard.core.errors import InvalidData, NotConvertible
 from modelyard.core.tensor import Array
+from modelyard.model.translate.categories import is_missing
 from modelyard.model.translate.knowledge import Known, know
 from modelyard.model.translate.model import Field, Translated, class_labels
 

@@ -309,3 +309,15 @@ def test_what_cannot_be_translated_is_refused(step: Any) -> None:
         converted(
             chain, ["alpha beta", "gamma delta"] * 20 if text else NUMBERS[["a"]], ["a", "b"] * 20 if text else CLASSES
         )
+
+
+def test_an_empty_cell_of_the_sample_is_the_category_it_was_in_training() -> None:
+    """Trained on '' for what was missing; a CSV cannot tell '' from missing, so its empty cell is that category."""
+    x = MIXED[["size", "weight"]].replace({"size": {"S": ""}})
+    chain = make_pipeline(
+        make_column_transformer((OneHotEncoder(handle_unknown="ignore"), ["size"]), ("passthrough", ["weight"])),
+        LogisticRegression(),
+    ).fit(x, BUYS)
+    read_back = x.replace({"size": {"": None}})
+    model = from_estimator(chain, read_back, origin="sample")
+    assert np.abs(ask(model, plain(x))[1] - chain.predict_proba(x)).max() < 1e-12
