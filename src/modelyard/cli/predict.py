@@ -52,15 +52,13 @@ def command(screen: Screen, settings: Settings, model: str, inputs: tuple[str, .
 
 
 def _row(opened: OpenModel, inputs: tuple[str, ...]) -> dict[str, Any]:
-    from modelyard.core.rows import parse_text  # noqa: PLC0415 - brings numpy
-
     cells: dict[str, str] = {}
     for pair in inputs:
         name, equals, value = pair.partition("=")
         if not equals or name in cells:
             raise click.UsageError(f"-i {pair!r}: write NAME=VALUE, each name once")
         cells[name] = value
-    return parse_text(opened.signature, cells)
+    return opened.parse(cells)
 
 
 def _read_json(source: Path) -> list[Any]:
@@ -110,7 +108,7 @@ def _score(screen: Screen, opened: OpenModel, source: Path, target: Path | None,
     from modelyard.control.actions.score import ScoreFiles, score_csv  # noqa: PLC0415 - as above
 
     base = target or Path(source.name)
-    rejected = base.with_name(f"{base.stem}.rejected.csv")
+    rejected = base.parent / f"{base.stem or 'rows'}.rejected.csv"
     started = perf_counter()
     with screen.progress("Predict") as step:
         files = ScoreFiles(source, target, rejected)

@@ -2,6 +2,8 @@ from __future__ import annotations
 
 import csv
 import json
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -80,9 +82,60 @@ def test_nothing_but_refused_rows_does_not_fit(served: Home, tmp_path: Path) -> 
         (["linear", "-i", "feature=1", "-i", "feature=2"], 2, "each name once"),
         (["linear"], 2, "-f FILE"),
         (["linear", "-f", "nowhere.csv"], 3, "nowhere.csv"),
+        (["linear", "-f", "nowhere.json"], 3, "nowhere.json"),
+        (["linear", "-f", "."], 1, "cannot read"),
+        (["linear", "-f", ".", "-o", "."], 1, "cannot read"),
+        (["linear", "-f", "rows.json", "-o", "out.csv"], 2, "-o goes with -f FILE.csv"),
+        (["linear", "-i", "feature=1", "-o", "out.csv"], 2, "-o goes with -f FILE.csv"),
+        (["linear", "-f", "rows.csv", "--json"], 2, "--json with -f needs -o"),
+        (["Linear_Model", "-i", "feature=1"], 2, "linear-model"),
     ],
 )
 def test_mistakes_are_named(served: Home, arguments: list[str], code: int, text: str) -> None:
     done = _predict(*arguments)
     assert done.exit_code == code, done.output
     assert text in done.output
+
+
+def test_mistakes_as_json(served: Home) -> None:
+    done = _predict("linear", "-i", "feature=x", "--json")
+    error = json.loads(done.stdout)["error"]
+    assert done.exit_code == 5
+    assert (error["code"], error["hint"]) == (
+        "INPUT-WRONG-TYPE",
+        "see what the model expects: modelyard model show linear@1",
+    )
+    assert error["facts"] == {
+        "field": "feature",
+        "expected": "a number",
+        "got": "text 'x'",
+        "where": "",
+        "model": "linear@1",
+    }
+
+
+@pytest.mark.parametrize("text", ["", "{", "\xff", "[" * 100_000, "NaN"])
+def test_a_json_file_that_is_none(served: Home, tmp_path: Path, text: str) -> None:
+    (tmp_path / "rows.json").write_text(text, encoding="latin-1")
+    done = _predict("linear", "-f", tmp_path / "rows.json")
+    assert done.exit_code == 1
+    assert "not valid JSON" in done.output
+
+
+def test_scoring_as_json(served: Home, tmp_path: Path) -> None:
+    (tmp_path / "rows.csv").write_text("feature\n1\nx\n")
+    done = _predict("linear", "-f", tmp_path / "rows.csv", "-o", tmp_path / "out.csv", "--json")
+    assert done.exit_code == 0
+    assert json.loads(done.stdout) == {"rows": 1, "refused": 1, "output": str(tmp_path / "out.csv")}
+
+
+def test_a_reader_that_leaves_early(served: Home, tmp_path: Path) -> None:
+    (tmp_path / "rows.csv").write_text("feature\n" + "1\n" * 50_000)
+    program = [sys.executable, "-m", "modelyard", "predict", "linear", "-f", "rows.csv"]
+    with subprocess.Popen(program, cwd=tmp_path, stdout=subprocess.PIPE, stderr=subprocess.PIPE) as run:
+        assert run.stdout is not None
+        assert run.stderr is not None
+        assert run.stdout.readline() == b"feature,prediction\n"
+        run.stdout.close()
+        assert run.stderr.read() == b""
+        assert run.wait() == 0

@@ -2,6 +2,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
+import numpy as np
 import pandas as pd
 import pytest
 
@@ -9,7 +10,7 @@ import modelyard
 from modelyard.control.actions.home import Home
 from modelyard.control.actions.publish import publish
 from modelyard.core.errors import NotFound, UnknownField
-from tests.models import linear_bundle
+from tests.models import image_bundle, linear_bundle
 
 
 @pytest.fixture
@@ -56,3 +57,22 @@ def test_errors_are_modelyards_own(published: Home) -> None:
     model = modelyard.load("linear", home=published.settings.home)
     with pytest.raises(UnknownField, match="featur"):
         model.predict({"featur": 1})
+
+
+def test_a_dict_of_lists_is_one_row_for_a_model_of_images(tmp_path: Path) -> None:
+    image_bundle().write(tmp_path)
+    model = modelyard.load(str(tmp_path))
+    row = image_bundle().samples.rows[0]
+    assert (
+        model.predict(row)
+        == model.predict([row])
+        == model.predict(pd.DataFrame([row]))
+        == [{"mean": 5.5, "peak": [[11.0]]}]
+    )
+
+
+def test_a_row_of_a_frame_is_a_row(published: Home) -> None:
+    frame = pd.DataFrame({"feature": [1.0, 2.0]})
+    assert modelyard.load("linear@1", home=published.settings.home).predict(frame.iloc[1].to_dict()) == [4.0]
+    assert modelyard.load("linear@1", home=published.settings.home).predict(frame.to_dict("records")) == [2.0, 4.0]
+    assert modelyard.load("linear@1", home=published.settings.home).predict({"feature": np.float64(3)}) == [6.0]

@@ -15,7 +15,7 @@ from modelyard.control.actions.home import open_home
 from modelyard.core.errors import ModelyardError
 from modelyard.core.manifest import MANIFEST
 from modelyard.core.reference import parse_reference
-from modelyard.core.rows import from_arrays, from_columns, from_objects
+from modelyard.core.rows import from_arrays, from_columns, from_objects, parse_text
 from modelyard.core.settings import Settings
 from modelyard.core.signature import Signature
 from modelyard.core.tensor import Array
@@ -48,6 +48,11 @@ class OpenModel:
         self.bundle = bundle
         self.signature: Signature = bundle.manifest.signature
         self._runner = runtime.load(bundle, threads=os.cpu_count() or 1)
+
+    def parse(self, cells: Mapping[str, str]) -> dict[str, Any]:
+        """A row object from text cells, as `core.rows.parse_text`."""
+        with self._named():
+            return parse_text(self.signature, cells)
 
     def predict(self, rows: Sequence[Mapping[str, Any]]) -> Prediction:
         """Answers for row objects; raises what does not fit, as `core.rows.from_objects`."""
@@ -96,12 +101,19 @@ class OpenModel:
 def open_model(settings: Settings, reference: str) -> OpenModel:
     """The version that `reference` means: ``name``, ``name@2``, ``name@alias``, or the folder of a bundle."""
     folder = Path(reference)
-    if (folder / MANIFEST).is_file():
+    if _is_bundle(folder):
         bundle = open_bundle(folder)
         return OpenModel(bundle.manifest.name, bundle)
     home = open_home(settings)
     version = home.catalogue.resolve(parse_reference(reference))
     return OpenModel(str(version), home.artifacts.read(version.digest))
+
+
+def _is_bundle(folder: Path) -> bool:
+    try:
+        return (folder / MANIFEST).is_file()
+    except OSError:  # too long to be a path, or not ours to look into
+        return False
 
 
 def _shortest(array: Array) -> Array:

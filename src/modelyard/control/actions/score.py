@@ -13,7 +13,6 @@ from typing import Any, TextIO
 
 from modelyard.control.actions.predict import OpenModel, Prediction
 from modelyard.core.errors import InvalidData, MissingField, ModelyardError, NotFound, StoreFull, Unavailable
-from modelyard.core.rows import parse_text
 from modelyard.model.table import header_names, sniff
 
 _CHUNK_ROWS = 1000
@@ -152,7 +151,7 @@ class _Scoring:
     def _parse(self, cells: Sequence[str]) -> dict[str, Any]:
         if len(cells) != len(self._header):
             raise InvalidData(what=f"the row has {len(cells)} cells, the header {len(self._header)}")
-        return parse_text(self._model.signature, {name: cells[at] for at, name in self._fields})
+        return self._model.parse({name: cells[at] for at, name in self._fields})
 
     def _fit(self, cells: Sequence[str]) -> list[str]:
         """The cells of a refused row, as many as the header has, so that the reason stands in its own column."""
@@ -188,7 +187,7 @@ def _aside(path: Path | None, stream: TextIO) -> Iterator[TextIO]:
     if path is None:
         yield stream
         return
-    part = path.with_name(f".{path.name}.part")
+    part = path.parent / f".{path.name}.part"
     try:
         with part.open("w", encoding="utf-8", newline="") as file:
             yield file
