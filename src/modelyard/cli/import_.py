@@ -41,6 +41,7 @@ def command(screen: Screen, settings: Settings, file: Path, name: str | None, **
     """  # noqa: D301 - click's own mark, which a raw string would print
     from modelyard.control.actions.home import open_home  # noqa: PLC0415 - brings numpy and the database
     from modelyard.control.actions.import_model import Extras, import_model, look  # noqa: PLC0415 - as above
+    from modelyard.model.formats import CODE  # noqa: PLC0415 - as above
 
     found = look(file)
     _tell_found(screen, found)
@@ -48,9 +49,8 @@ def command(screen: Screen, settings: Settings, file: Path, name: str | None, **
     if found.kind == "linear-params" and not scale and not _without_scaling(screen, found, name, yes=flags["yes"]):
         screen.show({"imported": False}, "Nothing was imported.")
         return 1
-    if flags["trust"] and not _trusted(screen, found, yes=flags["yes"]):
-        screen.show({"imported": False}, "Nothing was imported.")
-        return 1
+    if flags["trust"] and found.kind in CODE:
+        screen.warn("opening this file runs whatever its maker put into it, with all your rights")
     extras = Extras(name=name or "", sample=flags["sample"], scale=scale, trust=flags["trust"])
     with screen.progress("Convert"):
         imported = import_model(open_home(settings), found, extras)
@@ -87,15 +87,6 @@ def _without_scaling(screen: Screen, found: Found, name: str | None, *, yes: boo
         fix=f"modelyard import {shlex.quote(str(found.path))}{given} --scale-from data.csv:feature",
     )
     return screen.confirm("Import without scaling?", yes=yes)
-
-
-def _trusted(screen: Screen, found: Found, *, yes: bool) -> bool:
-    from modelyard.model.formats import CODE  # noqa: PLC0415 - as above
-
-    if found.kind not in CODE:
-        return True
-    screen.warn("opening this file runs whatever its maker put into it, with all your rights")
-    return screen.confirm("Open it without the sandbox?", yes=yes)
 
 
 def _tell_imported(screen: Screen, imported: Imported) -> None:

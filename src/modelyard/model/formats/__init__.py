@@ -8,17 +8,18 @@ from __future__ import annotations
 import io
 import re
 import zipfile
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from importlib import import_module
 from types import ModuleType
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from modelyard.core.errors import MissingExtra, UnknownFormat, Unsupported
-from modelyard.core.manifest import Parity, Task
-from modelyard.core.signature import Signature
+from modelyard.model.converted import Converted
 
 if TYPE_CHECKING:
     import pandas as pd
+
+__all__ = ["CODE", "FORMATS", "PLAIN", "TITLES", "Converted", "Request", "Scale", "backend", "detect"]
 
 #: Format -> backend.
 FORMATS: dict[str, str] = {
@@ -87,40 +88,6 @@ class Request:
     kind: str
     frame: pd.DataFrame | None = None
     scale: tuple[Scale, ...] = ()
-
-
-@dataclass(frozen=True)
-class Converted:
-    """A model as ONNX, compared with its original.
-
-    Parameters
-    ----------
-    onnx : bytes
-        The model.
-    signature : Signature
-        What it takes and gives.
-    task : Task
-        What it does.
-    estimator : str
-        The original's class, e.g. ``Pipeline(ColumnTransformer, RandomForestClassifier)``.
-    libraries : dict of str to str
-        Versions that made and read it.
-    parity : Parity or None
-        How it compared; None where there is no original to ask (an ONNX file).
-    rows : list of dict
-        A few rows it was asked, as a client would send them; candidates for golden samples.
-    notes : tuple of str
-        What a person should know.
-    """
-
-    onnx: bytes
-    signature: Signature
-    task: Task
-    estimator: str
-    libraries: dict[str, str]
-    parity: Parity | None
-    rows: list[dict[str, Any]] = field(default_factory=list)
-    notes: tuple[str, ...] = ()
 
 
 def backend(name: str) -> ModuleType:

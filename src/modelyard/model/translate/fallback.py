@@ -15,6 +15,7 @@ from modelyard.model.translate.graph import DOUBLE, FLOAT, OPSET, Answer, Block,
 
 _DEFAULT_TOKENS = r"(?u)\b\w\w+\b"
 _UNICODE_TOKENS = r"[\p{L}\p{N}_]{2,}"  # the same in RE2's words; skl2onnx would write an ASCII pattern
+_ENDLESS = frozenset({"QuantileTransformer"})
 _ML_OPSET = 3  # the newest that skl2onnx writes; its operators mean the same in ours
 
 
@@ -34,6 +35,8 @@ class Fallback:
     def __call__(self, t: Translator, estimator: Any, columns: Columns) -> Answer:
         """Add the estimator's nodes."""
         graph = t.graph
+        if type(estimator).__name__ in _ENDLESS:
+            raise NotConvertible(model=type(estimator).__name__, what="its conversion does not come to an end")
         x = graph.merge(columns)
         self.used.append(type(estimator).__name__)
         part = self._convert(estimator, x)
@@ -70,7 +73,7 @@ class Fallback:
             except NameError as exc:  # how it says "this option is not known here"
                 last: Exception = exc
             except Exception as exc:  # it raises a zoo: RuntimeError, NotImplementedError, KeyError, its own
-                raise NotConvertible(model=type(estimator).__name__, what=_first_line(exc)) from exc
+                raise NotConvertible(model=type(estimator).__name__, what=_why(exc)) from exc
         raise NotConvertible(model=type(estimator).__name__, what=_first_line(last)) from last
 
 
@@ -100,6 +103,12 @@ def _locale(estimator: Any) -> str:
     """C is everywhere and lowers ASCII letters; words with other letters need C.UTF-8, which most systems have."""
     words = getattr(estimator, "vocabulary_", {})
     return "C" if all(str(word).isascii() for word in words) else "C.UTF-8"
+
+
+def _why(exc: Exception) -> str:
+    text = _first_line(exc)
+    unknown = "shape calculator" in text or "Unsupported conversion" in text
+    return "nobody has written a translation of this class" if unknown else text
 
 
 def _first_line(exc: BaseException) -> str:

@@ -15,7 +15,7 @@ from modelyard.core.errors import NotConvertible
 from modelyard.core.manifest import Task
 from modelyard.core.signature import ANY, TensorSpec
 from modelyard.core.tensor import Datatype
-from modelyard.model.translate import categories, compose, ensembles, linear, numbers, trees
+from modelyard.model.translate import boosting, categories, compose, ensembles, linear, numbers, trees
 from modelyard.model.translate.fallback import Fallback
 from modelyard.model.translate.graph import BOOL, DOUBLE, INT64, STRING, Answer, Block, Columns, Graph, Translator
 
@@ -76,7 +76,7 @@ def translate(estimator: Any, fields: Sequence[Field], *, double: bool = True) -
     graph = Graph()
     way_out = Fallback(double=double)
     transforms = {**numbers.TRANSFORMS, **categories.TRANSFORMS, **compose.TRANSFORMS}
-    answers = {**linear.ANSWERS, **trees.ANSWERS, **ensembles.ANSWERS, **compose.ANSWERS}
+    answers = {**linear.ANSWERS, **trees.ANSWERS, **boosting.ANSWERS, **ensembles.ANSWERS, **compose.ANSWERS}
     translator = Translator(graph, transforms, answers, way_out)
     answer = translator.answer(estimator, _inputs(graph, fields))
     outputs, prediction, probabilities, task = _outputs(graph, estimator, answer)
@@ -136,6 +136,8 @@ def _classes(graph: Graph, estimator: Any, answer: Answer) -> tuple[list[TensorS
         task, count = Task.CLASSIFICATION, len(classes)
     datatype = {"i": Datatype.INT64, "b": Datatype.BOOL}.get(classes.dtype.kind, Datatype.BYTES)
     label = answer.label or graph.op("Gather", graph.constant(classes), answer.index, axis=0)
+    if answer.label and datatype is Datatype.BOOL:  # skl2onnx gives 0 and 1
+        label = graph.cast(label, BOOL)
     _call(graph, label, "label")
     specs = [TensorSpec(name="label", datatype=datatype, shape=(ANY,))]
     if not shown or (task is Task.CLUSTERING and not answer.probabilities):

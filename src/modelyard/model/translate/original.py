@@ -30,9 +30,9 @@ class Original:
     def __init__(self, estimator: Any, frame: pd.DataFrame | None) -> None:
         self.estimator = estimator
         self._named = hasattr(estimator, "feature_names_in_")
-        width = getattr(estimator, "n_features_in_", None)
+        width = _width(estimator)
         self._texts = width is None  # a vectoriser comes first: it takes a list of texts, not a matrix
-        self.names = self._columns(1 if width is None else int(width), frame)
+        self.names = self._columns(1 if width is None else width, frame)
         self.known: list[Known] = know(estimator, len(self.names))
         if self._texts and not self.known[0].vectorised:
             first = type(estimator.steps[0][1] if hasattr(estimator, "steps") else estimator).__name__
@@ -125,6 +125,13 @@ class Original:
         except InvalidData:
             return False
         return all(bool(np.isfinite(array).all()) for array in answers.values() if array.dtype.kind == "f")
+
+
+def _width(estimator: Any) -> int | None:
+    """How many columns it takes; None where it does not count them. A pipeline asks only its first step."""
+    steps = [step for _, step in getattr(estimator, "steps", []) if step is not None and not isinstance(step, str)]
+    width = getattr(steps[0] if steps else estimator, "n_features_in_", None)
+    return None if width is None else int(width)
 
 
 def is_text(column: pd.Series) -> bool:

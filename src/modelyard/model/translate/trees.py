@@ -16,10 +16,6 @@ from onnx import numpy_helper
 from sklearn.ensemble import (
     ExtraTreesClassifier,
     ExtraTreesRegressor,
-    GradientBoostingClassifier,
-    GradientBoostingRegressor,
-    HistGradientBoostingClassifier,
-    HistGradientBoostingRegressor,
     IsolationForest,
     RandomForestClassifier,
     RandomForestRegressor,
@@ -29,7 +25,6 @@ from sklearn.tree import DecisionTreeClassifier, DecisionTreeRegressor, ExtraTre
 
 from modelyard.core.errors import NotConvertible
 from modelyard.model.translate.graph import DOUBLE, FLOAT, INT64, ML, Answer, Block, Columns, Graph, Translator
-from modelyard.model.translate.linear import both_ways, complement
 
 _LEQ, _MEMBER = 0, 6  # modes of the TreeEnsemble operator
 _SUM, _NO_TRANSFORM = 1, 0
@@ -70,9 +65,7 @@ class Tree:
         return self.left < 0
 
 
-def _classic(
-    tree: Any, weight: NDArray[np.float64], target: Any = 0, features: NDArray[np.int64] | None = None
-) -> Tree:
+def classic(tree: Any, weight: NDArray[np.float64], target: Any = 0, features: NDArray[np.int64] | None = None) -> Tree:
     """A tree of `sklearn.tree`; `features` maps its columns to the model's."""
     feature = np.maximum(tree.feature, 0).astype(np.int64)
     return Tree(
@@ -155,7 +148,7 @@ def _append(
     leaves["weight"] += tree.weight[leaf].tolist()
 
 
-def _rounded(graph: Graph, columns: Columns) -> str:
+def rounded(graph: Graph, columns: Columns) -> str:
     """The input as classic trees see it: rounded to float32."""
     return graph.cast(graph.cast(graph.numeric(columns).value, FLOAT), DOUBLE)
 
@@ -170,7 +163,7 @@ def leaf_values(graph: Graph, x: str, trees: Sequence[Any]) -> str:
         number = np.cumsum(leaf) - 1.0 + offset
         tables.append(tree.value[leaf, 0, :] if tree.value.shape[1] == 1 else tree.value[leaf, :, 0])
         offset += int(leaf.sum())
-        parts.append(_classic(tree, number, at))
+        parts.append(classic(tree, number, at))
     which = graph.cast(ensemble(graph, x, parts, len(parts)), INT64)
     vectors = graph.op("Gather", graph.numbers(np.concatenate(tables)), which, axis=0)
     return graph.op("ReduceSum", vectors, graph.whole([1]), keepdims=0)
@@ -181,7 +174,7 @@ def _classifier(t: Translator, model: Any, columns: Columns) -> Answer:
     if isinstance(model.n_classes_, list | np.ndarray):
         raise NotConvertible(model=type(model).__name__, what="it answers several labels a row")
     trees = [tree.tree_ for tree in getattr(model, "estimators_", [model])]
-    chances = leaf_values(graph, _rounded(graph, columns), trees)
+    chances = leaf_values(graph, rounded(graph, columns), trees)
     if len(trees) > 1:
         chances = graph.op("Div", chances, graph.numbers(float(len(trees))))
     return Answer(index=graph.op("ArgMax", chances, axis=1, keepdims=0), probabilities=chances)
@@ -190,10 +183,10 @@ def _classifier(t: Translator, model: Any, columns: Columns) -> Answer:
 def _regressor(t: Translator, model: Any, columns: Columns) -> Answer:
     graph = t.graph
     trees = [tree.tree_ for tree in getattr(model, "estimators_", [model])]
-    x = _rounded(graph, columns)
+    x = rounded(graph, columns)
     width = trees[0].value.shape[1]
     if width == 1:
-        value = ensemble(graph, x, [_classic(tree, tree.value[:, 0, 0]) for tree in trees], 1)
+        value = ensemble(graph, x, [classic(tree, tree.value[:, 0, 0]) for tree in trees], 1)
     else:
         value = leaf_values(graph, x, trees)
     if len(trees) > 1:
@@ -208,8 +201,8 @@ def _isolation_forest(t: Translator, model: IsolationForest, columns: Columns) -
     for estimator, features in zip(model.estimators_, model.estimators_features_, strict=True):
         tree = estimator.tree_
         depth = _depths(tree) + _average_path_length(tree.n_node_samples) - 1.0
-        trees.append(_classic(tree, depth, features=features))
-    total = ensemble(graph, _rounded(graph, columns), trees, 1)
+        trees.append(classic(tree, depth, features=features))
+    total = ensemble(graph, rounded(graph, columns), trees, 1)
     scale = len(trees) * float(_average_path_length([model._max_samples])[0])
     power = graph.op("Div", graph.op("Neg", total), graph.numbers(scale))
     score = graph.op("Neg", graph.op("Pow", graph.numbers(2.0), power))
@@ -228,128 +221,10 @@ def _depths(tree: Any) -> NDArray[np.float64]:
     return depth
 
 
-def _boosted(graph: Graph, model: Any, columns: Columns) -> Block:
-    """Raw scores of classic gradient boosting."""
-    if model.init_ != "zero" and type(model.init_).__module__ != "sklearn.dummy":
-        raise NotConvertible(model=type(model).__name__, what="it starts from another model (init=...)")
-    start = model._raw_predict_init(np.zeros((1, model.n_features_in_), dtype=np.float32))
-    trees = [
-        _classic(member.tree_, model.learning_rate * member.tree_.value[:, 0, 0], target)
-        for stage in model.estimators_
-        for target, member in enumerate(stage)
-    ]
-    width = model.estimators_.shape[1]
-    total = ensemble(graph, _rounded(graph, columns), trees, width)
-    return Block(graph.op("Add", total, graph.numbers(start)), width)
-
-
-def _chances(graph: Graph, raw: Block, *, steep: float = 1.0) -> str:
-    if raw.width > 1:
-        return graph.op("Softmax", raw.value, axis=1)
-    value = raw.value if steep == 1.0 else graph.op("Mul", raw.value, graph.numbers(steep))
-    return complement(graph, graph.op("Sigmoid", value))
-
-
-def _boosting_classifier(t: Translator, model: GradientBoostingClassifier, columns: Columns) -> Answer:
-    graph = t.graph
-    raw = _boosted(graph, model, columns)
-    if raw.width > 1:
-        index = graph.op("ArgMax", raw.value, axis=1, keepdims=0)
-    else:
-        high = graph.op("GreaterOrEqual", raw.value, graph.numbers(0.0))
-        index = graph.op("Squeeze", graph.cast(high, INT64), graph.whole([1]))
-    chances = _chances(graph, raw, steep=2.0 if model.loss == "exponential" else 1.0)
-    return Answer(index=index, probabilities=chances, scores=both_ways(graph, raw))
-
-
-def _boosting_regressor(t: Translator, model: GradientBoostingRegressor, columns: Columns) -> Answer:
-    return Answer(values=_boosted(t.graph, model, columns))
-
-
-def _histogram(t: Translator, model: Any, columns: Columns) -> Block:
-    """Raw scores of histogram boosting."""
-    graph = t.graph
-    if model._preprocessor is not None:
-        columns = t.transform(model._preprocessor, columns)
-    x = graph.numeric(columns)
-    value, categorical = _known_only(graph, model, x)
-    trees = [
-        _histogram_tree(predictor, target, categorical)
-        for stage in model._predictors
-        for target, predictor in enumerate(stage)
-    ]
-    width = model.n_trees_per_iteration_
-    total = ensemble(graph, value, trees, width)
-    return Block(graph.op("Add", total, graph.numbers(np.reshape(model._baseline_prediction, (1, -1)))), width)
-
-
-def _known_only(graph: Graph, model: Any, x: Block) -> tuple[str, dict[int, list[int]]]:
-    """The input with every unknown category turned into NaN, as the original treats it; and the known codes."""
-    flags = getattr(model, "_is_categorical_remapped", None)
-    if flags is None:
-        return x.value, {}
-    bitsets, places = model._bin_mapper.make_known_categories_bitsets()
-    codes = {at: _bits(bitsets[places[at]]) for at in np.flatnonzero(flags).tolist()}
-    parts = []
-    for at in range(x.width):
-        column = graph.merge(graph.pick((x,), [at])).value
-        if at in codes:
-            known = graph.op("Equal", graph.op("Floor", column), graph.numbers([codes[at]]))
-            count = graph.op("ReduceSum", graph.cast(known, INT64), graph.whole([1]), keepdims=1)
-            seen = graph.op("Greater", count, graph.whole(0))
-            column = graph.op("Where", seen, graph.op("Floor", column), graph.numbers(np.nan))
-        parts.append(column)
-    return graph.concat(parts), codes
-
-
-def _bits(words: NDArray[np.uint32]) -> list[int]:
-    return [at for at in range(len(words) * 32) if int(words[at // 32]) >> (at % 32) & 1]
-
-
-def _histogram_tree(predictor: Any, target: int, categorical: dict[int, list[int]]) -> Tree:
-    nodes = predictor.nodes
-    leaf = nodes["is_leaf"].astype(bool)
-    members = {}
-    for at in np.flatnonzero(~leaf & nodes["is_categorical"].astype(bool)).tolist() if categorical else []:
-        members[at] = [float(code) for code in _bits(predictor.raw_left_cat_bitsets[nodes["bitset_idx"][at]])]
-    return Tree(
-        feature=np.maximum(nodes["feature_idx"], 0).astype(np.int64),
-        threshold=nodes["num_threshold"],
-        left=np.where(leaf, -1, nodes["left"].astype(np.int64)),
-        right=np.where(leaf, -1, nodes["right"].astype(np.int64)),
-        missing_left=nodes["missing_go_to_left"].astype(bool),
-        target=np.full(len(nodes), target, dtype=np.int64),
-        weight=nodes["value"],
-        members=members,
-    )
-
-
-def _histogram_classifier(t: Translator, model: HistGradientBoostingClassifier, columns: Columns) -> Answer:
-    graph = t.graph
-    raw = _histogram(t, model, columns)
-    if raw.width > 1:
-        index = graph.op("ArgMax", raw.value, axis=1, keepdims=0)
-    else:
-        high = graph.cast(graph.op("Greater", raw.value, graph.numbers(0.0)), INT64)
-        index = graph.op("Squeeze", high, graph.whole([1]))
-    return Answer(index=index, probabilities=_chances(graph, raw), scores=both_ways(graph, raw))
-
-
-def _histogram_regressor(t: Translator, model: HistGradientBoostingRegressor, columns: Columns) -> Answer:
-    raw = _histogram(t, model, columns)
-    if model.loss in {"poisson", "gamma"}:
-        raw = Block(t.graph.op("Exp", raw.value), raw.width)
-    return Answer(values=raw)
-
-
 _CLASSIFIERS = (DecisionTreeClassifier, ExtraTreeClassifier, RandomForestClassifier, ExtraTreesClassifier)
 _REGRESSORS = (DecisionTreeRegressor, ExtraTreeRegressor, RandomForestRegressor, ExtraTreesRegressor)
 ANSWERS: dict[type, Any] = {
     **dict.fromkeys(_CLASSIFIERS, _classifier),
     **dict.fromkeys(_REGRESSORS, _regressor),
     IsolationForest: _isolation_forest,
-    GradientBoostingClassifier: _boosting_classifier,
-    GradientBoostingRegressor: _boosting_regressor,
-    HistGradientBoostingClassifier: _histogram_classifier,
-    HistGradientBoostingRegressor: _histogram_regressor,
 }
