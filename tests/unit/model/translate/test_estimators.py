@@ -31,6 +31,7 @@ from sklearn import (
 from sklearn.compose import TransformedTargetRegressor
 from sklearn.pipeline import make_pipeline, make_union
 
+from modelyard.core.errors import NotConvertible
 from modelyard.core.manifest import Task
 from modelyard.model.convert import Converted, from_estimator
 
@@ -169,3 +170,53 @@ def test_classifiers_answer_alike(estimator: object, target: str) -> None:
 @pytest.mark.parametrize(("estimator", "task"), OTHERS, ids=lambda item: type(item).__name__)
 def test_the_rest_answers_alike(estimator: object, task: Task) -> None:
     assert translated(estimator, X).task is task
+
+
+@pytest.mark.parametrize(
+    "last", [svm.SVC(), linear_model.LogisticRegression(), naive_bayes.BernoulliNB()], ids=["svc", "logistic", "bayes"]
+)
+def test_labels_that_are_yes_or_no(last: object) -> None:
+    converted = translated(last, X, TWO == "yes")
+    assert converted.signature.outputs[0].datatype == "BOOL"
+    assert converted.signature.outputs[1].labels == ("False", "True")
+
+
+def test_labels_that_are_whole_floats() -> None:
+    converted = translated(linear_model.LogisticRegression(max_iter=5000), X, (TWO == "yes") * 2.0)
+    assert converted.signature.outputs[1].labels == (0, 2)
+
+
+@pytest.mark.parametrize(
+    "estimator",
+    [
+        ensemble.RandomForestRegressor(5, random_state=0),
+        linear_model.LinearRegression(),
+        neural_network.MLPRegressor(hidden_layer_sizes=(8,), random_state=0),
+        multioutput.MultiOutputRegressor(ensemble.GradientBoostingRegressor(n_estimators=5)),
+    ],
+    ids=["forest", "line", "net", "one each"],
+)
+def test_several_targets(estimator: object) -> None:
+    converted = translated(estimator, X, np.stack([Y, X["c"]], axis=1))
+    assert converted.signature.outputs[0].shape == (-1, 2)
+
+
+def test_a_step_that_passes_through() -> None:
+    chain = make_pipeline("passthrough", linear_model.Ridge())
+    assert translated(chain, X, Y).signature.inputs[0].shape == (-1, 5)
+
+
+@pytest.mark.parametrize(
+    "step",
+    [preprocessing.QuantileTransformer(n_quantiles=20), preprocessing.SplineTransformer()],
+    ids=["quantile", "spline"],
+)
+def test_what_has_no_translation_is_refused_at_once(step: object) -> None:
+    """The conversion of a QuantileTransformer does not come to an end in any time that a person waits."""
+    with pytest.raises(NotConvertible, match=type(step).__name__):
+        translated(make_pipeline(step, linear_model.Ridge()), X, Y)
+
+
+def test_several_labels_a_row_are_refused() -> None:
+    with pytest.raises(NotConvertible, match="several labels a row"):
+        translated(tree.DecisionTreeClassifier(max_depth=3), X, np.stack([THREE, THREE], axis=1))
