@@ -21,6 +21,7 @@ from sklearn import (
     mixture,
     model_selection,
     multiclass,
+    multioutput,
     naive_bayes,
     neighbors,
     neural_network,
