@@ -43,7 +43,7 @@ class Datatype(StrEnum):
     @property
     def is_float(self) -> bool:
         """Whether NaN and infinity exist in this type."""
-        return self in {Datatype.FP16, Datatype.FP32, Datatype.FP64}
+        return self in _FLOATS
 
     @property
     def is_integer(self) -> bool:
@@ -66,6 +66,7 @@ _DTYPES: dict[Datatype, np.dtype[Any]] = {
     Datatype.FP64: np.dtype("<f8"),
     Datatype.BYTES: np.dtype(object),
 }
+_FLOATS = frozenset({Datatype.FP16, Datatype.FP32, Datatype.FP64})
 _LENGTH_BYTES = 4
 
 

@@ -123,8 +123,11 @@ def _array(spec: TensorSpec, values: Sequence[Any]) -> Array:
         if None in array.ravel().tolist():
             array[array == None] = ""  # noqa: E711 - element by element
         return array if array.ndim == 2 else array.reshape(-1, 1)
-    with np.errstate(over="ignore"):  # too large for the type turns infinite, which `check` refuses
-        array = np.array(values, dtype=spec.datatype.dtype)  # None becomes NaN
+    if spec.datatype is Datatype.FP64:
+        array = np.array(values, dtype=np.float64)  # None becomes NaN
+    else:
+        with np.errstate(over="ignore"):  # too large for the type turns infinite, which `check` refuses
+            array = np.array(values, dtype=spec.datatype.dtype)
     return array if array.ndim == len(spec.shape) else array.reshape(len(values), *(1 for _ in spec.shape[1:]))
 
 

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Sequence
+from math import prod
 from typing import Any
 
 import msgspec
@@ -22,6 +23,8 @@ _MAX_ELEMENTS = 1 << 31
 _MAX_RANK = 16
 _DIGITS = 16  # of a length; a number of thousands of digits is not even read
 _REFUSED = frozenset({"classification", "shared_memory_region"})  # output parameters that change the answer
+
+_NO_BYTES = memoryview(b"")
 
 
 class _Input(msgspec.Struct):
@@ -128,11 +131,7 @@ class V2Codec:
         spec = self._signature.input(item.name)
         if item.datatype != spec.datatype:
             raise WrongType(field=spec.name, expected=f"datatype {spec.datatype}", got=item.datatype[:16], where="")
-        shape = tuple(item.shape)
-        if not 0 < len(shape) <= _MAX_RANK or any(not 0 <= axis <= _MAX_ELEMENTS for axis in shape):
-            raise WrongShape(field=spec.name, problem=f"shape {str(item.shape)[:80]} is not a tensor's shape")
-        if element_count(tuple(axis or 1 for axis in shape)) > _MAX_ELEMENTS:
-            raise WrongShape(field=spec.name, problem=f"shape {item.shape} has more than {_MAX_ELEMENTS} elements")
+        shape = _shape(item, spec)
         size = item.parameters.get("binary_data_size")
         if size is None:
             return _parse(item.data, spec, shape), raw
@@ -159,10 +158,19 @@ class V2Codec:
         return self._signature.output_index(output.name), output.parameters.get("binary_data", binary) is True
 
 
+def _shape(item: _Input, spec: TensorSpec) -> tuple[int, ...]:
+    shape = tuple(item.shape)
+    if not 0 < len(shape) <= _MAX_RANK or min(shape) < 0 or max(shape) > _MAX_ELEMENTS:
+        raise WrongShape(field=spec.name, problem=f"shape {str(item.shape)[:80]} is not a tensor's shape")
+    if prod(axis or 1 for axis in shape) > _MAX_ELEMENTS:
+        raise WrongShape(field=spec.name, problem=f"shape {item.shape} has more than {_MAX_ELEMENTS} elements")
+    return shape
+
+
 def _split(body: bytes | bytearray, header_length: bytes | None) -> tuple[bytes | bytearray | memoryview, memoryview]:
-    view = memoryview(body)
     if header_length is None:
-        return body, view[:0]
+        return body, _NO_BYTES
+    view = memoryview(body)
     length = int(header_length) if header_length.isdigit() and len(header_length) < _DIGITS else -1
     if not 0 <= length <= len(body):
         raise InvalidRequest(what="Inference-Header-Content-Length is not the length of a JSON header in this body")
@@ -200,6 +208,8 @@ def _build(values: list[Any], spec: TensorSpec) -> Array:
         array = np.empty(len(values), dtype=object)
         array[:] = values
         return array
+    if spec.datatype is Datatype.FP64:  # nothing in JSON is too large for it
+        return np.array(values, dtype=np.float64)
     try:
         with np.errstate(over="ignore"):  # too large for a float turns infinite, which JSON cannot say
             array = np.array(values, dtype=spec.datatype.dtype)
