@@ -83,16 +83,26 @@ def _times(rounds: list[Measurement], connections: int) -> str:
 
 
 def _ratios(measured: list[Measurement]) -> Iterable[str]:
-    """Requests a second, ours divided by the peer's in the same round: median and, in brackets, the smallest."""
+    """Ours against the peer's of the same round: requests a second, and CPU a request, which neighbours disturb less.
+
+    Each is the median over rounds, with the least favourable round in brackets.
+    """
     groups = _groups(measured)
     for item in sorted({one.item for one in measured}):
         for ours, peer in PAIRS:
             if (item, ours) in groups and (item, peer) in groups:
                 pairs = list(zip(groups[item, ours], groups[item, peer], strict=True))
-                cells = "   ".join(f"c{c} {_ratio(pairs, c)}" for c in pairs[0][0].cells)
-                yield f"{item} {ours} / {peer:<17} {cells}"
+                rates = "   ".join(f"c{c} {_times_faster(pairs, c)}" for c in pairs[0][0].cells)
+                yield f"{item} {f'{ours} / {peer}':<31} {rates}   CPU c64 {_times_cheaper(pairs, 64)}"
 
 
-def _ratio(pairs: list[tuple[Measurement, Measurement]], connections: int) -> str:
-    ratios = [ours.cells[connections][0].rate / peer.cells[connections][0].rate for ours, peer in pairs]
+def _times_faster(pairs: list[tuple[Measurement, Measurement]], connections: int) -> str:
+    return _spread([ours.cells[connections][0].rate / peer.cells[connections][0].rate for ours, peer in pairs])
+
+
+def _times_cheaper(pairs: list[tuple[Measurement, Measurement]], connections: int) -> str:
+    return _spread([peer.cells[connections][1] / ours.cells[connections][1] for ours, peer in pairs])
+
+
+def _spread(ratios: list[float]) -> str:
     return f"{median(ratios):.1f}x [{min(ratios):.1f}]"
