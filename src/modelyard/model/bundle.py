@@ -120,12 +120,13 @@ def _read(folder: Path, name: str, entry: FileEntry) -> bytes:
         raise CorruptBundle(bundle=folder.name, what=f"its manifest names a stranger: {name[:80]!r}")
     if path.is_symlink() or not path.is_file():
         raise CorruptBundle(bundle=folder.name, what=f"{name} is missing")
-    if path.stat().st_size != entry.size_bytes:
-        raise CorruptBundle(bundle=folder.name, what=f"{name} has {path.stat().st_size} bytes, not {entry.size_bytes}")
     try:
-        raw = path.read_bytes()
-    except OSError as exc:
+        size = path.stat().st_size
+        raw = path.read_bytes() if size == entry.size_bytes else b""
+    except OSError as exc:  # it may go away right now, when a damaged folder is being replaced
         raise _unreadable(folder.name, name, exc) from exc
+    if size != entry.size_bytes:
+        raise CorruptBundle(bundle=folder.name, what=f"{name} has {size} bytes, not {entry.size_bytes}")
     if sha256(raw) != entry.sha256:
         raise CorruptBundle(bundle=folder.name, what=f"{name} was changed")
     return raw

@@ -43,6 +43,7 @@ class Artifacts:
     def __init__(self, blobs: Blobs, folder: Path) -> None:
         self._blobs = blobs
         self._folder = files.make_folder(folder)
+        self._building = files.make_folder(folder / ".building")
 
     @contextmanager
     def held(self) -> Iterator[None]:
@@ -82,7 +83,8 @@ class Artifacts:
             garbage = [blob for blob in self._blobs.list() if blob.digest not in needed and blob.put_at < limit]
             for blob in garbage:
                 self._blobs.delete(blob.digest)
-            folders = [path for path in self._folder.iterdir() if path.name not in live and _changed(path) < limit]
+            laid_out = [path for path in self._folder.iterdir() if path != self._building and path.name not in live]
+            folders = [path for path in (*laid_out, *self._building.iterdir()) if _changed(path) < limit]
             for path in folders:
                 shutil.rmtree(path)
             self._blobs.sweep(grace_s)
@@ -98,22 +100,24 @@ class Artifacts:
             raise CorruptBundle(bundle=bundle[:12], what=exc.detail) from exc
 
     def _lay_out(self, bundle: Bundle, target: Path) -> None:
-        """Built aside and renamed. A damaged folder steps aside first; of two builders one wins, and both agree."""
-        aside = self._folder / f".{target.name[:12]}.{secrets.token_hex(8)}"
-        try:
-            aside.mkdir(mode=0o700)
-            bundle.write(aside)
-            _sync(aside)
-            if target.exists():
-                target.rename(aside.with_suffix(".damaged"))
-            aside.rename(target)
-            files.sync_folder(self._folder)
-        except OSError as exc:
-            if not _intact(target, bundle.digest):
+        """Built aside, then renamed, by one builder at a time; a damaged folder steps aside first."""
+        aside = self._building / secrets.token_hex(8)
+        with files.locked(self._building):
+            if _intact(target, bundle.digest):
+                return  # another builder was faster
+            try:
+                aside.mkdir(mode=0o700)
+                bundle.write(aside)
+                _sync(aside)
+                if target.exists():
+                    target.rename(aside.with_suffix(".damaged"))
+                aside.rename(target)
+                files.sync_folder(self._folder)
+            except OSError as exc:
                 raise files.refused(exc, self._folder) from exc
-        finally:
-            shutil.rmtree(aside, ignore_errors=True)
-            shutil.rmtree(aside.with_suffix(".damaged"), ignore_errors=True)
+            finally:
+                shutil.rmtree(aside, ignore_errors=True)
+                shutil.rmtree(aside.with_suffix(".damaged"), ignore_errors=True)
 
 
 def _sync(folder: Path) -> None:

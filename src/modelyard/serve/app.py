@@ -17,6 +17,7 @@ from typing import Any
 
 from modelyard.core.errors import ModelyardError, NotFound
 from modelyard.core.plan import Plan
+from modelyard.model import runtime
 from modelyard.serve.http.protocol import Server
 from modelyard.serve.http.routes import Routes
 from modelyard.serve.plane import Loader, Roster
@@ -55,6 +56,7 @@ class Worker:
         loop = asyncio.get_running_loop()
         loop.add_signal_handler(signal.SIGTERM, self._on_signal, self._options.drain_delay)
         loop.add_signal_handler(signal.SIGINT, self._on_signal, 0.0)
+        runtime.backend(runtime.USUAL)  # a library to import, while the plan is being rendered
         try:
             plan = await self._first_plan()
             self._roster = await asyncio.to_thread(self._loader.load, plan, self._roster, strict=True)

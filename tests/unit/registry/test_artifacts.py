@@ -18,6 +18,12 @@ from modelyard.store.blobs import Blobs, open_blobs
 from tests.models import linear_bundle
 
 
+def laid_out(folder: Path) -> list[str]:
+    """What lies in the folder of bundles; nothing may be left half-built."""
+    assert list((folder / ".building").iterdir()) == []
+    return [path.name for path in folder.iterdir() if path.name != ".building"]
+
+
 @pytest.fixture(params=["file", "memory"])
 def blobs(request: pytest.FixtureRequest, tmp_path: Path) -> Blobs:
     return open_blobs({"file": (tmp_path / "blobs").as_uri(), "memory": "memory:"}[request.param])
@@ -46,7 +52,7 @@ def test_checkout_is_a_verified_folder_and_stays(artifacts: Artifacts, bundle: B
     when = folder.stat().st_mtime_ns
     assert artifacts.checkout(bundle.digest) == folder
     assert folder.stat().st_mtime_ns == when
-    assert [path.name for path in folder.parent.iterdir()] == [bundle.digest]
+    assert laid_out(folder.parent) == [bundle.digest]
 
 
 @pytest.mark.parametrize("damage", ["flip", "cut", "gone", "manifest", "link", "everything"])
@@ -70,7 +76,7 @@ def test_a_damaged_folder_is_made_again(artifacts: Artifacts, bundle: Bundle, tm
         for path in folder.iterdir():
             path.unlink()
     assert open_bundle(artifacts.checkout(bundle.digest), digest=bundle.digest) == bundle
-    assert [path.name for path in folder.parent.iterdir()] == [bundle.digest]
+    assert laid_out(folder.parent) == [bundle.digest]
     assert artifacts.read(bundle.digest) == bundle, "a folder is a copy: its damage is not the blob's"
 
 
@@ -88,7 +94,7 @@ def test_every_flipped_byte_of_a_blob_is_noticed(bundle: Bundle, tmp_path: Path)
             flips += 1
         blob.write_bytes(raw)
     assert flips >= 80
-    assert list((tmp_path / "bundles").iterdir()) == []
+    assert laid_out(tmp_path / "bundles") == []
     assert artifacts.read(bundle.digest) == bundle
 
 
@@ -110,7 +116,7 @@ def test_many_lay_out_the_same_bundle_at_once(artifacts: Artifacts, bundle: Bund
             folders = set(pool.map(lambda _: artifacts.checkout(bundle.digest), range(12)))
         (folder,) = folders
         assert open_bundle(folder, digest=bundle.digest) == bundle
-        assert [path.name for path in folder.parent.iterdir()] == [bundle.digest]
+        assert laid_out(folder.parent) == [bundle.digest]
         (folder / MODEL).write_bytes(b"damaged")
 
 

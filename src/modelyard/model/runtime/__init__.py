@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from importlib import import_module
+from types import ModuleType
 from typing import Protocol
 
 from modelyard.core.errors import MissingExtra, Unsupported
@@ -15,6 +16,8 @@ from modelyard.core.tensor import Array
 from modelyard.model.bundle import Bundle
 
 RUNTIMES: dict[str, str] = {"onnx": "modelyard.model.runtime.onnx"}
+#: The one that nearly every bundle names.
+USUAL = "onnx"
 
 
 class Runner(Protocol):
@@ -45,12 +48,15 @@ class Runner(Protocol):
 
 def load(bundle: Bundle, *, threads: int = 1) -> Runner:
     """The bundle's model, ready to run with this many threads inside one call."""
-    name = bundle.manifest.runtime
+    runner: Runner = backend(bundle.manifest.runtime).load(bundle, threads=threads)
+    return runner
+
+
+def backend(name: str) -> ModuleType:
+    """The backend of this name, imported; who will need it soon can ask early."""
     if name not in RUNTIMES:
         raise Unsupported(what=f"runtime {name!r}; this Modelyard has: {', '.join(RUNTIMES)}")
     try:
-        backend = import_module(RUNTIMES[name])
+        return import_module(RUNTIMES[name])
     except ImportError as exc:
         raise MissingExtra(what=f"the runtime {name!r}", library=exc.name, extra=name) from exc
-    runner: Runner = backend.load(bundle, threads=threads)
-    return runner
