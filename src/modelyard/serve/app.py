@@ -30,7 +30,8 @@ log = logging.getLogger("modelyard")
 _WATCH_S = 0.25
 _PLAN_WAIT_S = 60.0
 _PLAN_POLL_S = 0.005
-_THREADS = 2
+#: Threads for calls that are too long for the event loop; they start when the first such call comes.
+MODEL_THREADS = 2
 FAILED_TO_LOAD = 3
 
 
@@ -43,7 +44,7 @@ class Worker:
         self._seen: tuple[int, ...] = ()
         self._roster = Roster()
         page = Page(options.run, options.worker)
-        executor = ThreadPoolExecutor(_THREADS, thread_name_prefix="model")
+        executor = ThreadPoolExecutor(MODEL_THREADS, thread_name_prefix="model")
         self._loader = Loader(executor, page.counter)
         self._routes = Routes(options.run, page.counter(UNROUTED))
         self._routes.gauges = self._gauges
