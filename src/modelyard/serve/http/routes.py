@@ -65,6 +65,7 @@ class Routes:
         table = self._common(roster)
         for model in roster.models.values():
             table.update(_model_routes(model))
+        table[b"/predict"] = _predict_only(roster, table)
         self._roster, self._table = roster, table
 
     def dispatch(self, request: Request) -> None:
@@ -120,7 +121,6 @@ class Routes:
             b"/v2/health/live": _get(lambda request: request.respond(live, b'{"live":true}')),
             b"/v2/health/ready": _get(self._ready),
             b"/v2/models": _json({"models": list(roster.models)}),
-            b"/predict": Route({b"POST": _predict_only(roster)}),
         }
         server = _json({"name": "modelyard", "version": modelyard.__version__, "extensions": _EXTENSIONS})
         return {**table, b"/v2": server, b"/v2/": server}
@@ -178,12 +178,11 @@ def _addresses(base: bytes, v2: bytes, model: ServedModel, endpoint: Endpoint) -
     }
 
 
-def _predict_only(roster: Roster) -> Handler:
-    """``POST /predict`` answers when exactly one model is served."""
+def _predict_only(roster: Roster, table: Mapping[bytes, Route]) -> Route:
+    """``POST /predict`` is the model's own address when exactly one model is served."""
     if len(roster.models) == 1:
-        model = next(iter(roster.models.values()))
-        return Endpoint(model.version()).predict
-    return partial(_ambiguous, list(roster.models))
+        return table[b"/models/%s/predict" % next(iter(roster.models)).encode()]
+    return Route({b"POST": partial(_ambiguous, list(roster.models))})
 
 
 def _ambiguous(names: list[str], request: Request) -> None:
