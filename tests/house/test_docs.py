@@ -12,8 +12,10 @@ import pytest
 
 import modelyard
 from modelyard.core.plan import Plan, PlannedModel, PlannedVersion
+from modelyard.serve.http.contracts import CONTRACTS
 from modelyard.serve.http.routes import Routes
-from modelyard.serve.plane import Loader, Roster
+from modelyard.serve.http.site import Site
+from modelyard.serve.plane import Loader, Plane, Roster
 from modelyard.watch.counters import Page
 from tests.house.source import ROOT, modules, tracked
 from tests.house.transcript import matches, run, steps, unknown_blocks
@@ -56,7 +58,7 @@ def test_every_address_is_in_the_docs(tmp_path: Path) -> None:
     version = PlannedVersion(version=1, digest=bundle.digest, path=str(tmp_path))
     plan = Plan(models=(PlannedModel(name="linear", default=1, versions=(version,), aliases={"canary": 1}),))
     counter = Page(tmp_path, 0).counter
-    routes = Routes(tmp_path, counter("none"))
+    routes = Routes(Site(Plane(), tmp_path, contracts=tuple(CONTRACTS)), counter("none"))
     with ThreadPoolExecutor(1) as threads:
         routes.replace(Loader(threads, counter).load(plan, Roster(), strict=True))
     general = {"/linear": "/{name}", "@canary": "@{alias}", "@1": "@{alias}", "/versions/1": "/versions/{n}"}

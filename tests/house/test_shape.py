@@ -19,7 +19,8 @@ LONG_FILES: dict[str, str] = {
 #: Folders below MAX_DEPTH, each with the reason.
 DEEP_FOLDERS: dict[str, str] = {
     "store/migrations/versions": "Alembic's own layout",
-    "serve/http/codecs": "a door of its own inside one protocol: one file a contract",
+    "serve/http/contracts": "a door inside one protocol: one file a contract",
+    "serve/http/forms": "the bodies that contracts share: one file a form",
 }
 #: Modules (or folders of them) whose behaviour shows only where several meet, and the suite that shows it.
 TESTED_ELSEWHERE: dict[str, str] = {

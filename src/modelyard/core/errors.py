@@ -6,7 +6,8 @@ The tree (depth three at most)::
     ├── InvalidInput          what was sent does not fit the signature
     ├── InvalidRequest        the message itself is broken
     ├── TooLarge              a limit was passed
-    ├── Unsupported           a media type, datatype or method that nobody here speaks
+    ├── Unsupported           a media type, encoding or datatype that nobody here speaks
+    ├── NotAllowed            a method that this address does not take
     ├── InvalidName           a name that cannot become a host or a Kubernetes object
     ├── InvalidModel          a model file or bundle that cannot be accepted
     ├── InvalidData           training data or a sample that cannot be used
@@ -41,6 +42,7 @@ class Kind(StrEnum):
     INVALID = "invalid"
     TOO_LARGE = "too-large"
     UNSUPPORTED = "unsupported"
+    NOT_ALLOWED = "not-allowed"
     UNAUTHENTICATED = "unauthenticated"
     DENIED = "denied"
     NOT_FOUND = "not-found"
@@ -210,12 +212,21 @@ class TooLarge(ModelyardError):
 
 
 class Unsupported(ModelyardError):
-    """A media type, encoding, datatype or method that this server, model or version does not speak."""
+    """A media type, encoding or datatype that this server, model or version does not speak."""
 
     kind = Kind.UNSUPPORTED
     code = "UNSUPPORTED"
     title = "Not supported"
     sentence = "{what}"
+
+
+class NotAllowed(ModelyardError):
+    """The address is there, and takes other methods."""
+
+    kind = Kind.NOT_ALLOWED
+    code = "METHOD-NOT-ALLOWED"
+    title = "Method not allowed"
+    sentence = "{method} is not what this address takes; it takes {allowed}"
 
 
 # --- names, files, data -----------------------------------------------------------------------------------------

@@ -32,6 +32,10 @@ class Described:
     answers: Sequence[Any] = field(default_factory=tuple)
 
 
+PROBLEM = "application/problem+json"
+ANY_OBJECT: Schema = {"type": "object"}
+
+
 def feature_schema(feature: Feature) -> Schema:
     """JSON Schema of one feature's value. Ranges seen in training are told, not enforced."""
     kind = _TYPES[feature.kind]
@@ -72,32 +76,68 @@ def columns_schema(signature: Signature) -> Schema:
     return {**row, "properties": lists}
 
 
-def openapi(models: Sequence[Described], version: str) -> Schema:
+def openapi(models: Sequence[Described], paths: Mapping[str, Any], version: str) -> Schema:
     """The OpenAPI 3.1 document of these models.
 
     Parameters
     ----------
     models : sequence of Described
-        What is served; their rows and answers become the examples.
+        What is served; `components` holds the schemas of their rows, columns and answers, as `reference` names them.
+    paths : mapping
+        Path items by address, as the contracts that are spoken give them.
     version : str
         Of this software.
     """
-    schemas: dict[str, Schema] = {"Problem": _PROBLEM, "TensorRequest": _TENSOR_REQUEST, "TensorResponse": _ANY_OBJECT}
-    paths: dict[str, Schema] = {}
+    schemas: dict[str, Schema] = {"Problem": _PROBLEM}
     for model in models:
-        title = _title(model.name)
-        schemas[f"{title}Row"] = row_schema(model.signature)
-        if _has_columns(model.signature):
-            schemas[f"{title}Columns"] = columns_schema(model.signature)
-        schemas[f"{title}Answer"] = answer_schema(model.signature)
-        paths[f"/models/{model.name}/predict"] = {"post": _predict(model, title)}
-        paths[f"/v2/models/{model.name}/infer"] = {"post": _infer(model)}
+        schemas[f"{_title(model.name)}Row"] = row_schema(model.signature)
+        if has_columns(model.signature):
+            schemas[f"{_title(model.name)}Columns"] = columns_schema(model.signature)
+        schemas[f"{_title(model.name)}Answer"] = answer_schema(model.signature)
     return {
         "openapi": "3.1.0",
         "info": {"title": "Modelyard", "version": version, "description": "Predictions of the models served here."},
-        "paths": {**paths, **_HEALTH},
+        "paths": dict(paths),
         "components": {"schemas": schemas},
     }
+
+
+def reference(model: Described, part: str) -> Schema:
+    """A reference to a model's ``Row``, ``Columns`` (where it `has_columns`) or ``Answer`` in `openapi`'s document."""
+    return {"$ref": f"#/components/schemas/{_title(model.name)}{part}"}
+
+
+def operation(
+    name: str, summary: str, *, tag: str = "", answer: Mapping[str, Any], refusal: str | None = PROBLEM, **more: Any
+) -> Schema:
+    """One OpenAPI operation.
+
+    Parameters
+    ----------
+    name : str
+        Its id; with ``-`` where the model's name has one.
+    summary : str
+        One line.
+    tag : str, optional
+        Under which it is listed: a model's name.
+    answer : mapping
+        Media types of the answer with status 200: ``{"application/json": {"schema": ...}}``; empty for no body.
+    refusal : str or None
+        Media type of the other answers: a problem, or any object when it is plain JSON; None where nothing is refused.
+    more : dict
+        Further members: ``parameters``, ``requestBody`` (see `body`), ``description``.
+    """
+    responses: Schema = {"200": {"description": "Done.", **({"content": dict(answer)} if answer else {})}}
+    if refusal is not None:
+        schema = {"$ref": "#/components/schemas/Problem"} if refusal == PROBLEM else ANY_OBJECT
+        responses["default"] = {"description": "Refused.", "content": {refusal: {"schema": schema}}}
+    tags = {"tags": [tag]} if tag else {}
+    return {"operationId": name.replace("-", "_"), "summary": summary, **tags, **more, "responses": responses}
+
+
+def body(content: Mapping[str, Any]) -> Schema:
+    """A required request body with these media types."""
+    return {"required": True, "content": dict(content)}
 
 
 def answer_schema(signature: Signature) -> Schema:
@@ -110,49 +150,6 @@ def answer_schema(signature: Signature) -> Schema:
         parts = {name: _element(spec) for name, spec in specs.items()}
         prediction = {"type": "array", "items": {"type": "object", "properties": parts, "required": list(parts)}}
     return {"type": "object", "properties": {"prediction": prediction}, "required": ["prediction"]}
-
-
-def _predict(model: Described, title: str) -> Schema:
-    reference = f"#/components/schemas/{title}"
-    forms: list[Schema] = [
-        {"$ref": f"{reference}Row"},
-        {"type": "array", "items": {"$ref": f"{reference}Row"}, "minItems": 1},
-    ]
-    if _has_columns(model.signature):
-        forms.append({"$ref": f"{reference}Columns"})
-    body: Schema = {"schema": {"anyOf": forms}}
-    answer: Schema = {"schema": {"$ref": f"{reference}Answer"}}
-    if model.rows:
-        body["example"] = dict(model.rows[0])
-        answer["example"] = {"prediction": list(model.answers[:1])}
-    detail = {"name": "detail", "in": "query", "schema": {"enum": ["full"]}, "description": "Add probabilities."}
-    return {
-        "operationId": f"predict_{model.name.replace('-', '_')}",
-        "summary": f"Predict with {model.name}",
-        "description": model.summary,
-        "tags": [model.name],
-        "parameters": [detail],
-        "requestBody": {"required": True, "content": {"application/json": body}},
-        "responses": {
-            "200": {"description": "One prediction per row.", "content": {"application/json": answer}},
-            "default": {"description": "Refused.", "content": {"application/problem+json": {"schema": _REF_PROBLEM}}},
-        },
-    }
-
-
-def _infer(model: Described) -> Schema:
-    content = {"application/json": {"schema": {"$ref": "#/components/schemas/TensorRequest"}}}
-    answer = {"application/json": {"schema": {"$ref": "#/components/schemas/TensorResponse"}}}
-    return {
-        "operationId": f"infer_{model.name.replace('-', '_')}",
-        "summary": f"Open Inference Protocol v2: {model.name}",
-        "tags": [model.name],
-        "requestBody": {"required": True, "content": content},
-        "responses": {
-            "200": {"description": "Output tensors.", "content": answer},
-            "default": {"description": "Refused.", "content": {"application/json": {"schema": _ANY_OBJECT}}},
-        },
-    }
 
 
 def _nested(spec: TensorSpec) -> Schema:
@@ -175,7 +172,7 @@ def _scalar(datatype: Datatype) -> Schema:
     return {"type": "integer"} if datatype.is_integer else {"type": ["number", "null"]}
 
 
-def _has_columns(signature: Signature) -> bool:
+def has_columns(signature: Signature) -> bool:
     """Whether rows can be sent as columns: not where a field's own value is a list."""
     return all(spec.features for spec in signature.inputs)
 
@@ -185,8 +182,6 @@ def _title(name: str) -> str:
     return "".join(part.capitalize() if part[:1].isalpha() else f"_{part}" for part in name.split("-"))
 
 
-_ANY_OBJECT: Schema = {"type": "object"}
-_REF_PROBLEM: Schema = {"$ref": "#/components/schemas/Problem"}
 _PROBLEM: Schema = {
     "type": "object",
     "description": "RFC 9457",
@@ -199,33 +194,7 @@ _PROBLEM: Schema = {
         "code": {"type": "string"},
         "cause": {"type": "string"},
         "hint": {"type": "string"},
-        "facts": _ANY_OBJECT,
+        "facts": ANY_OBJECT,
     },
     "required": ["type", "title", "status", "detail"],
-}
-_TENSOR_REQUEST: Schema = {
-    "type": "object",
-    "properties": {
-        "id": {"type": "string"},
-        "inputs": {
-            "type": "array",
-            "items": {
-                "type": "object",
-                "properties": {
-                    "name": {"type": "string"},
-                    "shape": {"type": "array", "items": {"type": "integer", "minimum": 0}},
-                    "datatype": {"enum": [str(datatype) for datatype in Datatype]},
-                    "data": {"type": "array"},
-                },
-                "required": ["name", "shape", "datatype"],
-            },
-        },
-    },
-    "required": ["inputs"],
-}
-_OK: Schema = {"responses": {"200": {"description": "Yes."}, "503": {"description": "Not now."}}}
-_HEALTH: dict[str, Schema] = {
-    "/livez": {"get": {"operationId": "livez", "summary": "Is the process alive?", **_OK}},
-    "/readyz": {"get": {"operationId": "readyz", "summary": "Can it answer predictions?", **_OK}},
-    "/metrics": {"get": {"operationId": "metrics", "summary": "Prometheus metrics.", **_OK}},
 }

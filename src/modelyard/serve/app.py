@@ -18,9 +18,11 @@ from typing import Any
 from modelyard.core.errors import ModelyardError, NotFound
 from modelyard.core.plan import Plan
 from modelyard.model import runtime
+from modelyard.serve.http import contracts
 from modelyard.serve.http.protocol import Server
 from modelyard.serve.http.routes import Routes
-from modelyard.serve.plane import Loader, Roster
+from modelyard.serve.http.site import Site
+from modelyard.serve.plane import Loader, Plane, Roster
 from modelyard.serve.replica import Replica
 from modelyard.serve.supervisor import BACKLOG
 from modelyard.watch.counters import UNROUTED, Page
@@ -42,12 +44,11 @@ class Worker:
         self._options = options
         self._plan_path: Path = options.plan
         self._seen: tuple[int, ...] = ()
-        self._roster = Roster()
-        page = Page(options.run, options.worker)
+        self._plane = Plane()
+        self._page = Page(options.run, options.worker)
         executor = ThreadPoolExecutor(MODEL_THREADS, thread_name_prefix="model")
-        self._loader = Loader(executor, page.counter)
-        self._routes = Routes(options.run, page.counter(UNROUTED))
-        self._routes.gauges = self._gauges
+        self._loader = Loader(executor, self._page.counter)
+        self._routes: Routes | None = None
         self._http: Server | None = None
         self._stop = asyncio.Event()
         self._drain_s = 0.0
@@ -60,17 +61,21 @@ class Worker:
         runtime.backend(runtime.USUAL)  # a library to import, while the plan is being rendered
         try:
             plan = await self._first_plan()
-            self._roster = await asyncio.to_thread(self._loader.load, plan, self._roster, strict=True)
+            roster = await asyncio.to_thread(self._loader.load, plan, Roster(), strict=True)
         except ModelyardError as exc:
             self._tell({"failed": exc.to_wire()})
             return FAILED_TO_LOAD
-        self._routes.replace(self._roster)
-        self._routes.ready = True
+        spoken = contracts.chosen(self._options.contracts)
+        site = Site(self._plane, self._options.run, plan.limits, spoken, os.environ)
+        self._routes = Routes(site, self._page.counter(UNROUTED))
+        self._routes.gauges = self._gauges
+        self._swap(roster)
+        self._plane.ready = True
         self._http = Server(plan.limits, self._routes)
         sock = socket.socket(fileno=self._options.socket_fd)
         listener = await loop.create_server(self._http, sock=sock, backlog=BACKLOG)  # it listens again, with this
-        self._tell_loaded(self._roster)
-        self._tell({"ready": len(self._roster.models)})
+        self._tell_loaded(roster)
+        self._tell({"ready": len(roster.models)})
         tasks = [asyncio.ensure_future(self._http.run_sweep()), asyncio.ensure_future(self._watch())]
         await self._stop.wait()
         await self._drain(listener)
@@ -103,16 +108,20 @@ class Worker:
     async def _reload(self) -> None:
         try:
             plan = Plan.from_bytes(self._plan_path.read_bytes())
-            roster = await asyncio.to_thread(self._loader.load, plan, self._roster, strict=False)
+            roster = await asyncio.to_thread(self._loader.load, plan, self._plane.roster, strict=False)
         except (ModelyardError, OSError) as exc:
             log.error("keeping the old plan: %s", exc)
             return
-        before = set(self._roster.replicas())
-        self._routes.replace(roster)
-        self._roster = roster
+        before = set(self._plane.roster.replicas())
+        self._swap(roster)
         self._tell_loaded(roster, before)
         for name, trouble in roster.troubles.items():
             self._tell({"trouble": trouble, "model": name})
+
+    def _swap(self, roster: Roster) -> None:
+        assert self._routes is not None
+        self._routes.replace(roster)
+        self._plane.roster = roster
 
     def _stamp(self) -> tuple[int, ...]:
         try:
@@ -122,7 +131,7 @@ class Worker:
         return (stat.st_ino, stat.st_mtime_ns, stat.st_size)
 
     def _on_signal(self, drain_delay: float) -> None:
-        self._routes.ready = False
+        self._plane.ready = False
         self._drain_s = drain_delay
         self._stop.set()
 
@@ -156,8 +165,8 @@ class Worker:
         connections = len(self._http.connections) if self._http else 0
         return {
             "modelyard_connections": ("Open connections of the worker that was asked.", connections),
-            "modelyard_models": ("Models served.", len(self._roster.models)),
-            "modelyard_versions": ("Versions loaded.", len(self._roster.replicas())),
+            "modelyard_models": ("Models served.", len(self._plane.roster.models)),
+            "modelyard_versions": ("Versions loaded.", len(self._plane.roster.replicas())),
         }
 
 
@@ -171,6 +180,7 @@ def _parse(argv: list[str]) -> argparse.Namespace:
     parser.add_argument("--parent", type=int, required=True)
     parser.add_argument("--drain-delay", type=float, required=True)
     parser.add_argument("--grace", type=float, required=True)
+    parser.add_argument("--contracts", required=True)
     return parser.parse_args(argv)
 
 

@@ -61,6 +61,22 @@ class Roster:
         return [self.models[name].versions[number] for name in self.models for number in self.models[name].versions]
 
 
+class Plane:
+    """What this worker serves right now, for every edge: HTTP on the event loop, gRPC in threads of its own.
+
+    Parameters
+    ----------
+    roster : Roster
+        Replaced whole; whoever read it keeps answering from what it met.
+    ready : bool
+        Whether new work is welcome: models are loaded and the worker is not stopping.
+    """
+
+    def __init__(self) -> None:
+        self.roster = Roster()
+        self.ready = False
+
+
 class Loader:
     """Builds rosters from plans, keeping the replicas that did not change. Runs in a thread, never on the event loop.
 

@@ -8,10 +8,13 @@ import time
 from collections.abc import Callable, Sequence
 from concurrent.futures import Executor
 from dataclasses import dataclass
+from datetime import UTC, datetime
+from time import perf_counter
 
 import numpy as np
 
-from modelyard.core.errors import Busy, Internal, Kind, ModelyardError
+from modelyard.core.errors import Busy, Internal, Kind, ModelyardError, Timeout
+from modelyard.core.inference import InferRequest, InferResponse
 from modelyard.core.rows import from_objects
 from modelyard.core.signature import Signature
 from modelyard.core.tensor import Array, Datatype
@@ -22,7 +25,7 @@ from modelyard.watch.counters import Counter
 log = logging.getLogger("modelyard")
 
 #: Told the answer, or why there is none; called on the event loop.
-Reply = Callable[[Sequence[Array] | None, ModelyardError | None], None]
+Reply = Callable[[InferResponse | None, ModelyardError | None], None]
 
 # A call cheaper than this runs on the event loop: a hop to a thread and back costs 45-60 µs of CPU and, while a
 # request waits for it, everything else waits at most this long.
@@ -30,6 +33,7 @@ INLINE_S = 0.0005
 MAX_QUEUED = 256
 _ROWS_TIMED = 64
 _ROUNDS = 5
+_EPOCH_S = datetime.now(UTC).timestamp() - perf_counter()  # what to add to perf_counter for seconds since 1970
 
 
 @dataclass(frozen=True)
@@ -81,50 +85,69 @@ class Replica:
             "next_row_s": self.cost.next_s,
         }
 
-    def submit(self, arrays: Sequence[Array], reply: Reply) -> None:
+    def submit(self, asked: InferRequest, reply: Reply) -> None:
         """Ask the model; `reply` is called once, now when the call is cheap, else after a thread has run it."""
-        if self.cost.of(arrays[0].shape[0]) > INLINE_S:
-            self._hand_over(arrays, reply)
+        began = perf_counter()
+        if self.cost.of(asked.rows) > INLINE_S:
+            self._hand_over(asked, began, reply)
             return
         try:
-            outputs = self._runner.run(arrays)
+            outputs = self._runner.run(asked.arrays)
         except ModelyardError as exc:
             reply(None, exc)
             return
-        reply(outputs, None)
+        reply(InferResponse(outputs, began, began, perf_counter()), None)
 
-    def count(self, rows: int, seconds: float, error: ModelyardError | None) -> None:
-        """Count one request by its outcome."""
-        if error is None:
-            self.counter.ok(rows, seconds)
-        elif error.kind in {Kind.INVALID, Kind.TOO_LARGE, Kind.UNSUPPORTED, Kind.NOT_FOUND}:
-            self.counter.invalid()
+    def call(self, asked: InferRequest) -> InferResponse:
+        """Ask the model here and now; for threads other than the event loop's, which may wait."""
+        return self._run(asked, perf_counter())
+
+    def count(self, asked: InferRequest, given: InferResponse, started_s: float) -> None:
+        """Count one answered request that was read at `started_s` (`time.perf_counter`). On the event loop only."""
+        now = perf_counter()
+        counter = self.counter
+        counter.ok(asked.rows, now - started_s)
+        began = given.began_s
+        counter.spent(given.asked_s - started_s, began - given.asked_s, given.ended_s - began, now + _EPOCH_S)
+
+    def count_error(self, error: ModelyardError, started_s: float) -> None:
+        """Count one request that was refused, or that failed. On the event loop only."""
+        seconds = perf_counter() - started_s
+        if error.kind in {Kind.INVALID, Kind.TOO_LARGE, Kind.UNSUPPORTED, Kind.NOT_FOUND}:
+            self.counter.invalid(seconds)
         else:
-            self.counter.failed()
+            self.counter.failed(seconds)
 
-    def _hand_over(self, arrays: Sequence[Array], reply: Reply) -> None:
+    def _run(self, asked: InferRequest, asked_s: float) -> InferResponse:
+        """Run what waited until now, unless its caller waits no longer."""
+        began = perf_counter()
+        if began > asked.deadline:
+            raise Timeout(what=f"waiting for {self.label}", limit_s=round(asked.deadline - asked_s, 3))
+        return InferResponse(self._runner.run(asked.arrays), asked_s, began, perf_counter())
+
+    def _hand_over(self, asked: InferRequest, asked_s: float, reply: Reply) -> None:
         if self._queued >= MAX_QUEUED:
             raise Busy(what=f"{self.label} has {MAX_QUEUED} requests waiting", hint="try again in a second")
         self._queued += 1
         loop = asyncio.get_running_loop()
 
-        def settle(outputs: Sequence[Array] | None, error: ModelyardError | None) -> None:
+        def settle(given: InferResponse | None, error: ModelyardError | None) -> None:
             self._queued -= 1
             try:
-                reply(outputs, error)
+                reply(given, error)
             except Exception as exc:  # the loop's border: an answer that cannot be written is still owed an answer
                 log.exception("%s: an answer could not be written", self.label)
                 reply(None, Internal(cause=type(exc).__name__))
 
         def work() -> None:
-            outputs, error = None, None
+            given, error = None, None
             try:
-                outputs = self._runner.run(arrays)
+                given = self._run(asked, asked_s)
             except ModelyardError as exc:
                 error = exc
             except Exception as exc:  # noqa: BLE001 - the thread's border: without an answer the caller would wait for ever
                 error = Internal(cause=type(exc).__name__)
-            loop.call_soon_threadsafe(settle, outputs, error)
+            loop.call_soon_threadsafe(settle, given, error)
 
         self._executor.submit(work)
 

@@ -50,6 +50,8 @@ class Options:
         How long a SIGTERM leaves new requests in while readiness already says no.
     grace_s : float
         How long requests under way may take after that.
+    contracts : tuple of str
+        Names of `serve.http.contracts`, ``all`` for every one; empty for the usual ones.
     """
 
     host: str = "127.0.0.1"
@@ -57,6 +59,7 @@ class Options:
     workers: int = 1
     drain_delay_s: float = 5.0
     grace_s: float = 30.0
+    contracts: tuple[str, ...] = ()
 
 
 @dataclass
@@ -182,6 +185,7 @@ class Supervisor:
             "--parent": os.getpid(),
             "--drain-delay": options.drain_delay_s,
             "--grace": options.grace_s,
+            "--contracts": ",".join(options.contracts),
         }
         command = [sys.executable, "-P", "-m", "modelyard.serve.app"]
         for flag, value in flags.items():

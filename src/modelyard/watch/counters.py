@@ -25,6 +25,7 @@ SLOTS = 256
 _LABEL_BYTES = 128
 _WORDS = 32
 _OK, _INVALID, _FAILED, _ROWS, _SECONDS, _BUCKET0 = 0, 1, 2, 3, 4, 5
+_DECODE, _QUEUE, _INFER, _LOST, _LAST = (_WORDS - at for at in range(1, 6))  # behind the buckets
 _TABLE_BYTES = SLOTS * _LABEL_BYTES
 _PAGE_BYTES = _TABLE_BYTES + SLOTS * _WORDS * 8
 _PREFIX = "counters-"
@@ -44,6 +45,12 @@ class Totals:
         Time from a request's last byte to its answer, added up.
     buckets : list of int
         Requests per latency bucket (`BUCKETS_S` and one more).
+    decode_s, queue_s, infer_s : float
+        Of `seconds`: reading the question, waiting for the model, the model itself. The rest is writing the answer.
+    lost_s : float
+        Time of the requests that were refused or failed, added up; not in `seconds`.
+    last_s : float
+        When the newest answer was given, in seconds since 1970; 0 before there was one.
     """
 
     ok: int
@@ -52,6 +59,16 @@ class Totals:
     rows: int
     seconds: float
     buckets: list[int]
+    decode_s: float = 0.0
+    queue_s: float = 0.0
+    infer_s: float = 0.0
+    lost_s: float = 0.0
+    last_s: float = 0.0
+
+    @property
+    def encode_s(self) -> float:
+        """Of `seconds`: writing the answers."""
+        return max(0.0, self.seconds - self.decode_s - self.queue_s - self.infer_s)
 
     def add(self, other: Totals) -> None:
         """Add another worker's totals."""
@@ -61,6 +78,11 @@ class Totals:
         self.rows += other.rows
         self.seconds += other.seconds
         self.buckets = [a + b for a, b in zip(self.buckets, other.buckets, strict=True)]
+        self.decode_s += other.decode_s
+        self.queue_s += other.queue_s
+        self.infer_s += other.infer_s
+        self.lost_s += other.lost_s
+        self.last_s = max(self.last_s, other.last_s)
 
 
 class Counter:
@@ -81,13 +103,23 @@ class Counter:
         self._floats[at + _SECONDS] += seconds
         words[at + _BUCKET0 + bisect_left(BUCKETS_S, seconds)] += 1
 
-    def invalid(self) -> None:
+    def spent(self, decode_s: float, queue_s: float, infer_s: float, now_s: float) -> None:
+        """What the time of an answered request went into, and when that was (seconds since 1970)."""
+        floats, at = self._floats, self._at
+        floats[at + _DECODE] += decode_s
+        floats[at + _QUEUE] += queue_s
+        floats[at + _INFER] += infer_s
+        floats[at + _LAST] = now_s
+
+    def invalid(self, seconds: float = 0.0) -> None:
         """One request refused for what it held."""
         self._words[self._at + _INVALID] += 1
+        self._floats[self._at + _LOST] += seconds
 
-    def failed(self) -> None:
+    def failed(self, seconds: float = 0.0) -> None:
         """One request failed on our side."""
         self._words[self._at + _FAILED] += 1
+        self._floats[self._at + _LOST] += seconds
 
 
 class Page:
@@ -149,6 +181,11 @@ def _totals(words: memoryview[int], floats: memoryview[float], at: int) -> Total
         rows=int(words[at + _ROWS]),
         seconds=float(floats[at + _SECONDS]),
         buckets=buckets,
+        decode_s=float(floats[at + _DECODE]),
+        queue_s=float(floats[at + _QUEUE]),
+        infer_s=float(floats[at + _INFER]),
+        lost_s=float(floats[at + _LOST]),
+        last_s=float(floats[at + _LAST]),
     )
 
 

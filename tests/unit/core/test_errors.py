@@ -25,6 +25,8 @@ from modelyard.core.errors import (
 
 #: A value for every fact that a sentence, cause or hint speaks of.
 FACTS = {
+    "method": "PUT",
+    "allowed": "GET, POST",
     "what": "churn",
     "field": "tenur",
     "fields": ["tenure", "plan"],

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -16,10 +17,15 @@ from modelyard.core.schema import Described, answer_schema, columns_schema, feat
 from modelyard.core.signature import Feature, FeatureKind, Signature
 from modelyard.model.bundle import Bundle
 from modelyard.model.runtime import load
-from modelyard.serve.http.codecs.simple import SimpleCodec
+from modelyard.serve.http.contracts import CONTRACTS
+from modelyard.serve.http.forms.rows import RowForm
+from modelyard.serve.http.pages import specification
+from modelyard.serve.http.site import Site
+from modelyard.serve.plane import Plane
 from tests.models import count_bundle, image_bundle, linear_bundle, mixed_bundle
 
 BUNDLES = {bundle.manifest.name: bundle for bundle in (linear_bundle(), mixed_bundle(), image_bundle(), count_bundle())}
+SITE = Site(Plane(), Path(), contracts=tuple(CONTRACTS))
 EACH = pytest.mark.parametrize("bundle", BUNDLES.values(), ids=BUNDLES.keys())
 
 
@@ -42,7 +48,7 @@ def accepted(signature: Signature, rows: list[Any]) -> bool:
 def test_the_document_is_openapi() -> None:
     names = [*BUNDLES, "x1-2", "x12", "a--b", "a-b", "ab", "problem", "tensor", "9-lives"]
     models = [described(BUNDLES.get(name, BUNDLES["mixed"]), name) for name in names]
-    document = openapi(models, "0.1.0")
+    document = specification(SITE, models)
     validate(document)
     json.dumps(document, allow_nan=False)
     assert sum(name.endswith("Row") for name in document["components"]["schemas"]) == len(names)
@@ -50,15 +56,15 @@ def test_the_document_is_openapi() -> None:
 
 
 def test_no_model_is_a_document_too() -> None:
-    validate(openapi([], "0.1.0"))
+    validate(specification(SITE, []))
 
 
 @EACH
 def test_the_example_fits_the_schema_and_the_server(bundle: Bundle) -> None:
-    document = openapi([described(bundle, "m")], "1")
+    document = specification(SITE, [described(bundle, "m")])
     body = document["paths"]["/models/m/predict"]["post"]["requestBody"]["content"]["application/json"]
     schema = {**body["schema"], "components": document["components"]}
-    codec = SimpleCodec(bundle.manifest.signature, "m", 1)
+    codec = RowForm(bundle.manifest.signature, "m", 1)
     for example in (body["example"], bundle.samples.rows):
         assert fits(schema, example)
         codec.decode(json.dumps(example).encode())
@@ -68,7 +74,7 @@ def test_the_example_fits_the_schema_and_the_server(bundle: Bundle) -> None:
 def test_the_answer_fits_its_schema(bundle: Bundle) -> None:
     signature = bundle.manifest.signature
     outputs = load(bundle).run(from_objects(signature, bundle.samples.rows))
-    codec = SimpleCodec(signature, "m", 1)
+    codec = RowForm(signature, "m", 1)
     for raw in (codec.encode(outputs), codec.encode_full(outputs)):
         answer = json.loads(raw)
         assert fits(answer_schema(signature), answer)
@@ -112,7 +118,7 @@ def test_what_the_schema_takes_the_rows_take(mass: float | None) -> None:
 
 
 def test_columns_are_offered_only_where_they_can_be_sent() -> None:
-    document = openapi([described(BUNDLES["image"], "i"), described(BUNDLES["mixed"], "m")], "1")
+    document = openapi([described(BUNDLES["image"], "i"), described(BUNDLES["mixed"], "m")], {}, "1")
     assert "IColumns" not in document["components"]["schemas"]
     assert "MColumns" in document["components"]["schemas"]
 

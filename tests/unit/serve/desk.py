@@ -12,9 +12,11 @@ from typing import Any
 
 from modelyard.core.plan import Limits
 from modelyard.model.bundle import Bundle
+from modelyard.serve.http.contracts import USUAL
 from modelyard.serve.http.protocol import Connection, Server
 from modelyard.serve.http.routes import Routes
-from modelyard.serve.plane import Roster, ServedModel
+from modelyard.serve.http.site import Site
+from modelyard.serve.plane import Plane, Roster, ServedModel
 from modelyard.serve.replica import Replica
 from modelyard.watch.counters import UNROUTED, Page
 
@@ -44,10 +46,24 @@ class Answer:
 class Desk:
     """A roster of bundles, and a way to ask it."""
 
-    def __init__(self, run: Path, *models: ServedModel, page: Page | None = None) -> None:
+    def __init__(
+        self,
+        run: Path,
+        *models: ServedModel,
+        page: Page | None = None,
+        contracts: tuple[str, ...] = USUAL,
+        environ: dict[str, str] | None = None,
+    ) -> None:
         self.page = page or Page(run, 0)
-        self.routes = Routes(run, self.page.counter(UNROUTED))
-        self.routes.replace(Roster(models={model.name: model for model in models}))
+        self.plane = Plane()
+        self.site = Site(self.plane, run, contracts=contracts, environ=environ or {})
+        self.routes = Routes(self.site, self.page.counter(UNROUTED))
+        self.serve(*models)
+
+    def serve(self, *models: ServedModel) -> None:
+        """Serve these from now on."""
+        self.plane.roster = Roster(models={model.name: model for model in models})
+        self.routes.replace(self.plane.roster)
 
     def ask(self, method: str, path: str, body: bytes | Any = b"", **headers: str) -> Answer:
         """The answer to one request."""

@@ -6,14 +6,17 @@ import asyncio
 import threading
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
+from datetime import UTC, datetime
 from pathlib import Path
+from time import perf_counter
 from typing import Any
 
 import msgspec
 import numpy as np
 import pytest
 
-from modelyard.core.errors import Busy, CorruptBundle, Internal, InvalidInput, ModelyardError, NotReady
+from modelyard.core.errors import Busy, CorruptBundle, Internal, InvalidInput, ModelyardError, NotReady, Timeout
+from modelyard.core.inference import InferRequest, InferResponse
 from modelyard.core.manifest import MODEL, SAMPLES
 from modelyard.core.tensor import Array
 from modelyard.model.bundle import seal
@@ -37,10 +40,12 @@ class Told:
 
     def __init__(self) -> None:
         self.outputs: list[Sequence[Array] | None] = []
+        self.given: list[InferResponse | None] = []
         self.errors: list[ModelyardError | None] = []
 
-    def __call__(self, outputs: Sequence[Array] | None, error: ModelyardError | None) -> None:
-        self.outputs.append(outputs)
+    def __call__(self, given: InferResponse | None, error: ModelyardError | None) -> None:
+        self.outputs.append(given and given.outputs)
+        self.given.append(given)
         self.errors.append(error)
 
     async def all(self, count: int) -> None:
@@ -52,7 +57,7 @@ class Told:
         raise AssertionError(f"{len(self.outputs)} replies, not {count}")
 
 
-ONE = (np.array([[3.0]]),)
+ONE = InferRequest((np.array([[3.0]]),))
 
 
 @pytest.mark.parametrize("bundle", [linear_bundle(), mixed_bundle(), image_bundle(), count_bundle()])
@@ -94,7 +99,7 @@ def test_what_the_graph_refuses_is_told(page: Page, inline: bool) -> None:
     loaded.cost = Cost(first_s=0.0 if inline else 1.0, next_s=0.0)
 
     async def ask() -> None:
-        loaded.submit((np.ones((1, 5)),), told)
+        loaded.submit(InferRequest((np.ones((1, 5)),)), told)
         await asyncio.sleep(0)
 
     asyncio.run(ask())
@@ -143,9 +148,9 @@ def test_a_bug_in_the_model_or_the_answer_is_still_answered(page: Page) -> None:
     loaded.cost = Cost(first_s=1.0, next_s=0.0)
     told = Told()
 
-    def breaks(outputs: Sequence[Array] | None, error: ModelyardError | None) -> None:
-        told(outputs, error)
-        if outputs is not None:
+    def breaks(given: InferResponse | None, error: ModelyardError | None) -> None:
+        told(given, error)
+        if given is not None:
             raise KeyError("an answer that cannot be written")
 
     async def ask() -> None:
@@ -167,9 +172,32 @@ def test_the_cost_grows_with_rows() -> None:
 
 def test_requests_are_counted_by_their_outcome(tmp_path: Path, page: Page) -> None:
     loaded = replica(page)
-    loaded.count(4, 0.01, None)
-    loaded.count(0, 0.0, InvalidInput(what="x"))
-    loaded.count(0, 0.0, Busy(what="x"))
-    loaded.count(0, 0.0, NotReady(what="x"))
+    started = perf_counter()
+    four = InferRequest((np.ones((4, 1)),))
+    loaded.count(four, InferResponse((), started + 1, started + 3, started + 6), started)
+    for error in (InvalidInput(what="x"), Busy(what="x"), NotReady(what="x")):
+        loaded.count_error(error, started)
     found = read_totals(tmp_path)["linear@3"]
     assert (found.ok, found.rows, found.invalid, found.failed) == (1, 4, 1, 2)
+    assert (found.decode_s, found.queue_s, found.infer_s) == pytest.approx((1, 2, 3))
+    assert found.lost_s > 0
+    assert found.last_s == pytest.approx(datetime.now(UTC).timestamp(), abs=5)
+
+
+def test_a_call_is_answered_where_it_is_made(page: Page) -> None:
+    given = replica(page).call(ONE)
+    assert given.outputs[0].tolist() == [6.0]
+    assert given.asked_s <= given.began_s <= given.ended_s
+
+
+@pytest.mark.parametrize("late", [True, False])
+def test_who_waited_too_long_is_told_so(page: Page, late: bool) -> None:
+    loaded, told = replica(page, ThreadPoolExecutor(1)), Told()
+    loaded.cost = Cost(first_s=1.0, next_s=0.0)
+
+    async def ask() -> None:
+        loaded.submit(InferRequest(ONE.arrays, deadline=perf_counter() + (-0.001 if late else 60)), told)
+        await told.all(1)
+
+    asyncio.run(ask())
+    assert [type(error) for error in told.errors] == [Timeout if late else type(None)]

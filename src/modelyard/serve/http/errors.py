@@ -11,6 +11,7 @@ from modelyard.core.errors import Kind, ModelyardError
 
 STATUS: dict[Kind, int] = {
     Kind.INVALID: 400,
+    Kind.NOT_ALLOWED: 405,
     Kind.UNAUTHENTICATED: 401,
     Kind.DENIED: 403,
     Kind.NOT_FOUND: 404,

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Sequence
 from functools import cached_property
 from html import escape
 from importlib.resources import files
@@ -11,11 +12,14 @@ from typing import Any
 import orjson
 
 import modelyard
+from modelyard.core.errors import ModelyardError
 from modelyard.core.manifest import Samples
-from modelyard.core.schema import Described, openapi
+from modelyard.core.schema import Described, Schema, openapi, operation
 from modelyard.core.signature import Feature, FeatureKind, Signature
-from modelyard.serve.http.errors import JSON
+from modelyard.serve.http import contracts
+from modelyard.serve.http.errors import JSON, PROBLEM, STATUS, problem
 from modelyard.serve.http.protocol import Request, head
+from modelyard.serve.http.site import Site
 from modelyard.serve.plane import Roster
 from modelyard.serve.replica import Replica
 
@@ -23,6 +27,7 @@ _POLICY = (
     b"content-security-policy: default-src 'none'; script-src 'self'; style-src 'self'; connect-src 'self'; "
     b"base-uri 'none'; form-action 'none'; frame-ancestors 'none'"
 )
+_HEADS = {status: head(status, PROBLEM) for status in STATUS.values()}
 _SHOWN = 12  # categories of a feature
 _SAFE = (_POLICY, b"x-content-type-options: nosniff", b"referrer-policy: no-referrer")
 
@@ -30,7 +35,8 @@ _SAFE = (_POLICY, b"x-content-type-options: nosniff", b"referrer-policy: no-refe
 class Documents:
     """The documents of one roster, each made when it is first asked for."""
 
-    def __init__(self, roster: Roster) -> None:
+    def __init__(self, site: Site, roster: Roster) -> None:
+        self._site = site
         self._replicas = [model.version() for model in roster.models.values()]
 
     def openapi(self, request: Request) -> None:
@@ -51,7 +57,7 @@ class Documents:
 
     @cached_property
     def _openapi(self) -> bytes:
-        return orjson.dumps(openapi([_describe(replica) for replica in self._replicas], modelyard.__version__))
+        return orjson.dumps(specification(self._site, [describe(replica) for replica in self._replicas]))
 
     @cached_property
     def _page(self) -> bytes:
@@ -60,11 +66,26 @@ class Documents:
         return _PAGE.format(sections=sections, links=links, version=escape(modelyard.__version__)).encode()
 
 
+def specification(site: Site, models: Sequence[Described]) -> Schema:
+    """The OpenAPI document of these models in every contract of the site."""
+    paths: dict[str, Any] = {}
+    for name in site.contracts:
+        for address, item in contracts.contract(name).operations(site, models).items():
+            paths[address] = {**paths.get(address, {}), **item}
+    return openapi(models, paths | _HEALTH, modelyard.__version__)
+
+
+def refuse(error: ModelyardError, request: Request) -> tuple[bytes, bytes]:
+    """A problem of RFC 9457: how everything is refused that is no contract's."""
+    return _HEADS[STATUS[error.kind]], problem(error, request.id.decode("latin-1"))
+
+
 def _asset(name: str) -> bytes:
     return files("modelyard.serve.http").joinpath(name).read_bytes()
 
 
-def _describe(replica: Replica) -> Described:
+def describe(replica: Replica) -> Described:
+    """One version as documents speak of it, with its golden rows as examples."""
     manifest, samples = replica.bundle.manifest, replica.bundle.samples
     return Described(
         name=replica.name,
@@ -89,7 +110,7 @@ def _answers(signature: Signature, samples: Samples) -> list[Any]:
 
 
 def _section(replica: Replica) -> str:
-    described = _describe(replica)
+    described = describe(replica)
     example = json.dumps(dict(described.rows[0]) if described.rows else {}, ensure_ascii=False, indent=2)
     answer = json.dumps({"prediction": list(described.answers[:1])}, ensure_ascii=False)
     return _SECTION.format(
@@ -193,3 +214,16 @@ _SECTION = """
 </div>
 </section>
 """
+
+_JSON_OBJECT: Schema = {"application/json": {"schema": {"type": "object"}}}
+_HEALTH: dict[str, Schema] = {
+    "/livez": {"get": operation("livez", "Is the process alive?", answer=_JSON_OBJECT, refusal=None)},
+    "/readyz": {
+        "get": operation("readyz", "Can it answer predictions?", answer=_JSON_OBJECT, refusal="application/json")
+    },
+    "/metrics": {
+        "get": operation(
+            "metrics", "Prometheus metrics.", answer={"text/plain": {"schema": {"type": "string"}}}, refusal=None
+        )
+    },
+}

@@ -139,7 +139,7 @@ def test_a_model_describes_itself(desk: Desk) -> None:
 def test_health(desk: Desk) -> None:
     assert desk.ask("GET", "/livez").json == {"live": True}
     for ready, status in ((False, 503), (True, 200)):
-        desk.routes.ready = ready
+        desk.plane.ready = ready
         assert desk.ask("GET", "/readyz").status == status
         assert desk.ask("GET", "/v2/health/ready").status == status
     desk.routes.replace(Roster(troubles={"linear": "damaged"}))

@@ -70,7 +70,7 @@ _FLAT: dict[Datatype, msgspec.json.Decoder[Any]] = {
 }
 
 
-class V2Codec:
+class TensorForm:
     """The v2 contract for one version; made once, when it is loaded."""
 
     def __init__(self, signature: Signature, name: str, version: int) -> None:

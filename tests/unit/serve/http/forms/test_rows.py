@@ -16,9 +16,9 @@ from modelyard.core.errors import InvalidRequest, ModelyardError, NoRows, Unknow
 from modelyard.core.rows import from_columns, from_objects
 from modelyard.core.signature import Feature, FeatureKind, Signature, TensorSpec
 from modelyard.core.tensor import Array, Datatype
-from modelyard.serve.http.codecs.simple import SimpleCodec, dump_array
+from modelyard.serve.http.forms.rows import RowForm, dump_array
 from tests.models import count_bundle, image_bundle, linear_signature, mixed_signature
-from tests.unit.serve.http.codecs.hostile import HOSTILE, outcome, same
+from tests.unit.serve.http.forms.hostile import HOSTILE, outcome, same
 
 OUTPUT = TensorSpec(name="y", datatype=Datatype.FP64, shape=(-1,))
 
@@ -56,7 +56,7 @@ SIGNATURES: dict[str, Signature] = {
     ),
     "odd names": packed(Datatype.FP64, Feature(name='size "in"'), Feature(name="a\\b"), Feature(name="")),
 }
-CODECS = {name: SimpleCodec(signature, name, 1) for name, signature in SIGNATURES.items()}
+CODECS = {name: RowForm(signature, name, 1) for name, signature in SIGNATURES.items()}
 NAMES = st.sampled_from(list(SIGNATURES))
 
 
@@ -234,8 +234,8 @@ def test_refusals_of_broken_text_and_depth() -> None:
 # --- answers ----------------------------------------------------------------------------------------------------
 
 
-def codec(*outputs: TensorSpec, **names: str) -> SimpleCodec:
-    return SimpleCodec(Signature(inputs=linear_signature().inputs, outputs=outputs, **names), "m", 3)
+def codec(*outputs: TensorSpec, **names: str) -> RowForm:
+    return RowForm(Signature(inputs=linear_signature().inputs, outputs=outputs, **names), "m", 3)
 
 
 def test_a_number_is_written_in_its_own_shortest_form() -> None:

@@ -36,7 +36,7 @@ _MISSING: dict[FeatureKind, Any] = {
 }
 
 
-class SimpleCodec:
+class RowForm:
     """The friendly contract for one signature; made once, when a version is loaded."""
 
     def __init__(self, signature: Signature, name: str, version: int) -> None:

@@ -22,18 +22,18 @@ from modelyard.core.errors import (
 )
 from modelyard.core.signature import Signature, TensorSpec
 from modelyard.core.tensor import Array, Datatype, encode_raw
-from modelyard.serve.http.codecs.v2 import V2Codec, Wanted
+from modelyard.serve.http.forms.tensors import TensorForm, Wanted
 from tests.models import count_bundle, image_bundle, linear_signature, mixed_signature
-from tests.unit.serve.http.codecs.hostile import HOSTILE, outcome, same
+from tests.unit.serve.http.forms.hostile import HOSTILE, outcome, same
 
 #: One opaque [-1, -1] tensor of every type, in and out.
 SPECS = tuple(TensorSpec(name=datatype.lower(), datatype=datatype, shape=(-1, -1)) for datatype in Datatype)
-ECHOES = {spec.datatype: V2Codec(Signature(inputs=(spec,), outputs=(spec,)), "echo", 1) for spec in SPECS}
-ALL = V2Codec(Signature(inputs=SPECS, outputs=SPECS), "all", 7)
-LINEAR = V2Codec(linear_signature(("a", "b")), "linear", 1)
-MIXED = V2Codec(mixed_signature(), "mixed", 2)
-IMAGE = V2Codec(image_bundle().manifest.signature, "image", 1)
-COUNT = V2Codec(count_bundle().manifest.signature, "count", 1)
+ECHOES = {spec.datatype: TensorForm(Signature(inputs=(spec,), outputs=(spec,)), "echo", 1) for spec in SPECS}
+ALL = TensorForm(Signature(inputs=SPECS, outputs=SPECS), "all", 7)
+LINEAR = TensorForm(linear_signature(("a", "b")), "linear", 1)
+MIXED = TensorForm(mixed_signature(), "mixed", 2)
+IMAGE = TensorForm(image_bundle().manifest.signature, "image", 1)
+COUNT = TensorForm(count_bundle().manifest.signature, "count", 1)
 GOOD = {"name": "input", "shape": [1, 2], "datatype": "FP64", "data": [1, 2]}
 
 
@@ -168,7 +168,7 @@ SHAPES = [
 @pytest.mark.parametrize("shape", SHAPES, ids=lambda shape: str(shape)[:30])
 @pytest.mark.parametrize("codec", [LINEAR, IMAGE], ids=["linear", "image"])
 @pytest.mark.parametrize("binary", [False, True])
-def test_shapes_that_are_none(shape: list[int], codec: V2Codec, binary: bool) -> None:
+def test_shapes_that_are_none(shape: list[int], codec: TensorForm, binary: bool) -> None:
     item: dict[str, Any] = {"name": "input", "shape": shape, "datatype": "FP64"}
     if codec is IMAGE:
         item |= {"name": "image", "datatype": "FP32"}
@@ -240,7 +240,9 @@ def test_signature_rules_hold_for_tensors_too() -> None:
         (ECHOES[Datatype.FP16], "fp16", "FP16", [1, 1], 1),  # by the protocol, FP16 is sent in binary
     ],
 )
-def test_values_that_a_type_cannot_hold(codec: V2Codec, name: str, datatype: str, shape: list[int], value: Any) -> None:
+def test_values_that_a_type_cannot_hold(
+    codec: TensorForm, name: str, datatype: str, shape: list[int], value: Any
+) -> None:
     with pytest.raises(WrongType, match=f"'{name}'"):
         codec.decode(request({"name": name, "shape": shape, "datatype": datatype, "data": [value]}), None)
 
@@ -337,7 +339,7 @@ JUNK = st.recursive(
 
 @given(st.data(), st.sampled_from([LINEAR, MIXED, IMAGE, COUNT, ALL]))
 @settings(deadline=None, max_examples=300)
-def test_mutated_requests_are_arrays_or_refused(data: st.DataObject, codec: V2Codec) -> None:
+def test_mutated_requests_are_arrays_or_refused(data: st.DataObject, codec: TensorForm) -> None:
     signature = codec._signature
     rows = data.draw(st.integers(0, 2))
     items: list[Any] = []
