@@ -3,7 +3,7 @@
 SHELL := /bin/bash
 .SHELLFLAGS := -eu -o pipefail -c
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test test-long lint fmt bench docs lock clean
+.PHONY: help setup demo test test-long conformance lint fmt bench docs lock clean
 
 VENV := .venv
 BIN := $(VENV)/bin
@@ -13,7 +13,7 @@ PYTHON ?= python3.11 python3.12 python3.13 python3
 PYTEST := $(BIN)/pytest
 
 help:  ## List the verbs
-	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-10s  %s\n", $$1, $$2}' Makefile
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-11s  %s\n", $$1, $$2}' Makefile
 
 setup: $(STAMP)  ## Make the environment in .venv (every other verb does this by itself)
 
@@ -48,6 +48,9 @@ test: lint  ## Lint, then every test that takes seconds
 
 test-long: lint  ## Lint, then every test there is
 	$(PYTEST) -n 2
+
+conformance: $(STAMP)  ## The real clients of other servers against this one: a table client x feature, pass or fail
+	@$(BIN)/python -m tests.conformance
 
 docs: $(STAMP)  ## Run what the README and the docs show, and compare the docs with the code
 	$(PYTEST) tests/house -k "docs or readme or architecture"

@@ -199,6 +199,30 @@ def count_bundle(name: str = "count") -> Bundle:
     return _bundle(name, Task.GENERIC, signature, _serialise(graph), [{"count": 3}, {"count": -4}])
 
 
+def echo_bundle(name: str = "echo") -> Bundle:
+    """``halves`` and ``texts`` are an opaque FP16 tensor ``half`` [-1, 2] and a column ``text`` of BYTES, unchanged."""
+    kinds = [("half", "halves", TensorProto.FLOAT16, 2), ("text", "texts", TensorProto.STRING, 1)]
+    graph = helper.make_graph(
+        [helper.make_node("Identity", [into], [out]) for into, out, _, _ in kinds],
+        "echo",
+        [helper.make_tensor_value_info(into, kind, ["rows", width]) for into, _, kind, width in kinds],
+        [helper.make_tensor_value_info(out, kind, ["rows", width]) for _, out, kind, width in kinds],
+    )
+    text = Feature(name="text", kind=FeatureKind.TEXT)
+    signature = Signature(
+        inputs=(
+            TensorSpec(name="half", datatype=Datatype.FP16, shape=(-1, 2)),
+            TensorSpec(name="text", datatype=Datatype.BYTES, shape=(-1, 1), features=(text,)),
+        ),
+        outputs=(
+            TensorSpec(name="halves", datatype=Datatype.FP16, shape=(-1, 2)),
+            TensorSpec(name="texts", datatype=Datatype.BYTES, shape=(-1, 1)),
+        ),
+    )
+    rows: list[dict[str, Any]] = [{"half": [0.5, -1.0], "text": "Größe"}, {"half": [65504.0, 0.0], "text": "a b"}]
+    return _bundle(name, Task.GENERIC, signature, _serialise(graph), rows)
+
+
 def _serialise(graph: onnx.GraphProto) -> bytes:
     opsets = [helper.make_opsetid("", 17), helper.make_opsetid("ai.onnx.ml", 3)]
     model = helper.make_model(graph, opset_imports=opsets, ir_version=8)
