@@ -304,6 +304,14 @@ class CorruptBundle(InvalidModel):
     hint_text = "import or train the model again, or restore the store from a backup"
 
 
+class LoadFailed(InvalidModel):
+    """A model could not be loaded by a running server; what it served before goes on being served."""
+
+    code = "LOAD-FAILED"
+    title = "The model could not be loaded"
+    sentence = "failed to load {model!r}, {what}"
+
+
 class InvalidData(ModelyardError):
     """A data file cannot be used: empty, not a table, no target column, nothing to learn from."""
 
@@ -353,6 +361,14 @@ class NotFound(ModelyardError):
         elif known:
             facts.setdefault("cause", f"there is: {_words(known)}")
         super().__init__(what=what, name=name, known=known, **facts)
+
+
+class NotInRepository(NotFound):
+    """A model was to be loaded that the registry of this server does not have."""
+
+    code = "REPOSITORY-NO-MODEL"
+    sentence = "failed to load {name!r}, failed to poll from model repository"
+    hint_text = "see what there is: POST /v2/repository/index"
 
 
 class Conflict(ModelyardError):
@@ -419,6 +435,15 @@ class Unavailable(ModelyardError):
     code = "UNAVAILABLE"
     title = "Unavailable"
     sentence = "{what}"
+
+
+class NotExplicit(Unavailable):
+    """Models are not loaded and unloaded by whoever can call this server, unless its operator says so."""
+
+    code = "REPOSITORY-CLOSED"
+    sentence = "explicit model load / unload is not allowed if polling is enabled"
+    cause_text = "this server serves what its plan says"
+    hint_text = "start it so that it may: modelyard serve --repository explicit"
 
 
 class MissingExtra(Unavailable):

@@ -63,12 +63,35 @@ class Limits(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
 
 class Plan(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
-    """What to serve. `requested` is what the operator asked for, so that control can render the plan again."""
+    """What to serve.
+
+    Parameters
+    ----------
+    models : tuple of PlannedModel
+        What is served.
+    requested : tuple of str
+        What the operator asked for, so that control can render the plan again; empty for every model.
+    limits : Limits
+        Of the data plane.
+    serial : int
+        Grows by one with each plan of one server, so that somebody can wait until it is obeyed.
+    explicit : bool
+        Whether models are loaded and unloaded while the server runs: then only what is requested is served, even when
+        that is nothing.
+    known : dict of str to tuple of int
+        Every model and version that could be loaded; of an explicit plan only.
+    folders : dict of str to str
+        Models that do not come from the registry: the folder that each was loaded from, as its owner wrote it.
+    """
 
     plan_version: int = PLAN_VERSION
     models: tuple[PlannedModel, ...]
     requested: tuple[str, ...] = ()
     limits: Limits = Limits()
+    serial: int = 0
+    explicit: bool = False
+    known: dict[str, tuple[int, ...]] = {}
+    folders: dict[str, str] = {}
 
     def __post_init__(self) -> None:
         if self.plan_version != PLAN_VERSION:

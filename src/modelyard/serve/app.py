@@ -24,6 +24,7 @@ from modelyard.serve.http.routes import Routes
 from modelyard.serve.http.site import Site
 from modelyard.serve.plane import Loader, Plane, Roster
 from modelyard.serve.replica import Replica
+from modelyard.serve.repository import MODES, Repository, obey
 from modelyard.serve.supervisor import BACKLOG
 from modelyard.watch.counters import UNROUTED, Page
 
@@ -45,6 +46,8 @@ class Worker:
         self._plan_path: Path = options.plan
         self._seen: tuple[int, ...] = ()
         self._plane = Plane()
+        if options.repository == "explicit":
+            self._plane.repository = Repository(options.run, self._tell)
         self._page = Page(options.run, options.worker)
         executor = ThreadPoolExecutor(MODEL_THREADS, thread_name_prefix="model")
         self._loader = Loader(executor, self._page.counter)
@@ -70,12 +73,13 @@ class Worker:
         self._routes = Routes(site, self._page.counter(UNROUTED))
         self._routes.gauges = self._gauges
         self._swap(roster)
+        await self._catch_up()
         self._plane.ready = True
         self._http = Server(plan.limits, self._routes)
         sock = socket.socket(fileno=self._options.socket_fd)
         listener = await loop.create_server(self._http, sock=sock, backlog=BACKLOG)  # it listens again, with this
         self._tell_loaded(roster)
-        self._tell({"ready": len(roster.models)})
+        self._tell({"ready": len(self._plane.roster.models)})
         tasks = [asyncio.ensure_future(self._http.run_sweep()), asyncio.ensure_future(self._watch())]
         await self._stop.wait()
         await self._drain(listener)
@@ -100,10 +104,15 @@ class Worker:
             await asyncio.sleep(_WATCH_S)
             if os.getppid() != self._options.parent:
                 self._on_signal(0.0)
-            stamp = self._stamp()
-            if stamp != self._seen:
-                self._seen = stamp
-                await self._reload()
+            await self._catch_up()
+
+    async def _catch_up(self) -> None:
+        """Obey the plan as it is now. Before the first request too: nobody waits for a worker that has not said yet
+        which plan it obeys, so it must look again after it has said so.
+        """  # noqa: D205 - one thought
+        while (stamp := self._stamp()) != self._seen:
+            self._seen = stamp
+            await self._reload()
 
     async def _reload(self) -> None:
         try:
@@ -117,11 +126,14 @@ class Worker:
         self._tell_loaded(roster, before)
         for name, trouble in roster.troubles.items():
             self._tell({"trouble": trouble, "model": name})
+        for replica in before - set(roster.replicas()):
+            self._tell({"unloaded": replica.label})
 
     def _swap(self, roster: Roster) -> None:
         assert self._routes is not None
         self._routes.replace(roster)
         self._plane.roster = roster
+        obey(self._options.run, self._options.worker, roster.plan.serial, roster.troubles)
 
     def _stamp(self) -> tuple[int, ...]:
         try:
@@ -132,6 +144,7 @@ class Worker:
 
     def _on_signal(self, drain_delay: float) -> None:
         self._plane.ready = False
+        self._plane.repository.close()
         self._drain_s = drain_delay
         self._stop.set()
 
@@ -181,6 +194,7 @@ def _parse(argv: list[str]) -> argparse.Namespace:
     parser.add_argument("--drain-delay", type=float, required=True)
     parser.add_argument("--grace", type=float, required=True)
     parser.add_argument("--contracts", required=True)
+    parser.add_argument("--repository", choices=MODES, required=True)
     return parser.parse_args(argv)
 
 

@@ -8,11 +8,11 @@ from typing import Any
 import modelyard
 from modelyard.core.signature import ANY, TensorSpec
 from modelyard.core.tensor import Datatype
-from modelyard.serve.plane import ServedModel
+from modelyard.serve.plane import Roster, ServedModel
 from modelyard.serve.replica import Replica
 from modelyard.watch.counters import Totals
 
-EXTENSIONS = ("binary_tensor_data", "classification", "model_configuration", "statistics")
+EXTENSIONS = ("binary_tensor_data", "classification", "model_configuration", "model_repository", "statistics")
 PLATFORM = "onnxruntime_onnx"
 BACKEND = "onnxruntime"
 
@@ -37,6 +37,32 @@ def model(served: ServedModel, replica: Replica) -> dict[str, Any]:
         "inputs": [_tensor(spec) for spec in replica.signature.inputs],
         "outputs": [_tensor(spec) for spec in replica.signature.outputs],
     }
+
+
+def index(roster: Roster, *, ready: bool = False) -> list[dict[str, str]]:
+    """Every model and version that is served or could be loaded: ``name``, ``version``, ``state``, ``reason``.
+
+    Parameters
+    ----------
+    roster : Roster
+        What is served.
+    ready : bool
+        Only what is served.
+
+    Returns
+    -------
+    list of dict
+        By name and version; the state is ``READY``, or ``UNAVAILABLE`` with the reason.
+    """
+    entries = []
+    for name in sorted({*roster.models, *roster.plan.known}):
+        served = roster.models[name].versions if name in roster.models else {}
+        for number in sorted({*served, *roster.plan.known.get(name, ())}):
+            reason = "" if number in served else roster.troubles.get(name, "unloaded")
+            if not (ready and reason):
+                state = "UNAVAILABLE" if reason else "READY"
+                entries.append({"name": name, "version": str(number), "state": state, "reason": reason})
+    return entries
 
 
 def config(served: ServedModel, replica: Replica, body_bytes: int) -> dict[str, Any]:

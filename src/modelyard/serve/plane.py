@@ -12,6 +12,7 @@ from modelyard.core.errors import ModelyardError, NotFound
 from modelyard.core.plan import Plan, PlannedModel, PlannedVersion
 from modelyard.model.bundle import open_bundle
 from modelyard.serve.replica import Replica
+from modelyard.serve.repository import Repository
 from modelyard.watch.counters import Counter
 
 log = logging.getLogger("modelyard")
@@ -46,6 +47,7 @@ class Roster:
 
     models: Mapping[str, ServedModel] = field(default_factory=dict)
     troubles: Mapping[str, str] = field(default_factory=dict)
+    plan: Plan = field(default_factory=lambda: Plan(models=()))
 
     def model(self, name: str) -> ServedModel:
         """The served model of this name, else `NotFound` naming the ones there are."""
@@ -70,11 +72,14 @@ class Plane:
         Replaced whole; whoever read it keeps answering from what it met.
     ready : bool
         Whether new work is welcome: models are loaded and the worker is not stopping.
+    repository : Repository
+        Loads and unloads models on request, or refuses to.
     """
 
     def __init__(self) -> None:
         self.roster = Roster()
         self.ready = False
+        self.repository = Repository()
 
 
 class Loader:
@@ -118,7 +123,7 @@ class Loader:
                 troubles[planned.name] = exc.detail
                 if before is not None:
                     models[planned.name] = before
-        return Roster(models=models, troubles=troubles)
+        return Roster(models=models, troubles=troubles, plan=plan)
 
     def _model(self, planned: PlannedModel, before: ServedModel | None) -> ServedModel:
         versions = {version.version: self._replica(planned.name, version, before) for version in planned.versions}

@@ -25,6 +25,7 @@ from pathlib import Path
 from typing import Any
 
 from modelyard.core.errors import Conflict, Denied, Internal, from_wire
+from modelyard.serve import repository
 
 #: Connections that may wait to be accepted, while a worker is replaced for example.
 BACKLOG = 2048
@@ -52,6 +53,8 @@ class Options:
         How long requests under way may take after that.
     contracts : tuple of str
         Names of `serve.http.contracts`, ``all`` for every one; empty for the usual ones.
+    repository : str
+        One of `repository.MODES`: whether whoever may call this server loads and unloads models.
     """
 
     host: str = "127.0.0.1"
@@ -60,6 +63,7 @@ class Options:
     drain_delay_s: float = 5.0
     grace_s: float = 30.0
     contracts: tuple[str, ...] = ()
+    repository: str = "none"
 
 
 @dataclass
@@ -118,7 +122,8 @@ class Supervisor:
     options : Options
         How to serve.
     on_event : callable
-        Told what workers report: ``loaded`` for each version, ``ready``, ``trouble``, ``died``.
+        Told what workers report: ``loaded`` for each version, ``ready``, ``trouble``, ``unloaded``, ``died``; and, from
+        an explicit repository, what they ask: ``repository`` with a ticket, to be given to `answer`.
     """
 
     def __init__(self, sock: socket.socket, plan: Path, options: Options, on_event: Callable[[Event], None]) -> None:
@@ -163,6 +168,11 @@ class Supervisor:
         if self._error is not None:
             raise self._error
 
+    def answer(self, ticket: str, told: Mapping[str, Any]) -> None:
+        """Answer a worker that asked for a model to be loaded or unloaded; see `serve.repository.answer`."""
+        with contextlib.suppress(FileNotFoundError):  # the server stopped meanwhile, and its run folder with it
+            repository.answer(self._run, ticket, told)
+
     def close(self) -> None:
         """End what is left: workers at once, then the socket and the run folder."""
         self._signal(signal.SIGKILL)
@@ -186,6 +196,7 @@ class Supervisor:
             "--drain-delay": options.drain_delay_s,
             "--grace": options.grace_s,
             "--contracts": ",".join(options.contracts),
+            "--repository": options.repository,
         }
         command = [sys.executable, "-P", "-m", "modelyard.serve.app"]
         for flag, value in flags.items():
@@ -212,6 +223,7 @@ class Supervisor:
         assert child.process is not None
         code = child.process.returncode
         child.process = None
+        repository.forget(self._run, child.number)
         if self._stopping:
             return
         self._on_report()
