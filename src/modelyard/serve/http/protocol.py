@@ -43,11 +43,34 @@ class Router(Protocol):
         """Answer with an error, in the words of the request's own contract."""
         ...
 
+    def stream(self, request: Request) -> Sink | None:
+        """Who takes the body of this request piece by piece; None when it is to be dispatched whole."""
+        ...
+
+
+class Sink(Protocol):
+    """Takes a body as it arrives, and answers through `Request.begin`, `send` and `end` when `Request.clear`."""
+
+    def feed(self, data: bytes) -> None:
+        """The next piece of the body."""
+        ...
+
+    def finish(self) -> None:
+        """The body is whole."""
+        ...
+
+    def resume(self) -> None:
+        """The request may be `clear` now: it is its turn, or the client reads again. Without this, it never will be."""
+        ...
+
 
 class Request:
-    """One request, whole, and the way to answer it."""
+    """One request, whole or streamed, and the way to answer it."""
 
-    __slots__ = ("_connection", "body", "headers", "keep_alive", "method", "path", "payload", "query", "started")
+    __slots__ = (
+        *("_connection", "body", "chunks", "headers", "keep_alive", "method", "path", "payload", "query", "sink"),
+        "started",
+    )
 
     def __init__(self, connection: Connection, url: bytes, method: bytes, headers: dict[bytes, bytes]) -> None:
         self._connection = connection
@@ -57,6 +80,8 @@ class Request:
         self.body: bytes | bytearray = b""
         self.keep_alive = True
         self.payload: bytes | None = None
+        self.sink: Sink | None = None
+        self.chunks = True  # whether the client understands them
         self.started = 0.0
 
     @property
@@ -78,6 +103,37 @@ class Request:
         sent = body if self.method != b"HEAD" else b""
         payload = b"".join((head, b"%d" % len(body), server.date, b"\r\nx-request-id: ", self.id, tail, sent))
         self._connection.answer(self, payload)
+
+    @property
+    def clear(self) -> bool:
+        """Whether a part of a streamed answer can be sent now: all earlier answers are out, and the client reads."""
+        return self._connection.clear(self)
+
+    def begin(self, status: int, content_type: bytes, *extra: bytes) -> None:
+        """Start a streamed answer. It may fail on the way, so its end is told by its framing, never by silence."""
+        connection = self._connection
+        self.keep_alive = self.keep_alive and self.chunks and not connection.server.draining
+        lines = [b"HTTP/1.1 %d %s" % (status, REASONS[status]), b"content-type: " + content_type, *extra]
+        lines += [b"transfer-encoding: chunked"] if self.chunks else []
+        lines += [] if self.keep_alive else [b"connection: close"]
+        lines.append(b"x-request-id: " + self.id)
+        connection.write(b"\r\n".join(lines) + connection.server.date + b"\r\n\r\n")
+
+    def send(self, data: bytes) -> None:
+        """The next part of a streamed answer; not empty."""
+        self._connection.write(b"%x\r\n%b\r\n" % (len(data), data) if self.chunks else data)
+
+    def end(self) -> None:
+        """The streamed answer is complete."""
+        self._connection.answer(self, b"0\r\n\r\n" if self.chunks else b"")
+
+    def hold(self) -> None:
+        """Take no more of the body until `go_on`."""
+        self._connection.hold()
+
+    def go_on(self) -> None:
+        """Take more of the body."""
+        self._connection.go_on()
 
 
 def head(status: int, content_type: bytes, *extra: bytes) -> bytes:
@@ -148,6 +204,7 @@ class Connection(asyncio.Protocol):
         self._clock: Callable[[], float] = asyncio.get_running_loop().time
         self._closing = False
         self._choked = False  # the client does not read what we write
+        self._held = False  # a sink has enough for now
         self._start_message()
 
     # --- asyncio's side ---------------------------------------------------------------------------------------
@@ -201,6 +258,7 @@ class Connection(asyncio.Protocol):
         """The client caught up."""
         self._choked = False
         self._settle()
+        self._resume()
 
     # --- httptools' side --------------------------------------------------------------------------------------
 
@@ -246,19 +304,43 @@ class Connection(asyncio.Protocol):
         if b"host" not in self._headers and self._parser.get_http_version() == "1.1":
             self._refuse(400, "no Host header")
             return
+        request = Request(self, self._url, self._parser.get_method(), self._headers)
         length = int(self._headers.get(b"content-length", b"0"))
-        if length > self._limits.body_bytes:
+        if b"content-type" in self._headers and not self._open(request):
+            return
+        if length > self._limits.body_bytes and request.sink is None:
             self._refuse(413, f"the body is larger than the limit of {self._limits.body_bytes} bytes")
             return
         expect = self._headers.get(b"expect")
-        if expect is not None and not self._expect(expect):
+        if expect is not None and not self._expect(expect, request):
             return
-        self._request = Request(self, self._url, self._parser.get_method(), self._headers)
+        self._request = request
         self.deadline = self._clock() + self._limits.body_s + length / _BODY_FLOOR_BYTES_PER_S
+
+    def _open(self, request: Request) -> bool:
+        """Ask who takes the body as it comes; False when the request is refused already."""
+        try:
+            request.sink = self.server.router.stream(request)
+        except ModelyardError as exc:
+            request.keep_alive = False  # its body was not read
+            self._queue.append(request)
+            self.server.router.refuse(request, exc)
+            self._closing, self._reading = True, False
+            self.deadline = _FOREVER  # earlier answers may still be owed
+            return False
+        if request.sink is not None:
+            request.started = perf_counter()
+            request.keep_alive = self._parser.should_keep_alive()
+            request.chunks = self._parser.get_http_version() == "1.1"
+            self._queue.append(request)
+        return True
 
     def on_body(self, chunk: bytes) -> None:
         """A piece of the body; most bodies are one piece and are not copied."""
-        if not self._body:
+        if self._request is not None and self._request.sink is not None:
+            self.deadline = self._clock() + self._limits.body_s
+            self._request.sink.feed(chunk)
+        elif not self._body:
             self._body = chunk
         else:
             if isinstance(self._body, bytes):
@@ -278,6 +360,9 @@ class Connection(asyncio.Protocol):
         self._start_message()
         self._reading = False
         self.deadline = _FOREVER
+        if request.sink is not None:
+            request.sink.finish()
+            return
         self._queue.append(request)
         if len(self._queue) > _PIPELINED and self._transport is not None:
             self._transport.pause_reading()
@@ -311,21 +396,53 @@ class Connection(asyncio.Protocol):
             self._close()
         elif not queue:
             self._settle()
+        else:
+            self._resume()
+
+    def clear(self, request: Request) -> bool:
+        """Whether this request's streamed answer can be written now."""
+        return not self._choked and self._transport is not None and bool(self._queue) and self._queue[0] is request
+
+    def write(self, data: bytes) -> None:
+        """A part of the first answer that is owed."""
+        if self._transport is not None:
+            self._transport.write(data)
+
+    def hold(self) -> None:
+        """Stop reading: a sink has enough. The client is not to blame, so no deadline runs."""
+        self._held = True
+        self.deadline = _FOREVER
+        if self._transport is not None:
+            self._transport.pause_reading()
+
+    def go_on(self) -> None:
+        """Read on."""
+        self._held = False
+        self._settle()
+
+    def _resume(self) -> None:
+        if self._queue and (sink := self._queue[0].sink) is not None:
+            sink.resume()
 
     def _settle(self) -> None:
         """Read on; when nothing is owed either way, wait for the next request only so long."""
         if self._transport is None or self._closing or self._choked:
             return
-        if not self._reading:
+        if self._held:
+            self.deadline = _FOREVER
+            return
+        if self._reading and self._request is not None and self._request.sink is not None:
+            self.deadline = self._clock() + self._limits.body_s
+        elif not self._reading:
             self.deadline = _FOREVER if self._queue else self._clock() + self._limits.idle_s
         if not self._transport.is_reading():
             self._transport.resume_reading()
 
-    def _expect(self, value: bytes) -> bool:
+    def _expect(self, value: bytes, request: Request) -> bool:
         if value.lower() != b"100-continue":
             self._refuse(417, "only 'Expect: 100-continue' is understood")
             return False
-        if self._transport is not None and not self._queue:
+        if self._transport is not None and (not self._queue or self._queue[0] is request):
             self._transport.write(b"HTTP/1.1 100 Continue\r\n\r\n")
         return True
 
@@ -334,6 +451,9 @@ class Connection(asyncio.Protocol):
         if self._closing:
             return
         self._closing = True
+        if self._queue and self._queue[0].sink is not None and self._transport is not None:
+            self._transport.abort()  # a streamed answer is under way, and this would be read as a part of it
+            return
         body = refusal(status, detail)
         payload = b"%s%d\r\nconnection: close\r\n\r\n%s" % (head(status, PROBLEM), len(body), body)
         if self._transport is not None:

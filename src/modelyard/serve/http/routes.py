@@ -8,9 +8,9 @@ from collections.abc import Callable, Mapping
 import orjson
 
 from modelyard.core.errors import ModelyardError, NotAllowed, NotFound
-from modelyard.serve.http import contracts, pages
+from modelyard.serve.http import contracts, lines, pages
 from modelyard.serve.http.errors import JSON
-from modelyard.serve.http.protocol import Request, head
+from modelyard.serve.http.protocol import Request, Sink, head
 from modelyard.serve.http.site import Refuse, Route, Site, Table
 from modelyard.serve.plane import Roster
 from modelyard.watch import metrics
@@ -50,7 +50,7 @@ class Routes:
         for contract in self._contracts:
             for path, route in contract.routes(self._site, roster).items():
                 before = table.get(path)
-                table[path] = Route({**before.handlers, **route.handlers}, route.refuse) if before else route
+                table[path] = _merged(before, route) if before else route
         self._roster, self._table = roster, table
 
     def dispatch(self, request: Request) -> None:
@@ -67,6 +67,14 @@ class Routes:
             request.respond(head(200, JSON, b"allow: " + route.allow), b"{}")
         else:
             raise NotAllowed(method=request.method.decode("latin-1"), allowed=route.allow.decode())
+
+    def stream(self, request: Request) -> Sink | None:
+        """Who takes this body line by line; see `protocol.Router`."""
+        kind = request.headers[b"content-type"]
+        if kind == b"application/json" or kind.partition(b";")[0].strip().lower() not in lines.MEDIA:
+            return None
+        route = self._table.get(request.path)
+        return route.stream(request) if route and route.stream and request.method == b"POST" else None
 
     def refuse(self, request: Request, error: ModelyardError) -> None:
         """Answer a request that reached no model, in its contract's words; see `protocol.Router`."""
@@ -119,6 +127,11 @@ class Routes:
     def _metrics(self, request: Request) -> None:
         text = metrics.exposition(read_totals(self._site.run), self.gauges())
         request.respond(head(200, metrics.CONTENT_TYPE.encode()), text.encode())
+
+
+def _merged(first: Route, second: Route) -> Route:
+    """Two contracts at one address: methods are added up, and the second has its way where both have one."""
+    return Route({**first.handlers, **second.handlers}, second.refuse, second.stream or first.stream)
 
 
 def _home(request: Request) -> None:

@@ -12,7 +12,7 @@ import orjson
 from modelyard.core.errors import InvalidRequest, ModelyardError, NotFound
 from modelyard.core.plan import Limits
 from modelyard.serve.http.errors import JSON
-from modelyard.serve.http.protocol import Request, head
+from modelyard.serve.http.protocol import Request, Sink, head
 from modelyard.serve.plane import Plane, Roster, ServedModel
 
 Handler = Callable[[Request], None]
@@ -22,10 +22,11 @@ Refuse = Callable[[ModelyardError, Request], tuple[bytes, bytes]]
 
 @dataclass(frozen=True)
 class Route:
-    """One address: its handlers by method, and the words in which it refuses."""
+    """One address: its handlers by method, the words in which it refuses, and who takes bodies that are streams."""
 
     handlers: Mapping[bytes, Handler]
     refuse: Refuse
+    stream: Callable[[Request], Sink] | None = None
 
     @property
     def allow(self) -> bytes:

@@ -47,12 +47,42 @@ class Transport:
         return [int(found) for found in re.findall(rb"HTTP/1\.1 (\d{3}) ", self.sent)]
 
 
+class Echo:
+    """A sink that says what it hears, as soon as it may."""
+
+    def __init__(self, request: Request) -> None:
+        self.request = request
+        self.heard: list[bytes] = []
+        self.whole = self.begun = False
+
+    def feed(self, data: bytes) -> None:
+        self.heard.append(data)
+        self.resume()
+
+    def finish(self) -> None:
+        self.whole = True
+        self.resume()
+
+    def resume(self) -> None:
+        if not self.request.clear:
+            return
+        if not self.begun:
+            self.begun = True
+            self.request.begin(200, b"stream")
+        for data in self.heard:
+            self.request.send(data)
+        self.heard.clear()
+        if self.whole:
+            self.request.end()
+
+
 class Router:
     """Answers ``/now`` at once, keeps ``/later``, refuses ``/bad``, breaks on ``/bug``."""
 
     def __init__(self) -> None:
         self.kept: list[Request] = []
         self.seen: list[Request] = []
+        self.echoes: list[Echo] = []
 
     def dispatch(self, request: Request) -> None:
         self.seen.append(request)
@@ -64,6 +94,14 @@ class Router:
             raise RuntimeError("secret")
         else:
             request.respond(OK, b"{}")
+
+    def stream(self, request: Request) -> Echo | None:
+        if request.headers[b"content-type"] != b"stream":
+            return None
+        if request.path == b"/bad":
+            raise InvalidRequest(what="bad")
+        self.echoes.append(Echo(request))
+        return self.echoes[-1]
 
     def refuse(self, request: Request, error: ModelyardError) -> None:
         request.respond(head(500 if error.code == "INTERNAL" else 400, JSON), problem(error, "r"))
@@ -242,3 +280,131 @@ def test_the_connection_limit() -> None:
     assert second.statuses == [503]
     assert second.closed
     assert not bench.transport.closed
+
+
+def post(bench: Bench, path: str, body: bytes, *extra: str, kind: str = "stream") -> None:
+    lines = [f"POST {path} HTTP/1.1", "Host: a", f"Content-Type: {kind}", *extra, "", ""]
+    bench.connection.data_received("\r\n".join(lines).encode() + body)
+
+
+def chunked(*parts: bytes, last: bool = True) -> bytes:
+    return b"".join(b"%x\r\n%s\r\n" % (len(part), part) for part in (*parts, *([b""] if last else [])))
+
+
+CHUNKED = "Transfer-Encoding: chunked"
+
+
+@in_loop
+def test_a_stream_is_answered_while_it_comes_and_the_connection_goes_on() -> None:
+    bench = Bench()
+    post(bench, "/s", chunked(b"one", last=False), CHUNKED)
+    head, _, sent = bench.transport.sent.partition(b"\r\n\r\n")
+    assert b"transfer-encoding: chunked" in head
+    assert b"content-length" not in head
+    assert sent == chunked(b"one", last=False)
+    bench.connection.data_received(chunked(b"two"))
+    assert bench.transport.sent.endswith(chunked(b"two"))
+    bench.get("/now")
+    assert bench.transport.statuses == [200, 200]
+    assert not bench.transport.closed
+
+
+@in_loop
+def test_a_stream_may_be_larger_than_any_body_and_other_types_may_not() -> None:
+    bench = Bench(Limits(body_bytes=10))
+    post(bench, "/s", b"x" * 100, "Content-Length: 100")
+    assert bench.transport.sent.endswith(chunked(b"x" * 100))
+    post(bench, "/s", b"", "Content-Length: 100", kind="text/plain")
+    assert bench.transport.statuses == [200, 413]
+
+
+@in_loop
+def test_a_stream_waits_for_its_turn_and_the_next_waits_for_it() -> None:
+    bench = Bench()
+    bench.get("/later")
+    post(bench, "/s", chunked(b"one"), CHUNKED)
+    bench.get("/now")
+    assert bench.transport.sent == b""
+    bench.router.kept[0].respond(OK, b"first")
+    text = bench.transport.sent
+    assert text.index(b"first") < text.index(b"one") < text.index(b"{}")
+    assert bench.transport.statuses == [200, 200, 200]
+
+
+@in_loop
+def test_old_clients_are_answered_without_chunks_and_closed() -> None:
+    bench = Bench()
+    lines = "POST /s HTTP/1.0\r\nContent-Type: stream\r\nContent-Length: 3\r\n\r\nabc"
+    bench.connection.data_received(lines.encode())
+    head, _, sent = bench.transport.sent.partition(b"\r\n\r\n")
+    assert b"connection: close" in head
+    assert b"chunked" not in head
+    assert sent == b"abc"
+    assert bench.transport.closed
+
+
+@in_loop
+def test_a_stream_that_is_refused_is_not_read() -> None:
+    bench = Bench()
+    post(bench, "/bad", b"12345", "Content-Length: 1000000000")
+    assert bench.transport.statuses == [400]
+    assert bench.transport.closed
+    assert bench.router.echoes == []
+
+
+@in_loop
+def test_a_stream_that_breaks_is_cut_off_so_that_nobody_takes_it_for_whole() -> None:
+    bench = Bench()
+    post(bench, "/s", chunked(b"one", last=False), CHUNKED)
+    bench.connection.data_received(b"no chunk\r\n")
+    assert bench.transport.aborted
+    assert bench.transport.statuses == [200]
+
+
+@in_loop
+def test_a_silent_stream_is_cut_off_and_one_that_we_hold_is_not() -> None:
+    bench = Bench(Limits(body_s=5.0))
+    post(bench, "/s", chunked(b"one", last=False), CHUNKED)
+    deadline = bench.connection.deadline
+    assert 4 < deadline - asyncio.get_running_loop().time() <= 5
+    echo = bench.router.echoes[0]
+    echo.request.hold()
+    assert not bench.transport.reading
+    bench.server.sweep(deadline + 100)
+    assert not bench.transport.aborted
+    echo.request.go_on()
+    assert bench.transport.reading
+    bench.server.sweep(bench.connection.deadline + 0.1)
+    assert bench.transport.aborted
+
+
+@in_loop
+def test_a_stream_is_not_clear_while_the_client_does_not_read() -> None:
+    bench = Bench(Limits(write_s=7.0))
+    post(bench, "/s", chunked(b"one", last=False), CHUNKED)
+    bench.connection.pause_writing()
+    before = bench.transport.sent
+    bench.connection.data_received(chunked(b"two", last=False))
+    assert bench.transport.sent == before
+    bench.connection.resume_writing()
+    assert bench.transport.sent == before + chunked(b"two", last=False)
+    bench.connection.connection_lost(None)
+    bench.router.echoes[0].finish()
+
+
+@in_loop
+def test_who_waits_to_be_told_to_send_a_stream_is_told() -> None:
+    bench = Bench()
+    post(bench, "/s", b"", CHUNKED, "Expect: 100-continue")
+    assert bench.transport.sent == b"HTTP/1.1 100 Continue\r\n\r\n"
+
+
+@in_loop
+def test_a_stream_during_the_drain_is_finished_and_then_closed() -> None:
+    bench = Bench()
+    post(bench, "/s", chunked(b"one", last=False), CHUNKED)
+    bench.server.drain()
+    assert bench.server.in_flight == 1
+    bench.connection.data_received(chunked(b"two"))
+    assert bench.transport.sent.endswith(chunked(b"two"))
+    assert bench.server.in_flight == 0

@@ -11,8 +11,9 @@ from modelyard.core.schema import Described, Schema, body, has_columns, operatio
 from modelyard.serve.http.endpoint import Endpoint
 from modelyard.serve.http.errors import JSON, PROBLEM, STATUS, problem
 from modelyard.serve.http.forms.rows import RowForm
+from modelyard.serve.http.lines import LineReader, LineStream
 from modelyard.serve.http.protocol import Request, head
-from modelyard.serve.http.site import Handler, Route, Site, Table, document, refusing, sole, versions
+from modelyard.serve.http.site import Route, Site, Table, document, refusing, sole, versions
 from modelyard.serve.plane import Roster, ServedModel
 from modelyard.serve.replica import Replica
 
@@ -27,7 +28,7 @@ def routes(site: Site, roster: Roster) -> Table:
     table: Table = {b"/models": document({"models": [_summary(model) for model in roster.models.values()]}, refuse)}
     for model in roster.models.values():
         table |= _model(model, site.limits.body_bytes)
-    table[b"/predict"] = Route({b"POST": _sole(roster, table)}, refuse)
+    table[b"/predict"] = _sole(roster, table)
     return table
 
 
@@ -73,34 +74,44 @@ _DETAIL: Schema = {
 
 def _model(model: ServedModel, limit_bytes: int) -> Table:
     base = b"/models/%s" % model.name.encode()
-    endpoints = {
-        number: Endpoint(replica, _Codec(replica), refuse, limit_bytes) for number, replica in model.versions.items()
-    }
+    predict = {number: _predict_route(replica, limit_bytes) for number, replica in model.versions.items()}
     table: Table = {}
     for address, number in versions(base, model).items():
         table[address] = document(_describe(model, model.versions[number]), refuse)
-        table[address + b"/predict"] = Route({b"POST": endpoints[number]}, refuse)
-    marks = {str(number): number for number in endpoints} | dict(model.aliases)
+        table[address + b"/predict"] = predict[number]
+    marks = {str(number): number for number in predict} | dict(model.aliases)
     for mark, number in marks.items():
-        if number in endpoints:
-            table[b"%s@%s/predict" % (base, mark.encode())] = Route({b"POST": endpoints[number]}, refuse)
+        if number in predict:
+            table[b"%s@%s/predict" % (base, mark.encode())] = predict[number]
     return table
 
 
-def _sole(roster: Roster, table: Table) -> Handler:
+def _predict_route(replica: Replica, limit_bytes: int) -> Route:
+    form = RowForm(replica.signature, replica.name, replica.version)
+
+    def stream(request: Request) -> LineStream:
+        if b"content-encoding" in request.headers:
+            raise Unsupported(what="a compressed stream of lines", hint="send it uncompressed")
+        encode = form.encode_full_lines if _wants_detail(request.query) else form.encode_lines
+        return LineStream(request, LineReader(replica, form, encode, limit_bytes), refuse)
+
+    return Route({b"POST": Endpoint(replica, _Codec(replica, form), refuse, limit_bytes)}, refuse, stream)
+
+
+def _sole(roster: Roster, table: Table) -> Route:
     """The model's own address where exactly one is served, else a refusal that names the addresses."""
     try:
         model = sole(roster, "/models/{name}/predict")
     except ModelyardError as exc:
-        return refusing(exc)
-    return table[b"/models/%s/predict" % model.name.encode()].handlers[b"POST"]
+        return Route({b"POST": refusing(exc)}, refuse)
+    return table[b"/models/%s/predict" % model.name.encode()]
 
 
 class _Codec:
     """Rows as JSON: one object, a list of objects, or columns."""
 
-    def __init__(self, replica: Replica) -> None:
-        self._form = RowForm(replica.signature, replica.name, replica.version)
+    def __init__(self, replica: Replica, form: RowForm) -> None:
+        self._form = form
         self._json = head(200, JSON, b"modelyard-model: " + replica.label.encode())
 
     def decode(self, request: Request) -> InferRequest:

@@ -58,6 +58,26 @@ class RowForm:
         except (msgspec.DecodeError, RecursionError, OverflowError, TypeError, ValueError, ModelyardError):
             return self._explain(body)
 
+    def decode_lines(self, lines: Sequence[bytes]) -> tuple[Array, ...]:
+        """The arrays of rows that are one JSON object each; an error does not say which one it is about."""
+        try:
+            return self._arrays([self._one.decode(line) for line in lines])
+        except (msgspec.DecodeError, RecursionError, OverflowError, TypeError, ValueError) as exc:
+            if len(lines) > 1:
+                raise InvalidRequest(what="a line is not a row", cause=str(exc)[:200]) from exc
+        arrays = self._explain(lines[0])
+        if arrays[0].shape[0] != 1 or not lines[0].startswith(b"{"):
+            raise InvalidRequest(what="a line is one row: an object with a value for each field")
+        return arrays
+
+    def encode_lines(self, outputs: Sequence[Array]) -> list[bytes]:
+        """For each row ``{"prediction": ...}`` in one line."""
+        return self._answer.lines(outputs)
+
+    def encode_full_lines(self, outputs: Sequence[Array]) -> list[bytes]:
+        """For each row its prediction, its model, version and probabilities in one line."""
+        return self._answer.full_lines(outputs)
+
     def encode(self, outputs: Sequence[Array]) -> bytes:
         """``{"prediction": [...]}``."""
         return self._answer.short(outputs)
@@ -148,11 +168,25 @@ class _Answer:
     def full(self, outputs: Sequence[Array]) -> bytes:
         parts = [b'{"prediction": ' + self._prediction(outputs), self._about]
         if self._scores is not None:
-            keys = [str(item) for item in self._labels]
-            table = orjson.loads(dump_array(outputs[self._scores]))
-            rows = [dict(zip(keys, row if isinstance(row, list) else [row], strict=False)) for row in table]
-            parts.append(b'"probabilities": ' + orjson.dumps(rows))
+            parts.append(b'"probabilities": ' + orjson.dumps(self._probabilities(outputs)))
         return b", ".join(parts) + b"}"
+
+    def lines(self, outputs: Sequence[Array]) -> list[bytes]:
+        return [b'{"prediction": %s}' % orjson.dumps(value) for value in orjson.loads(self._prediction(outputs))]
+
+    def full_lines(self, outputs: Sequence[Array]) -> list[bytes]:
+        short = [line.removesuffix(b"}") + b", " + self._about for line in self.lines(outputs)]
+        if self._scores is None:
+            return [line + b"}" for line in short]
+        scores = self._probabilities(outputs)
+        return [b'%s, "probabilities": %s}' % pair for pair in zip(short, map(orjson.dumps, scores), strict=True)]
+
+    def _probabilities(self, outputs: Sequence[Array]) -> list[dict[str, float]]:
+        """One object a row: label to score."""
+        assert self._scores is not None
+        keys = [str(item) for item in self._labels]
+        table = orjson.loads(dump_array(outputs[self._scores]))
+        return [dict(zip(keys, row if isinstance(row, list) else [row], strict=False)) for row in table]
 
     def _prediction(self, outputs: Sequence[Array]) -> bytes:
         if self._at is not None:
