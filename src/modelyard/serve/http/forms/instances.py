@@ -20,7 +20,15 @@ import numpy as np
 import orjson
 
 from modelyard.core import rows
-from modelyard.core.errors import InvalidRequest, MissingField, ModelyardError, NoRows, UnknownField, WrongType
+from modelyard.core.errors import (
+    InvalidRequest,
+    MissingField,
+    ModelyardError,
+    NoRows,
+    UnknownField,
+    WrongShape,
+    WrongType,
+)
 from modelyard.core.nested import from_nested
 from modelyard.core.signature import Signature, TensorSpec
 from modelyard.core.tensor import Array, Datatype
@@ -177,7 +185,9 @@ class InstanceForm:
         if not any(columns.values()):
             raise NoRows()
         specs = [self._signature.input(name) for name in columns]
-        arrays = {spec.name: from_nested(spec, _filled(columns[spec.name], _blank(spec))) for spec in specs}
+        arrays = {
+            spec.name: from_nested(spec, _filled(spec, columns[spec.name], len(spec.shape) + 1)) for spec in specs
+        }
         return self._signature.arrange(arrays)
 
 
@@ -236,11 +246,13 @@ def _blank(spec: TensorSpec) -> Any:
     return "" if spec.datatype is Datatype.BYTES and spec.features and spec.nullable else None
 
 
-def _filled(value: Any, blank: Any) -> Any:
-    """Nested lists with `blank` for null and text for b64."""
-    if isinstance(value, list):
-        return [_filled(item, blank) for item in value]
-    return blank if value is None else _text(value)
+def _filled(spec: TensorSpec, value: Any, depth: int) -> Any:
+    """Nested lists with text for b64, and what null means; `depth` is how many lists there may be in each other."""
+    if not isinstance(value, list):
+        return _blank(spec) if value is None else _text(value)
+    if depth == 0:
+        raise WrongShape(field=spec.name, problem=f"it is nested deeper than {list(spec.shape)}")
+    return [_filled(spec, item, depth - 1) for item in value]
 
 
 def _dump(spec: TensorSpec, array: Array) -> bytes:

@@ -145,6 +145,7 @@ REFUSED: list[tuple[Signature, Any, type[ModelyardError], str]] = [
     (PACKED, [1, 2], WrongShape, "shape"),
     (PACKED, [[1, 2], [3]], WrongShape, "unlike lengths"),
     (PACKED, [[[1, 2]]], WrongShape, "shape"),
+    (PACKED, [[[[1, 2]]]], WrongShape, "nested deeper"),
     (PACKED, [["1", "2"]], WrongType, "text"),
     (PACKED, [[True, False]], WrongType, "true and false"),
     (PACKED, [[None, 1]], NotANumber, "may not be missing"),
@@ -216,6 +217,16 @@ def test_hostile_documents_are_refused_in_words(signature: Signature, body: byte
             found = outcome(partial(decode, whole))
             if not isinstance(found, ModelyardError):
                 json.dumps(found[0].tolist(), ensure_ascii=False).encode()  # no half characters go to the model
+
+
+@pytest.mark.parametrize("depth", [2, 60, 70, 600, 950, 2000])
+def test_nothing_is_nested_too_deeply_for_a_refusal(depth: int) -> None:
+    for signature in (PACKED, opaque(Datatype.FP32, 3, 4), opaque(Datatype.BYTES)):
+        for innermost in (b"1", b"null", b""):
+            nest = b"[" * depth + innermost + b"]" * depth
+            for decode in (form(signature).rows, form(signature).columns):
+                outcome(partial(decode, nest))
+                outcome(partial(decode, b'[{"x": %s}]' % nest))
 
 
 def test_infinity_is_refused_where_the_model_knows_none() -> None:
