@@ -19,9 +19,10 @@ from modelyard.serve.plane import Roster
 CONTRACTS: dict[str, str] = {
     "simple": "modelyard.serve.http.contracts.simple",
     "v2": "modelyard.serve.http.contracts.v2",
+    "v1": "modelyard.serve.http.contracts.v1",
 }
 #: What a server speaks when nobody says otherwise.
-USUAL = ("simple", "v2")
+USUAL = ("simple", "v2", "v1")
 
 
 class Contract(Protocol):

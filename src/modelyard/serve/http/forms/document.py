@@ -9,9 +9,10 @@ from __future__ import annotations
 import json
 import math
 import re
+from collections.abc import Sequence
 from typing import Any
 
-from modelyard.core.errors import InvalidRequest, WrongType
+from modelyard.core.errors import InvalidRequest, WrongType, nearest
 
 _KINDS: dict[type, str] = {dict: "an object", list: "a list", str: "text", bool: "true or false", type(None): "nothing"}
 
@@ -48,6 +49,17 @@ def expect_object(value: Any, what: str) -> dict[str, Any]:
     if not isinstance(value, dict):
         raise WrongType(field=what, expected="an object", got=kind(value), where="")
     return value
+
+
+def members(value: Any, known: Sequence[str]) -> dict[str, Any]:
+    """The document, which is an object with none but these members; misspelt ones are refused, not ignored."""
+    found = expect_object(value, "body")
+    for name in found:
+        if name not in known:
+            near = nearest(name, known)
+            cause = f"did you mean {near!r}?" if near else f"known are: {', '.join(known)}"
+            raise InvalidRequest(what=f"the body has an unknown member {name[:80]!r}", cause=cause)
+    return found
 
 
 def _once(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
