@@ -65,10 +65,7 @@ class RowForm:
         except (msgspec.DecodeError, RecursionError, OverflowError, TypeError, ValueError) as exc:
             if len(lines) > 1:
                 raise InvalidRequest(what="a line is not a row", cause=str(exc)[:200]) from exc
-        arrays = self._explain(lines[0])
-        if arrays[0].shape[0] != 1 or not lines[0].startswith(b"{"):
-            raise InvalidRequest(what="a line is one row: an object with a value for each field")
-        return arrays
+        return from_objects(self._signature, [self._document(lines[0])])
 
     def encode_lines(self, outputs: Sequence[Array]) -> list[bytes]:
         """For each row ``{"prediction": ...}`` in one line."""
@@ -105,12 +102,7 @@ class RowForm:
 
     def _explain(self, body: bytes | bytearray) -> tuple[Array, ...]:
         """Decode without types and let `core.rows` accept the body or say what is wrong with it."""
-        try:
-            document = self._any.decode(body)
-        except RecursionError as exc:
-            raise InvalidRequest(what="the JSON is nested too deeply") from exc
-        except (msgspec.DecodeError, UnicodeDecodeError) as exc:
-            raise InvalidRequest(what="the body is not valid JSON", cause=str(exc)[:200]) from exc
+        document = self._document(body)
         if isinstance(document, list):
             return from_objects(self._signature, document)
         if not isinstance(document, dict):
@@ -119,6 +111,15 @@ class RowForm:
         if self._columns and lists and len(lists) == len(document):
             return from_columns(self._signature, document)
         return from_objects(self._signature, [document])
+
+
+    def _document(self, body: bytes | bytearray) -> Any:
+        try:
+            return self._any.decode(body)
+        except RecursionError as exc:
+            raise InvalidRequest(what="the JSON is nested too deeply") from exc
+        except (msgspec.DecodeError, UnicodeDecodeError) as exc:
+            raise InvalidRequest(what="the body is not valid JSON", cause=str(exc)[:200]) from exc
 
 
 def _row_type(signature: Signature) -> type[msgspec.Struct]:
