@@ -9,7 +9,7 @@ import numpy as np
 
 from modelyard.core.errors import WrongShape, WrongType
 from modelyard.core.signature import TensorSpec
-from modelyard.core.tensor import Array, Datatype
+from modelyard.core.tensor import Array, Datatype, narrowed
 
 _KINDS = {"b": "true and false", "U": "text", "i": "whole numbers", "u": "whole numbers", "f": "fractions"}
 
@@ -53,8 +53,7 @@ def _cast(spec: TensorSpec, array: Array) -> Array:
         limits = np.iinfo(datatype.dtype)
         if int(array.min()) < limits.min or int(array.max()) > limits.max:
             raise WrongType(field=spec.name, expected=f"in the range of {datatype}", got="a larger number", where="")
-    with np.errstate(over="ignore"):
-        cast = array.astype(datatype.dtype)
+    cast = narrowed(array, datatype)
     if datatype.is_float and (np.isinf(cast) & np.isfinite(array)).any():
         raise WrongType(field=spec.name, expected=f"in the range of {datatype}", got="a larger number", where="")
     return cast

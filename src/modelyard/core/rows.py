@@ -15,7 +15,7 @@ import numpy as np
 from modelyard.core.errors import MissingField, NoRows, NotANumber, UnknownField, WrongShape, WrongType
 from modelyard.core.nested import from_nested
 from modelyard.core.signature import Feature, FeatureKind, Signature, TensorSpec
-from modelyard.core.tensor import Array, Datatype
+from modelyard.core.tensor import Array, Datatype, narrowed
 
 #: Cell texts that mean "no value", as `pandas.read_csv` reads them.
 MISSING_TEXT = frozenset(
@@ -161,8 +161,8 @@ def _column(feature: Feature, values: list[Any], datatype: Datatype) -> Array:
         array[:] = checked
         return array
     try:
-        with np.errstate(over="ignore"):  # a number too large for the type turns infinite, which `check` refuses
-            return np.array(checked, dtype=np.float64 if datatype.is_float else datatype.dtype).astype(datatype.dtype)
+        array = np.array(checked, dtype=np.float64 if datatype.is_float else datatype.dtype)
+        return narrowed(array, datatype)  # a number too large for the type turns infinite, which `check` refuses
     except OverflowError as exc:
         raise WrongType(
             field=feature.name, expected=f"in the range of {datatype}", got="a larger number", where=""

@@ -28,17 +28,33 @@ class Datatype(StrEnum):
     FP16 = "FP16"
     FP32 = "FP32"
     FP64 = "FP64"
+    BF16 = "BF16"
     BYTES = "BYTES"
 
     @property
+    def carried(self) -> Datatype:
+        """The type that carries this one in arrays and graphs: FP32 for BF16, which numpy has not; else itself."""
+        return Datatype.FP32 if self is Datatype.BF16 else self
+
+    @property
     def dtype(self) -> np.dtype[Any]:
-        """The numpy dtype, little-endian; BYTES is an object array of `str`."""
+        """The numpy dtype, little-endian; BYTES is an object array of `str`, BF16 float32 with its low half zero."""
         return _DTYPES[self]
 
     @property
     def size_bytes(self) -> int:
         """Bytes per element on the wire; 0 for BYTES, whose elements carry their own length."""
-        return 0 if self is Datatype.BYTES else _DTYPES[self].itemsize
+        return _SIZES[self]
+
+    @property
+    def in_json(self) -> bool:
+        """Whether JSON may carry it; by the protocol, halves of a float go in binary only."""
+        return self is not Datatype.FP16 and self is not Datatype.BF16
+
+    @property
+    def step(self) -> float:
+        """Distance from 1 to the next number, for floats: what two right answers may differ by; else 0."""
+        return _STEPS.get(self, 0.0)
 
     @property
     def is_float(self) -> bool:
@@ -64,9 +80,14 @@ _DTYPES: dict[Datatype, np.dtype[Any]] = {
     Datatype.FP16: np.dtype("<f2"),
     Datatype.FP32: np.dtype("<f4"),
     Datatype.FP64: np.dtype("<f8"),
+    Datatype.BF16: np.dtype("<f4"),
     Datatype.BYTES: np.dtype(object),
 }
-_FLOATS = frozenset({Datatype.FP16, Datatype.FP32, Datatype.FP64})
+_SIZES = {datatype: dtype.itemsize for datatype, dtype in _DTYPES.items()} | {Datatype.BF16: 2, Datatype.BYTES: 0}
+_STEPS = {Datatype.FP16: 2.0**-10, Datatype.FP32: 2.0**-23, Datatype.FP64: 2.0**-52, Datatype.BF16: 2.0**-7}
+_FLOATS = frozenset(_STEPS)
+_HALF_BITS = 16  # of a float32, which BF16 drops
+_QUIET_BIT = 22
 _LENGTH_BYTES = 4
 
 
@@ -83,8 +104,8 @@ def encode_raw(array: Array, datatype: Datatype) -> bytes:
     Returns
     -------
     bytes
-        Little-endian, row-major, no padding. A BYTES element is its length as an unsigned 32-bit little-endian number,
-        then its UTF-8 bytes.
+        Little-endian, row-major, no padding. BF16 is rounded to the nearest, ties to even. A BYTES element is its
+        length as an unsigned 32-bit little-endian number, then its UTF-8 bytes.
 
     References
     ----------
@@ -95,6 +116,8 @@ def encode_raw(array: Array, datatype: Datatype) -> bytes:
     >>> encode_raw(np.array([1.0], dtype="<f4"), Datatype.FP32)
     b'\x00\x00\x80?'
     """
+    if datatype is Datatype.BF16:
+        return (_rounded(array) >> _HALF_BITS).astype("<u2").tobytes()
     if datatype is not Datatype.BYTES:
         return np.ascontiguousarray(array, dtype=datatype.dtype).tobytes()
     parts: list[bytes] = []
@@ -111,7 +134,7 @@ def decode_raw(raw: memoryview | bytes, datatype: Datatype, shape: tuple[int, ..
     Parameters
     ----------
     raw : bytes
-        Exactly the tensor's bytes.
+        Exactly the tensor's bytes. BF16 is widened, so its array is a copy.
     datatype : Datatype
         Element type.
     shape : tuple of int
@@ -136,10 +159,42 @@ def decode_raw(raw: memoryview | bytes, datatype: Datatype, shape: tuple[int, ..
     need = count * datatype.size_bytes
     if len(raw) != need:
         raise WrongShape(field=name, problem=f"shape {list(shape)} of {datatype} needs {need} bytes, got {len(raw)}")
+    if datatype is Datatype.BF16:
+        return (np.frombuffer(raw, "<u2").astype("<u4") << _HALF_BITS).view("<f4").reshape(shape)
     array = np.frombuffer(raw, dtype=datatype.dtype).reshape(shape)
     if datatype is Datatype.BOOL and array.size and int(array.view(np.uint8).max()) > 1:
         raise InvalidRequest(what=f"input {name!r}: a BOOL element must be 0 or 1")
     return array
+
+
+def narrowed(array: Array, datatype: Datatype) -> Array:
+    """Numbers as `datatype` carries them.
+
+    Parameters
+    ----------
+    array : array of float, int or bool
+        Any shape.
+    datatype : Datatype
+        A type of numbers or BOOL.
+
+    Returns
+    -------
+    array
+        Of ``datatype.dtype``; floats are rounded to the nearest, ties to even, and what is too large is infinite.
+    """
+    with np.errstate(over="ignore"):
+        array = array.astype(datatype.dtype)
+    return _rounded(array).view("<f4") if datatype is Datatype.BF16 else array
+
+
+def _rounded(array: Array) -> NDArray[np.uint32]:
+    """Bits of float32 numbers, rounded to the nearest BF16, ties to even."""
+    bits = np.asarray(array, dtype="<f4", order="C").view("<u4")
+    even = (bits >> _HALF_BITS) & 1
+    low = (bits & 0xFFFF) != 0
+    quiet = bits | (low.astype("<u4") << _QUIET_BIT)  # a NaN whose payload is cut off stays a NaN
+    rounded: NDArray[np.uint32] = np.where(np.isnan(bits.view("<f4")), quiet, bits + (0x7FFF + even))
+    return rounded & np.uint32(0xFFFF0000)
 
 
 def _decode_strings(raw: bytes, count: int, name: str) -> Array:

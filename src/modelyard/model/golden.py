@@ -13,7 +13,7 @@ from modelyard.core.rows import from_objects
 from modelyard.core.tensor import Array
 from modelyard.model.runtime import Runner
 
-TOLERANCE = 1e-4  # relative to max(1, |y|): machines differ in the last bits of a float32
+TOLERANCE = 1e-4  # relative to max(1, |y|): machines differ in the last bits of a float32, and in the last of a half
 
 
 def record(runner: Runner, rows: Sequence[dict[str, Any]]) -> Samples:
@@ -34,7 +34,7 @@ def check(runner: Runner, samples: Samples, bundle: str) -> int:
     except ModelyardError as exc:
         raise CorruptBundle(bundle=bundle, what=f"it refuses its own golden rows: {exc.detail}") from exc
     for spec, array in zip(runner.signature.outputs, outputs, strict=True):
-        if not _same(array, samples.outputs.get(spec.name, [])):
+        if not _same(array, samples.outputs.get(spec.name, []), max(TOLERANCE, spec.datatype.step)):
             raise CorruptBundle(bundle=bundle, what=f"it answers its golden rows differently (output {spec.name!r})")
     return len(samples.rows)
 
@@ -48,7 +48,7 @@ def _jsonable(array: Array) -> list[Any]:
     return values
 
 
-def _same(array: Array, wanted: list[Any]) -> bool:
+def _same(array: Array, wanted: list[Any], tolerance: float) -> bool:
     if array.dtype.kind != "f":
         return bool(_jsonable(array) == wanted)
     try:
@@ -57,5 +57,5 @@ def _same(array: Array, wanted: list[Any]) -> bool:
         return False
     if expected.shape != array.shape:
         return False
-    close = np.abs(array - expected) <= TOLERANCE * np.maximum(1.0, np.abs(expected))
+    close = np.abs(array - expected) <= tolerance * np.maximum(1.0, np.abs(expected))
     return bool((close | (~np.isfinite(array) & np.isnan(expected))).all())

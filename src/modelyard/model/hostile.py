@@ -48,6 +48,7 @@ _DATATYPES = {
     TensorProto.FLOAT16: Datatype.FP16,
     TensorProto.FLOAT: Datatype.FP32,
     TensorProto.DOUBLE: Datatype.FP64,
+    TensorProto.BFLOAT16: Datatype.BF16,
     TensorProto.STRING: Datatype.BYTES,
 }
 _SUBBYTE = frozenset({"INT4", "UINT4", "FLOAT4E2M1", "INT2", "UINT2"})

@@ -70,7 +70,7 @@ def match(signature: Signature, inspection: Inspection) -> None:
             raise InvalidModel(what=f"the graph has {len(ports)} inputs and the signature {len(specs)}")
         for spec in specs:
             port = known.get(spec.graph_name or spec.name)
-            if port is None or port.datatype is not spec.datatype or not _fits(spec, port):
+            if port is None or port.datatype is not spec.datatype.carried or not _fits(spec, port):
                 raise InvalidModel(what=f"the graph's {what} {spec.name!r} is not what the signature says")
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ml_dtypes
 import numpy as np
 import pytest
 from hypothesis import given, settings
@@ -9,7 +10,7 @@ from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 
 from modelyard.core.errors import InvalidRequest, ModelyardError, WrongShape
-from modelyard.core.tensor import Array, Datatype, decode_raw, element_count, encode_raw
+from modelyard.core.tensor import Array, Datatype, decode_raw, element_count, encode_raw, narrowed
 
 SHAPES = hnp.array_shapes(min_dims=1, max_dims=4, min_side=0, max_side=4)
 
@@ -103,5 +104,58 @@ def test_element_count_is_exact() -> None:
 def test_datatypes_know_themselves(datatype: Datatype) -> None:
     kinds = [datatype.is_float, datatype.is_integer, datatype is Datatype.BOOL, datatype is Datatype.BYTES]
     assert sum(kinds) == 1
-    assert datatype.size_bytes == (0 if datatype is Datatype.BYTES else datatype.dtype.itemsize)
+    sizes = {Datatype.BYTES: 0, Datatype.BF16: 2}
+    assert datatype.size_bytes == sizes.get(datatype, datatype.dtype.itemsize)
     assert datatype.dtype.byteorder in "<|="
+    assert datatype.carried.dtype == datatype.dtype
+    assert (datatype.step > 0) == datatype.is_float
+    assert datatype.in_json == (datatype not in {Datatype.FP16, Datatype.BF16})
+
+
+@pytest.mark.parametrize("datatype", [Datatype.FP16, Datatype.FP32, Datatype.FP64])
+def test_the_step_is_what_numpy_says(datatype: Datatype) -> None:
+    assert datatype.step == np.finfo(datatype.dtype).eps
+
+
+# --- BF16: the upper half of a float32 ----------------------------------------------------------------------------
+
+
+@given(hnp.arrays(np.float32, SHAPES, elements=st.floats(width=32)))
+@settings(deadline=None, max_examples=200)
+def test_bf16_is_rounded_as_a_second_implementation_does(array: Array) -> None:
+    with np.errstate(invalid="ignore"):
+        theirs = array.astype(ml_dtypes.bfloat16)
+    ours = decode_raw(encode_raw(array, Datatype.BF16), Datatype.BF16, array.shape, "x")
+    np.testing.assert_array_equal(ours, theirs.astype(np.float32))
+    np.testing.assert_array_equal(narrowed(array, Datatype.BF16), ours)
+    assert not (ours.view(np.uint32) & 0xFFFF).any()
+
+
+@pytest.mark.parametrize(
+    ("number", "bits"),
+    [
+        (1.0, 0x3F80),
+        (1 + 2**-8, 0x3F80),  # half way, to the even one below
+        (1 + 3 * 2**-8, 0x3F82),  # half way, to the even one above
+        (1 + 2**-8 + 2**-20, 0x3F81),
+        (-0.0, 0x8000),
+        (3.3895314e38, 0x7F7F),
+        (3.4e38, 0x7F80),
+        (float("-inf"), 0xFF80),
+        (9.1835e-41, 0x0001),
+    ],
+)
+def test_bf16_by_hand(number: float, bits: int) -> None:
+    assert encode_raw(np.array([number], np.float32), Datatype.BF16) == bits.to_bytes(2, "little")
+
+
+def test_every_bf16_survives_the_wire() -> None:
+    raw = np.arange(1 << 16, dtype="<u2").tobytes()
+    assert encode_raw(decode_raw(raw, Datatype.BF16, (1 << 16,), "x"), Datatype.BF16) == raw
+
+
+def test_what_is_too_large_turns_infinite() -> None:
+    assert narrowed(np.array([1e39, -1e39]), Datatype.FP32).tolist() == [np.inf, -np.inf]
+    assert narrowed(np.array([3.397e38, 3.3896e38]), Datatype.BF16).tolist() == [np.inf, 3.3895313892515355e38]
+    assert narrowed(np.array([7e4, 1]), Datatype.FP16).tolist() == [np.inf, 1]
+    assert narrowed(np.array(1.003), Datatype.BF16).shape == ()

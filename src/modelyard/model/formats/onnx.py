@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Iterable
 from typing import Any
 
 import msgspec
@@ -10,14 +11,14 @@ import numpy as np
 import onnx
 import onnxruntime as ort
 import pandas as pd
-from onnx import GraphProto, ModelProto, NodeProto, helper
+from onnx import GraphProto, ModelProto, NodeProto
 
 from modelyard.core.errors import CorruptBundle, InvalidInput, InvalidModel, NotConvertible
 from modelyard.core.manifest import MODEL, Manifest, Source, Task
 from modelyard.core.rows import to_objects
 from modelyard.core.signature import ANY, Feature, FeatureKind, Signature, TensorSpec
 from modelyard.core.tensor import Array, Datatype
-from modelyard.model import hostile, runtime
+from modelyard.model import edges, hostile, runtime
 from modelyard.model.bundle import seal
 from modelyard.model.formats import Converted, Request
 
@@ -33,11 +34,13 @@ def convert(request: Request) -> Converted:
     raw, frame = request.raw, request.frame
     model = hostile.read(raw)
     hostile.check(model)
-    classes = _strip_zipmaps(model.graph)
-    freed = _free_rows(model)
-    changed = bool(classes) or freed
-    raw = model.SerializeToString(deterministic=True) if changed else raw
+    classes = edges.strip_zipmaps(model.graph)
+    freed = edges.free_rows(model)
     signature, task = _signature(model, classes, frame)
+    widened = edges.widen(model)
+    if widened:
+        signature = _renamed(signature, widened)
+    raw = model.SerializeToString(deterministic=True) if classes or freed or widened else raw
     runner = _runner(raw, signature, task)
     missing = _handles_missing(model.graph)
     signature, rows = _tried(runner, signature, frame, freed=freed, handles_missing=missing)
@@ -52,67 +55,31 @@ def convert(request: Request) -> Converted:
         libraries=libraries,
         parity=None,
         rows=rows,
-        notes=_notes(model, classes, freed=freed),
+        notes=_notes(classes, freed=freed, widened=bool(widened)),
     )
-
-
-def _strip_zipmaps(graph: GraphProto) -> dict[str, list[Any]]:
-    """Replace ``seq(map(label, score))`` outputs by their tensor; gives the labels by output name."""
-    outputs = {value.name: value for value in graph.output}
-    found: dict[str, list[Any]] = {}
-    for node in list(graph.node):
-        if node.op_type != "ZipMap" or node.output[0] not in outputs:
-            continue
-        labels = _labels(node)
-        found[node.output[0]] = labels
-        graph.node.append(helper.make_node("Identity", [node.input[0]], [node.output[0]]))
-        graph.node.remove(node)
-        outputs[node.output[0]].CopyFrom(
-            helper.make_tensor_value_info(node.output[0], onnx.TensorProto.FLOAT, [None, len(labels)])
-        )
-    return found
-
-
-def _labels(node: NodeProto) -> list[Any]:
-    for attribute in node.attribute:
-        if attribute.name in {"classlabels_strings", "classlabels_int64s", "classlabels_ints"}:
-            return [item.decode() for item in attribute.strings] or list(attribute.ints)
-    return []
-
-
-def _free_rows(model: ModelProto) -> bool:
-    """Make a first axis that is fixed to one row variable; whether anything was changed."""
-    constants = {tensor.name for tensor in model.graph.initializer}
-    changed = False
-    for value in [item for item in model.graph.input if item.name not in constants] + list(model.graph.output):
-        shape = value.type.tensor_type.shape
-        if not shape.dim:
-            raise InvalidModel(what=f"its tensor {value.name!r} has no axes, so there are no rows to speak of")
-        first = shape.dim[0]
-        if first.HasField("dim_value"):
-            if first.dim_value != 1:
-                raise InvalidModel(
-                    what=f"its tensor {value.name!r} takes exactly {first.dim_value} rows at a time",
-                    hint="export it again with a variable first axis (dynamic_axes or dynamic_shapes)",
-                )
-            first.dim_param = "rows"
-            changed = True
-    if changed:
-        del model.graph.value_info[:]  # shapes inside may repeat the fixed axis
-    return changed
 
 
 def _signature(model: ModelProto, classes: dict[str, list[Any]], frame: pd.DataFrame | None) -> tuple[Signature, Task]:
     ins, outs = hostile.ports(model)
     single = len(ins) == 1
     inputs = tuple(_input(model, item, frame, single=single) for item in ins)
-    labels = _class_labels(model.graph, classes)
+    labels = _class_labels(model.graph.node, classes)
     outputs = tuple(_output(item, labels) for item in outs)
     prediction, probabilities, task = _roles(outputs)
     names = [feature.name for spec in inputs for feature in spec.features] or [spec.name for spec in inputs]
     if len(set(names)) < len(names):
         inputs = tuple(_opaque(spec) for spec in inputs)
     return Signature(inputs=inputs, outputs=outputs, prediction=prediction, probabilities=probabilities), task
+
+
+def _renamed(signature: Signature, names: dict[str, str]) -> Signature:
+    """The same signature over a graph whose tensors have these other names."""
+
+    def named(spec: TensorSpec) -> TensorSpec:
+        return msgspec.structs.replace(spec, graph_name=names[spec.name]) if spec.name in names else spec
+
+    inputs, outputs = map(named, signature.inputs), map(named, signature.outputs)
+    return msgspec.structs.replace(signature, inputs=tuple(inputs), outputs=tuple(outputs))
 
 
 def _opaque(spec: TensorSpec) -> TensorSpec:
@@ -187,11 +154,11 @@ def _with_ranges(features: tuple[Feature, ...], frame: pd.DataFrame | None) -> t
     return tuple(ranged)
 
 
-def _class_labels(graph: GraphProto, classes: dict[str, list[Any]]) -> list[Any]:
+def _class_labels(nodes: Iterable[NodeProto], classes: dict[str, list[Any]]) -> list[Any]:
     if classes:
         return next(iter(classes.values()))
-    for node in graph.node:
-        if node.op_type.endswith("Classifier") and (labels := _labels(node)):
+    for node in nodes:
+        if node.op_type.endswith("Classifier") and (labels := edges.labels(node)):
             return labels
     return []
 
@@ -245,7 +212,8 @@ def _tried(
         for spec, whole, alone in zip(
             signature.outputs, together, runner.run([array[row : row + 1] for array in arrays]), strict=True
         ):
-            if len(whole) != len(arrays[0]) or not _close(whole[row : row + 1], alone):
+            tolerance = max(_TOLERANCE, spec.datatype.step)
+            if len(whole) != len(arrays[0]) or not _close(whole[row : row + 1], alone, tolerance):
                 raise NotConvertible(
                     model="the graph",
                     what=f"a row's answer in {spec.name!r} depends on the rows beside it",
@@ -256,12 +224,12 @@ def _tried(
     return signature, to_objects(signature, arrays)
 
 
-def _close(first: Array, second: Array) -> bool:
+def _close(first: Array, second: Array, tolerance: float) -> bool:
     if first.shape != second.shape:
         return False
     if first.dtype.kind != "f":
         return bool((first == second).all())
-    return bool(np.allclose(first, second, rtol=_TOLERANCE, atol=_TOLERANCE, equal_nan=True))
+    return bool(np.allclose(first, second, rtol=tolerance, atol=tolerance, equal_nan=True))
 
 
 def _some_rows(signature: Signature, frame: pd.DataFrame | None) -> list[Array]:
@@ -326,10 +294,14 @@ def _with_null(feature: Feature, runner: runtime.Runner, arrays: list[Array]) ->
     return msgspec.structs.replace(feature, nullable=finite)
 
 
-def _notes(model: ModelProto, classes: dict[str, list[Any]], *, freed: bool) -> tuple[str, ...]:
+def _notes(classes: dict[str, list[Any]], *, freed: bool, widened: bool) -> tuple[str, ...]:
     notes = []
     if classes:
         notes.append("its ZipMap output was replaced by a table of scores")
     if freed:
         notes.append("its first axis was fixed to one row and was made variable")
+    if widened:
+        notes.append(
+            "float32 carries its bfloat16 inputs and outputs, which a Cast at the graph's edge narrows and widens"
+        )
     return tuple(notes)

@@ -80,7 +80,7 @@ def _match(bundle: Bundle, what: str, nodes: Sequence[Any], specs: tuple[TensorS
         node = present.get(spec.graph_name or spec.name)
         if node is None:
             problem = f"its graph has no {what} {spec.graph_name or spec.name!r}"
-        elif node.type != _GRAPH_TYPES[spec.datatype]:
+        elif node.type != _GRAPH_TYPES[spec.datatype.carried]:
             problem = f"{what} {spec.name!r} is {spec.datatype} in the signature and {node.type} in the graph"
         elif not _same_shape(node.shape, spec.shape, strict=what == "input"):
             problem = (

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
+import ml_dtypes
 import numpy as np
 import onnx
 import pandas as pd
@@ -16,13 +17,16 @@ from sklearn.linear_model import LinearRegression, LogisticRegression
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import OneHotEncoder
 
-from modelyard.core.errors import InvalidModel, NotConvertible
-from modelyard.core.manifest import Task
+from modelyard.core.errors import InvalidModel, NotANumber, NotConvertible
+from modelyard.core.manifest import MODEL, Manifest, Source, Task
+from modelyard.core.rows import from_objects
 from modelyard.core.signature import FeatureKind
 from modelyard.core.tensor import Datatype
-from modelyard.model import formats
+from modelyard.model import formats, golden, runtime
+from modelyard.model.bundle import seal
 from modelyard.model.convert import Converted, from_estimator
 from modelyard.model.formats import Request
+from modelyard.model.inspect import inspect, match
 
 RNG = np.random.default_rng(3)
 X = RNG.normal(size=(120, 3)).astype(np.float32)
@@ -145,3 +149,37 @@ def test_rows_must_be_free_and_independent(model: ModelProto, says: str) -> None
     with pytest.raises((InvalidModel, NotConvertible), match=says) as caught:
         converted(model)
     assert caught.value.hint or "no axes" in caught.value.detail
+
+
+# --- halves of a float ------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("kind", "datatype"), [(TensorProto.FLOAT16, Datatype.FP16), (TensorProto.BFLOAT16, Datatype.BF16)]
+)
+def test_halves_of_a_float_come_in_and_go_out(kind: int, datatype: Datatype) -> None:
+    """A sum of three in half precision: rounded once at the end, and once a part when it comes in."""
+    nodes = [
+        helper.make_node("Cast", ["x"], ["wide"], to=TensorProto.FLOAT),
+        helper.make_node("ReduceSum", ["wide", "axes"], ["sum"], keepdims=1),
+        helper.make_node("Cast", ["sum"], ["y"], to=kind),
+    ]
+    got = converted(graph(nodes, ["n", 3], ["n", 1], {"axes": np.array([1])}, kind))
+    assert [spec.datatype for spec in (*got.signature.inputs, *got.signature.outputs)] == [datatype] * 2
+    assert [spec.name for spec in (*got.signature.inputs, *got.signature.outputs)] == ["x", "y"]
+    assert ("bfloat16" in "".join(got.notes)) == (datatype is Datatype.BF16)
+    assert len(got.rows) == 5
+    match(got.signature, inspect(got.onnx))
+
+    manifest = Manifest(name="half", task=got.task, signature=got.signature, files={}, source=Source(format="onnx"))
+    samples = golden.record(runtime.load(seal(manifest, {MODEL: got.onnx})), got.rows)
+    assert golden.check(runtime.load(seal(manifest, {MODEL: got.onnx})), samples, "half@1") == 5
+    runner = runtime.load(seal(manifest, {MODEL: got.onnx}))
+    rows = [{"f0": 1.001, "f1": 2.003, "f2": -0.5}, {"f0": 300.3, "f1": 0.01, "f2": 7.0}]
+    (answer,) = runner.run(from_objects(got.signature, rows))
+    kinds = {Datatype.FP16: np.float16, Datatype.BF16: ml_dtypes.bfloat16}
+    parts = np.array([list(row.values()) for row in rows], dtype=np.float32).astype(kinds[datatype])
+    wanted = parts.astype(np.float32).sum(axis=1, keepdims=True).astype(kinds[datatype])
+    np.testing.assert_array_equal(answer.astype(np.float32), wanted.astype(np.float32))
+    with pytest.raises(NotANumber):  # the largest is 65504, or 3.39e38
+        from_objects(got.signature, [{**rows[0], "f0": 3.397e38}])
