@@ -12,6 +12,7 @@ import click
 from modelyard.cli.main import with_screen
 from modelyard.cli.screen import Screen
 from modelyard.core.settings import Settings
+from modelyard.serve.repository import MODES
 
 _MIB = 1024 * 1024
 
@@ -25,6 +26,13 @@ _MIB = 1024 * 1024
 @click.option("--workers", default=1, show_default=True, type=click.IntRange(1, 256), help="Worker processes.")
 @click.option("--plan", type=click.Path(path_type=Path), help="Serve this plan file instead of the registry.")
 @click.option("--max-body-mb", default=16, show_default=True, type=click.IntRange(1, 2048), help="Largest body.")
+@click.option(
+    "--repository",
+    type=click.Choice(MODES),
+    default="none",
+    show_default=True,
+    help="explicit: start with MODEL only; callers load and unload models of the registry.",
+)
 @click.option("--drain-delay", default=5.0, show_default=True, help="Seconds of new requests after SIGTERM.")
 @click.option("--grace", default=30.0, show_default=True, help="Seconds for requests under way when stopping.")
 @with_screen
@@ -49,11 +57,14 @@ def command(screen: Screen, settings: Settings, models: tuple[str, ...], plan: P
         workers=flags["workers"],
         drain_delay_s=flags["drain_delay"],
         grace_s=flags["grace"],
+        repository=flags["repository"],
     )
     narrator = _Narrator(screen)
     if plan is not None:
         if models:
             raise click.UsageError("give MODEL or --plan, not both")
+        if options.repository == "explicit":
+            raise click.UsageError("a --plan has no registry to load models from: leave --repository explicit out")
         serve_plan(plan, options, narrator.tell)
     else:
         limits = Limits(body_bytes=flags["max_body_mb"] * _MIB)
@@ -77,7 +88,7 @@ class _Narrator:
             click.echo(json.dumps(dict(event)))
             return
         say = {"listening": self._listening, "loaded": self._loaded, "trouble": self._trouble, "died": self._died}
-        say["ready"] = self._serving
+        say |= {"ready": self._serving, "unloaded": self._unloaded}
         for key in event.keys() & say.keys():
             say[key](event)
 
@@ -97,6 +108,11 @@ class _Narrator:
         live = " · live" if self._ready else ""
         self._screen.say(f"{label}  loaded in {event['load_s']:.2f} s{checked}, {cost}, {event['policy']}{live}")
 
+    def _unloaded(self, event: Mapping[str, Any]) -> None:
+        if event["unloaded"] in self._said:
+            self._said.remove(event["unloaded"])
+            self._screen.say(f"{event['unloaded']}  unloaded")
+
     def _trouble(self, event: Mapping[str, Any]) -> None:
         self._screen.warn(f"{event['model']} goes on as it was: {event['trouble']}")
 
@@ -108,6 +124,9 @@ class _Narrator:
         if self._ready:
             return
         self._ready = True
+        if not self._first:
+            self._screen.say(f"  Nothing is loaded yet: POST {self._url}/v2/repository/models/NAME/load")
+            return
         several = f"/models/{self._first}" if len({label.partition("@")[0] for label in self._said}) > 1 else ""
         self._screen.say(f"  REST     {self._url}{several or ''}/predict")
         self._screen.say(f"  OIP v2   {self._url}/v2/models/{self._first}/infer")

@@ -16,7 +16,7 @@ The tree (depth three at most)::
     ├── Conflict              it is there already, or somebody else is changing it
     ├── Denied                refused by a rule of safety
     ├── NotReady, Busy, Timeout, Unavailable
-    ├── StoreFull, StoreDamaged
+    ├── StoreFull, NoRoom, StoreDamaged
     └── Internal              our own mistake
 
 A class words its sentence once (`sentence`, `cause`, `hint` are templates over the instance's `facts`), so call sites
@@ -462,6 +462,16 @@ class StoreFull(ModelyardError):
     title = "The disk is full"
     sentence = "no space left on the disk that holds {where}"
     hint_text = "free some space and run the same command again; nothing was changed"
+
+
+class NoRoom(ModelyardError):
+    """A model to be loaded is larger than the memory that is left for it. Nothing was changed."""
+
+    kind = Kind.FULL
+    code = "NO-ROOM"
+    title = "Not enough memory"
+    sentence = "there is no room for model {name!r}: it has {size_bytes} bytes, and {room_bytes} would fit"
+    hint_text = "unload another model first"
 
 
 class StoreDamaged(ModelyardError):

@@ -107,9 +107,11 @@ class Worker:
             await self._catch_up()
 
     async def _catch_up(self) -> None:
-        """Obey the plan as it is now. Before the first request too: nobody waits for a worker that has not said yet
-        which plan it obeys, so it must look again after it has said so.
-        """  # noqa: D205 - one thought
+        """Obey the plan as it is now.
+
+        Before the first request too: nobody waits for a worker that has not said yet which plan it obeys, so it must
+        look again after it has said so.
+        """
         while (stamp := self._stamp()) != self._seen:
             self._seen = stamp
             await self._reload()

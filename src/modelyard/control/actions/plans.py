@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
+
+import msgspec
 
 from modelyard.control.actions.home import Home
 from modelyard.core.errors import CorruptBundle, InvalidRequest, ModelyardError, NotFound, Unavailable
@@ -13,7 +15,7 @@ from modelyard.registry.versions import LATEST, Model, Version
 from modelyard.store import files
 
 
-def render(home: Home, requested: Sequence[str] = (), limits: Limits | None = None) -> Plan:
+def render(home: Home, requested: Sequence[str] = (), limits: Limits | None = None, *, explicit: bool = False) -> Plan:
     """The plan for these references, every bundle laid out and verified.
 
     Parameters
@@ -26,6 +28,8 @@ def render(home: Home, requested: Sequence[str] = (), limits: Limits | None = No
         first such request does). Empty: every model.
     limits : Limits, optional
         Of the data plane.
+    explicit : bool
+        Whether models are loaded and unloaded while the server runs; then empty means none.
 
     Returns
     -------
@@ -41,7 +45,8 @@ def render(home: Home, requested: Sequence[str] = (), limits: Limits | None = No
     """
     for text in requested:
         home.catalogue.resolve(parse_reference(text))
-    return _plan(home, tuple(requested), limits or Limits(), serving=None)
+    asked = Plan(models=(), requested=tuple(requested), limits=limits or Limits(), explicit=explicit)
+    return _plan(home, asked, strict=True)
 
 
 def save(home: Home, name: str, plan: Plan) -> Path:
@@ -61,6 +66,31 @@ def refresh(home: Home) -> list[Path]:
         return [path for path in sorted(home.settings.plans.glob("*.json")) if _renew(home, path)]
 
 
+def amend(home: Home, name: str, change: Callable[[Plan], Plan]) -> Plan:
+    """Change what a saved plan asks for, and render it again with the next serial, whether anything came of it or not.
+
+    Parameters
+    ----------
+    home : Home
+        Where from.
+    name : str
+        Of the saved plan.
+    change : callable
+        From the plan as it is to one that asks for something else: `requested`, `folders`, and of `models` those that
+        come from folders.
+
+    Returns
+    -------
+    Plan
+        As saved.
+    """
+    path = home.settings.plans / f"{name}.json"
+    with files.locked(home.settings.plans):
+        plan = _next(_plan(home, change(Plan.from_bytes(path.read_bytes())), strict=False))
+        files.replace(path, plan.to_bytes())
+    return plan
+
+
 def announce(home: Home, done: str) -> list[Path]:
     """`refresh` after an act that stands whatever happens now; an error says that it stands."""
     try:
@@ -74,36 +104,41 @@ def announce(home: Home, done: str) -> list[Path]:
 
 def _renew(home: Home, path: Path) -> bool:
     try:
-        before = path.read_bytes()
-        old = Plan.from_bytes(before)
+        old = Plan.from_bytes(path.read_bytes())
     except (FileNotFoundError, InvalidRequest):  # its server stopped just now; or it is not a plan of ours
         return False
-    after = _plan(home, old.requested, old.limits, serving={model.name: model for model in old.models}).to_bytes()
-    if after == before:
+    plan = _plan(home, old, strict=False)
+    if plan == old:
         return False
-    files.replace(path, after)
+    files.replace(path, _next(plan).to_bytes())
     return True
 
 
-def _plan(
-    home: Home, requested: tuple[str, ...], limits: Limits, *, serving: Mapping[str, PlannedModel] | None
-) -> Plan:
-    """From one look at the catalogue. A damaged bundle is an error; in a plan that is `serving`, it changes nothing."""
-    references = [parse_reference(text) for text in requested]
-    asked = {reference.name for reference in references}
-    models: list[PlannedModel] = []
+def _next(plan: Plan) -> Plan:
+    return msgspec.structs.replace(plan, serial=plan.serial + 1)
+
+
+def _plan(home: Home, asked: Plan, *, strict: bool) -> Plan:
+    """What is asked for, from one look at the catalogue; damaged bundles are an error, or else stay as they were."""
+    references = [parse_reference(text) for text in asked.requested]
+    names = {reference.name for reference in references}
+    serving = {model.name: model for model in asked.models}
+    models = [serving[name] for name in asked.folders if name in serving]
     with home.artifacts.held():
-        for model in home.catalogue.models():
-            if asked and model.name not in asked:
+        catalogue = home.catalogue.models()
+        for model in catalogue:
+            if model.name in asked.folders or ((names or asked.explicit) and model.name not in names):
                 continue
             mine = [reference for reference in references if reference.name == model.name] or [Reference(model.name)]
             try:
                 models += _planned(home, model, mine)
             except CorruptBundle:
-                if serving is None:
+                if strict:
                     raise
                 models += [serving[model.name]] if model.name in serving else []
-    return Plan(models=tuple(models), requested=requested, limits=limits)
+    known = {model.name: tuple(item.version for item in model.versions) for model in catalogue}
+    ordered = tuple(sorted(models, key=lambda model: model.name))
+    return msgspec.structs.replace(asked, models=ordered, known=known if asked.explicit else {})
 
 
 def _planned(home: Home, model: Model, references: Sequence[Reference]) -> list[PlannedModel]:

@@ -3,12 +3,18 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from functools import partial
 from pathlib import Path
+from typing import TYPE_CHECKING
 
-from modelyard.core.errors import NotFound
+from modelyard.core.errors import Internal, ModelyardError, NotFound
 from modelyard.core.plan import Limits
 from modelyard.core.settings import Settings
 from modelyard.serve.supervisor import Event, Options, Supervisor, listen
+
+if TYPE_CHECKING:
+    from modelyard.control.actions.home import Home
 
 
 def serve(
@@ -18,7 +24,7 @@ def serve(
     limits: Limits,
     on_event: Callable[[Event], None],
 ) -> None:
-    """Serve these references (all models when empty) until SIGTERM or SIGINT.
+    """Serve these references until SIGTERM or SIGINT. All models when empty; none, when the repository is explicit.
 
     The workers are started before the registry is opened, so that both take their time at once. What is published or
     aliased while this runs goes live through the saved plan, which `plans.refresh` renews.
@@ -48,7 +54,8 @@ def serve(
     name = f"serve-{port}"
     path = settings.plans / f"{name}.json"
     path.unlink(missing_ok=True)  # from a server on this port that was killed
-    supervisor = Supervisor(sock, path, options, on_event)
+    clerk = _Clerk(name, requested, options)
+    supervisor = Supervisor(sock, path, options, lambda event: clerk.hear(event) or on_event(event))
     try:
         supervisor.start()
         on_event({"listening": (options.host, port)})
@@ -57,16 +64,60 @@ def serve(
         from modelyard.control.actions.home import open_home  # noqa: PLC0415 - as above
 
         home = open_home(settings)
-        plan = plans.render(home, requested, limits)
-        if not plan.models:
+        explicit = options.repository == "explicit"
+        plan = plans.render(home, requested, limits, explicit=explicit)
+        if not plan.models and not explicit:
             raise NotFound(
                 what="model", name="", cause="the registry is empty", hint="modelyard train data.csv --target COLUMN"
             )
+        clerk.begin(home, supervisor.answer)
         plans.save(home, name, plan)
         supervisor.run()
     finally:
         supervisor.close()
         path.unlink(missing_ok=True)
+
+
+class _Clerk:
+    """Loads and unloads what workers ask for, one after the other, in a thread beside the supervisor's loop."""
+
+    def __init__(self, server: str, requested: Sequence[str], options: Options) -> None:
+        self._server = server
+        self._requested = requested
+        self._workers = options.workers
+        self._thread = ThreadPoolExecutor(1, thread_name_prefix="repository")
+
+    def begin(self, home: Home, answer: Callable[[str, Event], None]) -> None:
+        """From now on there is a registry to load from, and somebody to tell."""
+        self._home = home
+        self._answer = answer
+
+    def hear(self, event: Event) -> bool:
+        """Whether this event is a question of a worker; it is answered later."""
+        if "repository" not in event:
+            return False
+        self._thread.submit(self._work, event)
+        return True
+
+    def _work(self, event: Event) -> None:
+        try:
+            told: Event = {"serial": self._do(event)}
+        except ModelyardError as exc:
+            told = {"error": exc.to_wire()}
+        except Exception as exc:  # noqa: BLE001 - the thread's border: without an answer the worker would wait in vain
+            told = {"error": Internal(cause=f"{type(exc).__name__}: {exc}").to_wire()}
+        self._answer(event["ticket"], told)
+
+    def _do(self, event: Event) -> int:
+        from modelyard.control.actions import load  # noqa: PLC0415 - the registry is imported while workers start
+
+        home, name = self._home, event["model"]
+        if event["repository"] == "unload":
+            return load.unload(home, self._server, name).serial
+        if not event["folder"]:
+            return load.load(home, self._server, name, self._requested).serial
+        room = partial(load.room_bytes, self._workers)
+        return load.mount(home, self._server, name, event["folder"], room).serial
 
 
 def serve_plan(plan: Path, options: Options, on_event: Callable[[Event], None]) -> None:

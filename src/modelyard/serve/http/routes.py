@@ -42,6 +42,7 @@ class Routes:
         self._prefixes: list[tuple[bytes, Refuse]] = sorted(prefixes, key=lambda pair: -len(pair[0]))
         self._roster = Roster()
         self._table: Table = {}
+        self._patterns: list[tuple[re.Pattern[bytes], Route]] = []
         self.replace(self._roster)
 
     def replace(self, roster: Roster) -> None:
@@ -51,11 +52,12 @@ class Routes:
             for path, route in contract.routes(self._site, roster).items():
                 before = table.get(path)
                 table[path] = _merged(before, route) if before else route
-        self._roster, self._table = roster, table
+        patterns = [(_pattern(path), route) for path, route in table.items() if b"{" in path]
+        self._roster, self._table, self._patterns = roster, table, patterns
 
     def dispatch(self, request: Request) -> None:
         """Hand the request to its handler; see `protocol.Router`."""
-        route = self._table.get(request.path)
+        route = self._table.get(request.path) or self._patterned(request.path)
         if route is None:
             raise self._unknown(request.path.decode("latin-1"))
         handler = route.handlers.get(request.method)
@@ -79,11 +81,15 @@ class Routes:
     def refuse(self, request: Request, error: ModelyardError) -> None:
         """Answer a request that reached no model, in its contract's words; see `protocol.Router`."""
         self._unrouted.invalid()
-        route = self._table.get(request.path)
+        route = self._table.get(request.path) or self._patterned(request.path)
         first, body = (route.refuse if route else self._refusal(request.path))(error, request)
         if route is not None and isinstance(error, NotAllowed):
             first = b"%s\r\nallow: %s\r\ncontent-length: " % (first.removesuffix(b"\r\ncontent-length: "), route.allow)
         request.respond(first, body)
+
+    def _patterned(self, path: bytes) -> Route | None:
+        """The route of an address with something in it that no table can list: a model that is not there yet."""
+        return next((route for pattern, route in self._patterns if pattern.fullmatch(path)), None)
 
     def _refusal(self, path: bytes) -> Refuse:
         return next((refuse for prefix, refuse in self._prefixes if path.startswith(prefix)), pages.refuse)
@@ -131,6 +137,11 @@ class Routes:
 
 def _merged(first: Route, second: Route) -> Route:
     """Two contracts at one address: methods are added up, and the second has its way where both have one."""
+def _pattern(path: bytes) -> re.Pattern[bytes]:
+    """``/models/{name}/load`` as an expression: a name in braces is anything but a slash."""
+    return re.compile(rb"[^/]+".join(re.escape(part) for part in re.split(rb"{[a-z_]+}", path)))
+
+
     return Route({**first.handlers, **second.handlers}, second.refuse, second.stream or first.stream)
 
 

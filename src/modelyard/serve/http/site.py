@@ -35,6 +35,7 @@ class Route:
         return b", ".join(sorted(methods))
 
 
+#: Routes by the exact bytes of the path; ``{name}`` in it stands for any one part, where no exact path is found.
 Table = dict[bytes, Route]
 
 

@@ -19,10 +19,11 @@ from modelyard.serve.plane import Roster
 CONTRACTS: dict[str, str] = {
     "simple": "modelyard.serve.http.contracts.simple",
     "v2": "modelyard.serve.http.contracts.v2",
+    "repository": "modelyard.serve.http.contracts.repository",
     "v1": "modelyard.serve.http.contracts.v1",
 }
 #: What a server speaks when nobody says otherwise.
-USUAL = ("simple", "v2", "v1")
+USUAL = ("simple", "v2", "repository", "v1")
 
 
 class Contract(Protocol):

@@ -1,0 +1,143 @@
+"""The model repository extension of protocol v2 over REST: what could be served, loaded, unloaded.
+
+Sources: Triton's model repository extension and its answers.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Mapping, Sequence
+from functools import partial
+from typing import Any
+
+import msgspec
+import orjson
+
+from modelyard.core.errors import InvalidRequest, ModelyardError, Unsupported
+from modelyard.core.schema import Described, Schema, operation
+from modelyard.serve import metadata
+from modelyard.serve.http.errors import JSON, STATUS, protocol_error
+from modelyard.serve.http.protocol import Request, head
+from modelyard.serve.http.site import Route, Site, Table
+from modelyard.serve.plane import Roster
+
+PREFIXES = (b"/v2/repository",)
+
+_OK = head(200, JSON)
+_HEADS = {status: head(status, JSON) for status in STATUS.values()}
+_NAME = re.compile(rb"/models/([^/]+)/(?:load|unload)$")
+
+
+class _Index(msgspec.Struct, forbid_unknown_fields=True):
+    ready: bool = False
+
+
+class _Change(msgspec.Struct, forbid_unknown_fields=True):
+    parameters: dict[str, Any] = {}
+
+
+def routes(site: Site, roster: Roster) -> Table:
+    """Addresses below ``/v2/repository``; the name of a repository may stand in them, since there is one."""
+
+    def index(request: Request) -> None:
+        asked = _read(request, _Index)
+        request.respond(_OK, orjson.dumps(metadata.index(roster, ready=asked.ready)))
+
+    def load(request: Request) -> None:
+        _check_load(_read(request, _Change).parameters)
+        _submit(request, site, site.plane.repository.load)
+
+    def unload(request: Request) -> None:
+        _check_unload(_read(request, _Change).parameters)
+        _submit(request, site, site.plane.repository.unload)
+
+    handlers = {b"/index": index, b"/models/{name}/load": load, b"/models/{name}/unload": unload}
+    bases = (b"/v2/repository", b"/v2/repository/{repository}")
+    return {base + path: Route({b"POST": handlers[path]}, refuse) for base in bases for path in handlers}
+
+
+def refuse(error: ModelyardError, request: Request) -> tuple[bytes, bytes]:
+    """``{"error": sentence}``."""
+    del request
+    return _HEADS[STATUS[error.kind]], protocol_error(error)
+
+
+def operations(site: Site, models: Sequence[Described]) -> Mapping[str, Any]:
+    """OpenAPI path items of ``/v2/repository``."""
+    del site, models
+    name: Schema = {"name": "name", "in": "path", "required": True, "schema": {"type": "string", "minLength": 1}}
+    plain = partial(operation, tag="repository", refusal="application/json")
+    change = partial(plain, parameters=[name], requestBody=_CHANGE, answer={})
+    listed: Schema = {"application/json": {"schema": {"type": "array", "items": _ENTRY}}}
+    index = plain("repository_index", "What is served, and what could be.", requestBody=_ASKED, answer=listed)
+    return {
+        "/v2/repository/index": {"post": index},
+        "/v2/repository/models/{name}/load": {"post": change("repository_load", "Serve this model.")},
+        "/v2/repository/models/{name}/unload": {"post": change("repository_unload", "Serve it no longer.")},
+    }
+
+
+def _read(request: Request, kind: type[Any]) -> Any:
+    """The body, where nothing means ``{}``: NVIDIA's client sends none."""
+    try:
+        return msgspec.json.decode(request.body or b"{}", type=kind)
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as exc:
+        raise InvalidRequest(what="the body is not a repository request", cause=str(exc)[:200]) from exc
+
+
+def _check_load(parameters: Mapping[str, Any]) -> None:
+    for name in parameters:
+        if name == "config" or name.startswith("file:"):
+            raise Unsupported(
+                what=f"load parameter {name[:80]!r}",
+                cause="models come from the registry of this server, never from a request",
+                hint="publish it first: modelyard import FILE",
+            )
+        raise InvalidRequest(what=f"unknown load parameter {name[:80]!r}")
+
+
+def _check_unload(parameters: Mapping[str, Any]) -> None:
+    """No model depends on another, so ``unload_dependents`` changes nothing."""
+    for name, value in parameters.items():
+        if name != "unload_dependents" or not isinstance(value, bool):
+            raise InvalidRequest(
+                what=f"unload parameter {name[:80]!r}", hint="the only one is unload_dependents: true or false"
+            )
+
+
+def _submit(request: Request, site: Site, call: Callable[[str], None]) -> None:
+    """Call it in a thread with the model's name, and answer when every worker has obeyed."""
+    found = _NAME.search(request.path)
+    assert found is not None
+    name = found[1].decode("latin-1")
+
+    def reply(error: ModelyardError | None) -> None:
+        request.respond(*((_OK, b"") if error is None else refuse(error, request)))
+
+    site.plane.repository.submit(partial(call, name), reply)
+
+
+_ENTRY: Schema = {
+    "type": "object",
+    "properties": {
+        "name": {"type": "string"},
+        "version": {"type": "string"},
+        "state": {"enum": ["READY", "UNAVAILABLE"]},
+        "reason": {"type": "string"},
+    },
+    "required": ["name", "version", "state", "reason"],
+}
+_ASKED: Schema = {
+    "content": {
+        "application/json": {
+            "schema": {
+                "type": "object",
+                "properties": {"ready": {"type": "boolean"}},
+                "additionalProperties": False,
+            }
+        }
+    }
+}
+_CHANGE: Schema = {
+    "content": {"application/json": {"schema": {"type": "object", "properties": {"parameters": {"type": "object"}}}}}
+}
