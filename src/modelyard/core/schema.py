@@ -1,28 +1,40 @@
-"""The signature as JSON Schema and OpenAPI 3.1: what documents, generated clients and forms are made from."""
+"""OpenAPI 3.1: the words in which contracts describe their addresses, and the document that is made of them."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from modelyard.core.signature import ANY, Feature, FeatureKind, Signature, TensorSpec
-from modelyard.core.tensor import Datatype
+from modelyard.core import jsonschema
+from modelyard.core.signature import Signature
 
 Schema = dict[str, Any]
-
-_TYPES = {
-    FeatureKind.NUMBER: "number",
-    FeatureKind.INTEGER: "integer",
-    FeatureKind.BOOLEAN: "boolean",
-    FeatureKind.CATEGORY: "string",
-    FeatureKind.TEXT: "string",
-}
+PROBLEM = "application/problem+json"
+ANY_OBJECT: Schema = {"type": "object"}
 
 
 @dataclass(frozen=True)
 class Described:
-    """One served model, as far as documents speak of it."""
+    """One served model, as far as documents speak of it: its default version, or one that takes or gives other things.
+
+    Parameters
+    ----------
+    name, version, signature : str, int, Signature
+        Of the model and the version that is described.
+    summary : str
+        One line for people.
+    rows : sequence of dict
+        Golden rows, as examples.
+    answers : sequence
+        What ``predict`` answers to them, one a row.
+    versions : tuple of int
+        Served versions with this signature, which are spoken of together; see `addresses`.
+    aliases : tuple of str
+        Other names of those versions.
+    default : bool
+        Whether the bare name means `version`.
+    """
 
     name: str
     version: int
@@ -30,50 +42,57 @@ class Described:
     summary: str = ""
     rows: Sequence[Mapping[str, Any]] = field(default_factory=tuple)
     answers: Sequence[Any] = field(default_factory=tuple)
+    versions: tuple[int, ...] = ()
+    aliases: tuple[str, ...] = ()
+    default: bool = True
+
+    @property
+    def title(self) -> str:
+        """Beginning of its schemas' names, unlike any other description's."""
+        return _title(self.name) + ("" if self.default else f".v{self.version}")
 
 
-PROBLEM = "application/problem+json"
-ANY_OBJECT: Schema = {"type": "object"}
+def addresses(base: str, model: Described) -> list[tuple[str, str, Schema]]:
+    """How a description's versions are addressed, for a contract's path items.
+
+    Parameters
+    ----------
+    base : str
+        The address of the bare name: ``/v2/models/churn``.
+    model : Described
+        The model.
+
+    Returns
+    -------
+    list of (str, str, dict)
+        As `named`: the bare address, where it means this description, and those below ``/versions/``.
+    """
+    bare: list[tuple[str, str, Schema]] = [(base, "", {})] if model.default else []
+    return bare + named(f"{base}/versions/", "version", model, [str(number) for number in model.versions])
 
 
-def feature_schema(feature: Feature) -> Schema:
-    """JSON Schema of one feature's value. Ranges seen in training are told, not enforced."""
-    kind = _TYPES[feature.kind]
-    schema: Schema = {"type": [kind, "null"] if feature.nullable else kind}
-    if feature.categories and not feature.accepts_unknown:
-        schema["enum"] = [*feature.categories, *([None] if feature.nullable else [])]
-    elif feature.categories:
-        schema["examples"] = list(feature.categories[:10])
-    notes = [feature.description] if feature.description else []
-    if feature.unit:
-        notes.append(f"in {feature.unit}")
-    if feature.minimum is not None and feature.maximum is not None:
-        notes.append(f"training data: {feature.minimum:g} to {feature.maximum:g}")
-    if notes:
-        schema["description"] = "; ".join(notes)
-    return schema
+def named(base: str, word: str, model: Described, names: Sequence[str]) -> list[tuple[str, str, Schema]]:
+    """Addresses that begin with `base` and end with one of `names`.
+
+    Returns
+    -------
+    list of (str, str, dict)
+        The address, a mark for the operations' names, and the path item's first members. One address with a parameter
+        `word` for a default version; for others each address as it is, since the parameter means the default there.
+    """
+    if not names:
+        return []
+    if not model.default:
+        return [(f"{base}{name}", f"{word}_{name}_", {}) for name in names]
+    values = {"type": "string", "enum": list(names)}
+    parameter = {"name": word, "in": "path", "required": True, "schema": values}
+    return [(f"{base}{{{word}}}", f"{word}_", {"parameters": [parameter]})]
 
 
-def row_schema(signature: Signature) -> Schema:
-    """JSON Schema of one row object."""
-    properties: dict[str, Schema] = {}
-    required = []
-    for spec in signature.inputs:
-        if not spec.features:
-            properties[spec.name] = _nested(spec)
-            required.append(spec.name)
-        for feature in spec.features:
-            properties[feature.name] = feature_schema(feature)
-            if not feature.nullable:
-                required.append(feature.name)
-    return {"type": "object", "properties": properties, "required": required, "additionalProperties": False}
-
-
-def columns_schema(signature: Signature) -> Schema:
-    """JSON Schema of the same rows as columns."""
-    row = row_schema(signature)
-    lists = {name: {"type": "array", "items": schema, "minItems": 1} for name, schema in row["properties"].items()}
-    return {**row, "properties": lists}
+def only(models: Sequence[Described]) -> Described | None:
+    """The default version of the one model that there is, for addresses that name none; None with several or none."""
+    defaults = [model for model in models if model.default]
+    return defaults[0] if len(defaults) == 1 else None
 
 
 def openapi(models: Sequence[Described], paths: Mapping[str, Any], version: str) -> Schema:
@@ -82,7 +101,7 @@ def openapi(models: Sequence[Described], paths: Mapping[str, Any], version: str)
     Parameters
     ----------
     models : sequence of Described
-        What is served; `components` holds the schemas of their rows, columns and answers, as `reference` names them.
+        What is served; `components` holds their schemas that `paths` speak of, as `reference` names them.
     paths : mapping
         Path items by address, as the contracts that are spoken give them.
     version : str
@@ -90,21 +109,57 @@ def openapi(models: Sequence[Described], paths: Mapping[str, Any], version: str)
     """
     schemas: dict[str, Schema] = {"Problem": _PROBLEM}
     for model in models:
-        schemas[f"{_title(model.name)}Row"] = row_schema(model.signature)
-        if has_columns(model.signature):
-            schemas[f"{_title(model.name)}Columns"] = columns_schema(model.signature)
-        schemas[f"{_title(model.name)}Answer"] = answer_schema(model.signature)
+        for part, make in _PARTS.items():
+            schemas[model.title + part] = make(model.signature)
+    used = _referred(paths)
+    while more := _referred([schemas[name] for name in used]) - used:
+        used |= more
     return {
         "openapi": "3.1.0",
         "info": {"title": "Modelyard", "version": version, "description": "Predictions of the models served here."},
-        "paths": dict(paths),
-        "components": {"schemas": schemas},
+        "paths": _named_apart(paths),
+        "components": {"schemas": {name: schema for name, schema in schemas.items() if name in used}},
     }
 
 
+def _referred(node: Any) -> set[str]:
+    """Names of the components that are referred to anywhere below."""
+    if isinstance(node, Mapping):
+        there = node.get("$ref")
+        own = {there.removeprefix(_COMPONENTS)} if isinstance(there, str) and there.startswith(_COMPONENTS) else set()
+        return own.union(*(_referred(item) for item in node.values()))
+    return set[str]().union(*(_referred(item) for item in node)) if isinstance(node, (list, tuple)) else set()
+
+
+def _named_apart(paths: Mapping[str, Any]) -> dict[str, Any]:
+    """The same path items; of operations with one name, later ones get a number."""
+    taken: set[str] = set()
+    apart: dict[str, Any] = {}
+    for address, item in paths.items():
+        apart[address] = dict(item)
+        for method, found in item.items():
+            if not isinstance(found, Mapping) or "operationId" not in found:
+                continue
+            name = base = found["operationId"]
+            at = 2
+            while name in taken:
+                name, at = f"{base}_{at}", at + 1
+            taken.add(name)
+            apart[address][method] = {**found, "operationId": name}
+    return apart
+
+
 def reference(model: Described, part: str) -> Schema:
-    """A reference to a model's ``Row``, ``Columns`` (where it `has_columns`) or ``Answer`` in `openapi`'s document."""
-    return {"$ref": f"#/components/schemas/{_title(model.name)}{part}"}
+    """A reference to one of a model's schemas in `openapi`'s document.
+
+    Parameters
+    ----------
+    model : Described
+        The model.
+    part : str
+        ``Row``, ``Columns`` (where it `has_columns`), ``Answer``; ``Tensors`` and ``TensorsAnswer`` for protocol v2.
+    """
+    return {"$ref": f"{_COMPONENTS}{model.title}{part}"}
 
 
 def operation(
@@ -140,38 +195,6 @@ def body(content: Mapping[str, Any]) -> Schema:
     return {"required": True, "content": dict(content)}
 
 
-def answer_schema(signature: Signature) -> Schema:
-    """JSON Schema of the friendly answer: ``{"prediction": [...]}``, one entry per row."""
-    specs = {spec.name: spec for spec in signature.outputs}
-    main = specs.get(signature.prediction) or (signature.outputs[0] if len(specs) == 1 else None)
-    if main is not None:
-        prediction: Schema = {"type": "array", "items": _element(main)}
-    else:
-        parts = {name: _element(spec) for name, spec in specs.items()}
-        prediction = {"type": "array", "items": {"type": "object", "properties": parts, "required": list(parts)}}
-    return {"type": "object", "properties": {"prediction": prediction}, "required": ["prediction"]}
-
-
-def _nested(spec: TensorSpec) -> Schema:
-    """One row of an opaque tensor: lists as deep as its shape without the rows."""
-    schema = _scalar(spec.datatype)
-    for axis in reversed(spec.shape[1:]):
-        schema = {"type": "array", "items": schema, **({} if axis == ANY else {"minItems": axis, "maxItems": axis})}
-    return schema
-
-
-def _element(spec: TensorSpec) -> Schema:
-    return _scalar(spec.datatype) if spec.width == 1 else _nested(spec)
-
-
-def _scalar(datatype: Datatype) -> Schema:
-    if datatype is Datatype.BYTES:
-        return {"type": "string"}
-    if datatype is Datatype.BOOL:
-        return {"type": "boolean"}
-    return {"type": "integer"} if datatype.is_integer else {"type": ["number", "null"]}
-
-
 def has_columns(signature: Signature) -> bool:
     """Whether rows can be sent as columns: not where a field's own value is a list."""
     return all(spec.features for spec in signature.inputs)
@@ -181,6 +204,8 @@ def _title(name: str) -> str:
     """``linear-regression`` -> ``LinearRegression``; no two names give one title."""
     return "".join(part.capitalize() if part[:1].isalpha() else f"_{part}" for part in name.split("-"))
 
+
+_COMPONENTS = "#/components/schemas/"
 
 _PROBLEM: Schema = {
     "type": "object",
@@ -197,4 +222,13 @@ _PROBLEM: Schema = {
         "facts": ANY_OBJECT,
     },
     "required": ["type", "title", "status", "detail"],
+}
+
+
+_PARTS: dict[str, Callable[[Signature], Schema]] = {
+    "Row": jsonschema.row_schema,
+    "Columns": jsonschema.columns_schema,
+    "Answer": jsonschema.answer_schema,
+    "Tensors": jsonschema.tensors_schema,
+    "TensorsAnswer": jsonschema.tensors_answer_schema,
 }

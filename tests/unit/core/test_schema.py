@@ -12,14 +12,23 @@ from jsonschema import Draft202012Validator
 from openapi_spec_validator import validate
 
 from modelyard.core.errors import ModelyardError
+from modelyard.core.jsonschema import (
+    answer_schema,
+    columns_schema,
+    feature_schema,
+    row_schema,
+    tensors_answer_schema,
+    tensors_schema,
+)
 from modelyard.core.rows import from_columns, from_objects
-from modelyard.core.schema import Described, answer_schema, columns_schema, feature_schema, openapi, row_schema
+from modelyard.core.schema import Described, addresses, openapi, reference
 from modelyard.core.signature import Feature, FeatureKind, Signature
 from modelyard.model.bundle import Bundle
 from modelyard.model.runtime import load
 from modelyard.serve.http.contracts import CONTRACTS
+from modelyard.serve.http.documents import specification
 from modelyard.serve.http.forms.rows import RowForm
-from modelyard.serve.http.pages import specification
+from modelyard.serve.http.forms.tensors import TensorForm
 from modelyard.serve.http.site import Site
 from modelyard.serve.plane import Plane
 from tests.models import count_bundle, image_bundle, linear_bundle, mixed_bundle
@@ -51,6 +60,8 @@ def test_the_document_is_openapi() -> None:
     document = specification(SITE, models)
     validate(document)
     json.dumps(document, allow_nan=False)
+    operations = [op for item in document["paths"].values() for op in item.values() if "operationId" in op]
+    assert len({op["operationId"] for op in operations}) == len(operations)
     assert sum(name.endswith("Row") for name in document["components"]["schemas"]) == len(names)
     assert len({path for path in document["paths"] if path.endswith("/predict")}) == len(names)
 
@@ -118,9 +129,63 @@ def test_what_the_schema_takes_the_rows_take(mass: float | None) -> None:
 
 
 def test_columns_are_offered_only_where_they_can_be_sent() -> None:
-    document = openapi([described(BUNDLES["image"], "i"), described(BUNDLES["mixed"], "m")], {}, "1")
+    document = specification(SITE, [described(BUNDLES["image"], "i"), described(BUNDLES["mixed"], "m")])
     assert "IColumns" not in document["components"]["schemas"]
     assert "MColumns" in document["components"]["schemas"]
+
+
+def test_a_document_holds_what_it_refers_to_and_nothing_else() -> None:
+    paths = {"/x": {"get": {"x": reference(described(BUNDLES["mixed"], "m"), "Row")}}}
+    document = openapi([described(BUNDLES["mixed"], "m")], paths, "1")
+    assert set(document["components"]["schemas"]) == {"MRow"}
+
+
+def test_operations_of_one_name_are_told_apart() -> None:
+    models = [described(BUNDLES["linear"], "a-b"), described(BUNDLES["linear"], "b")]
+    paths = {f"/{at}": {"get": {"operationId": "ask"}, "parameters": []} for at in range(3)}
+    document = openapi(models, paths, "1")
+    assert [item["get"]["operationId"] for item in document["paths"].values()] == ["ask", "ask_2", "ask_3"]
+
+
+def test_addresses_of_a_default_version_and_of_another() -> None:
+    default = Described("m", 2, BUNDLES["mixed"].manifest.signature, versions=(1, 2))
+    (bare, mark, first), (each, other, members) = addresses("/models/m", default)
+    assert (bare, mark, first) == ("/models/m", "", {})
+    assert (each, other) == ("/models/m/versions/{version}", "version_")
+    assert members["parameters"][0]["schema"]["enum"] == ["1", "2"]
+    strange = Described("m", 3, BUNDLES["linear"].manifest.signature, versions=(3,), default=False)
+    assert addresses("/models/m", strange) == [("/models/m/versions/3", "version_3_", {})]
+    assert reference(strange, "Row") != reference(default, "Row")
+
+
+@EACH
+def test_tensors_fit_their_schema(bundle: Bundle) -> None:
+    signature = bundle.manifest.signature
+    arrays = from_objects(signature, bundle.samples.rows)
+    inputs = [
+        {"name": spec.name, "datatype": str(spec.datatype), "shape": list(array.shape), "data": array.ravel().tolist()}
+        for spec, array in zip(signature.inputs, arrays, strict=True)
+    ]
+    nested = [{**item, "data": array.tolist()} for item, array in zip(inputs, arrays, strict=True)]
+    schema = tensors_schema(signature)
+    for good in (inputs, nested):
+        question = {"inputs": json.loads(json.dumps(good).replace("NaN", "null"))}
+        assert fits(schema, question)
+        form = TensorForm(signature, "m", 1)
+        given, wanted = form.decode(json.dumps(question).encode(), None)
+        answer, _ = form.encode(load(bundle).run(given), wanted)
+        assert fits(tensors_answer_schema(signature), json.loads(answer))
+    for bad in (
+        [],
+        [{**inputs[0], "name": "other"}, *inputs[1:]],
+        [{**inputs[0], "datatype": "UINT8"}, *inputs[1:]],
+        [{**inputs[0], "shape": [2, 7, 5, 3]}, *inputs[1:]],
+        [{**inputs[0], "data": [{}]}, *inputs[1:]],
+        [*inputs, inputs[0]],
+    ):
+        assert not fits(schema, {"inputs": bad})
+        with pytest.raises(ModelyardError):
+            form.decode(json.dumps({"inputs": bad}).replace("NaN", "null").encode(), None)
 
 
 def test_a_feature_tells_what_is_known_of_it() -> None:

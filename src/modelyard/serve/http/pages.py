@@ -3,25 +3,21 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
 from functools import cached_property
 from html import escape
 from importlib.resources import files
-from typing import Any
 
 import orjson
 
 import modelyard
 from modelyard.core.errors import ModelyardError
-from modelyard.core.manifest import Samples
-from modelyard.core.schema import Described, Schema, openapi, operation
+from modelyard.core.schema import Described
 from modelyard.core.signature import Feature, FeatureKind, Signature
-from modelyard.serve.http import contracts
+from modelyard.serve.http.documents import describe, specification
 from modelyard.serve.http.errors import JSON, PROBLEM, STATUS, problem
 from modelyard.serve.http.protocol import Request, head
-from modelyard.serve.http.site import Site
-from modelyard.serve.plane import Roster
-from modelyard.serve.replica import Replica
+from modelyard.serve.http.site import Handler, Site
+from modelyard.serve.plane import Roster, ServedModel
 
 _POLICY = (
     b"content-security-policy: default-src 'none'; script-src 'self'; style-src 'self'; connect-src 'self'; "
@@ -37,11 +33,16 @@ class Documents:
 
     def __init__(self, site: Site, roster: Roster) -> None:
         self._site = site
-        self._replicas = [model.version() for model in roster.models.values()]
+        self._models = list(roster.models.values())
+        self._made: dict[str, bytes] = {}
 
     def openapi(self, request: Request) -> None:
         """``GET /openapi.json``."""
-        request.respond(head(200, JSON), self._openapi)
+        request.respond(head(200, JSON), self._document())
+
+    def openapi_of(self, name: str) -> Handler:
+        """``GET /models/{name}/openapi.json``."""
+        return lambda request: request.respond(head(200, JSON), self._document(name))
 
     def page(self, request: Request) -> None:
         """``GET /docs``."""
@@ -55,24 +56,20 @@ class Documents:
         """``GET /docs.js``."""
         request.respond(head(200, b"text/javascript; charset=utf-8", *_SAFE), _asset("docs.js"))
 
+    def _document(self, only: str = "") -> bytes:
+        if only not in self._made:
+            self._made[only] = orjson.dumps(specification(self._site, self._described, only))
+        return self._made[only]
+
     @cached_property
-    def _openapi(self) -> bytes:
-        return orjson.dumps(specification(self._site, [describe(replica) for replica in self._replicas]))
+    def _described(self) -> list[Described]:
+        return [one for model in self._models for one in _describe(model)]
 
     @cached_property
     def _page(self) -> bytes:
-        sections = "".join(_section(replica) for replica in self._replicas)
-        links = "".join(f'<a href="#{escape(item.name)}">{escape(item.name)}</a>' for item in self._replicas)
+        sections = "".join(_section(model) for model in self._models)
+        links = "".join(f'<a href="#{escape(model.name)}">{escape(model.name)}</a>' for model in self._models)
         return _PAGE.format(sections=sections, links=links, version=escape(modelyard.__version__)).encode()
-
-
-def specification(site: Site, models: Sequence[Described]) -> Schema:
-    """The OpenAPI document of these models in every contract of the site."""
-    paths: dict[str, Any] = {}
-    for name in site.contracts:
-        for address, item in contracts.contract(name).operations(site, models).items():
-            paths[address] = {**paths.get(address, {}), **item}
-    return openapi(models, paths | _HEALTH, modelyard.__version__)
 
 
 def refuse(error: ModelyardError, request: Request) -> tuple[bytes, bytes]:
@@ -84,33 +81,13 @@ def _asset(name: str) -> bytes:
     return files("modelyard.serve.http").joinpath(name).read_bytes()
 
 
-def describe(replica: Replica) -> Described:
-    """One version as documents speak of it, with its golden rows as examples."""
-    manifest, samples = replica.bundle.manifest, replica.bundle.samples
-    return Described(
-        name=replica.name,
-        version=replica.version,
-        signature=replica.signature,
-        summary=f"{str(manifest.task).capitalize()}, version {replica.version}.",
-        rows=samples.rows,
-        answers=_answers(replica.signature, samples),
-    )
+def _describe(model: ServedModel) -> list[Described]:
+    bundles = {number: replica.bundle for number, replica in model.versions.items()}
+    return describe(model.name, model.default, bundles, model.aliases)
 
 
-def _answers(signature: Signature, samples: Samples) -> list[Any]:
-    """The golden answers as ``/predict`` gives them: one per row, or every output by its name."""
-    flat = {
-        spec.name: [item[0] if spec.shape[1:] == (1,) else item for item in samples.outputs.get(spec.name, [])]
-        for spec in signature.outputs
-        if signature.prediction in {"", spec.name}
-    }
-    if len(flat) == 1:
-        return next(iter(flat.values()))
-    return [dict(zip(flat, values, strict=True)) for values in zip(*flat.values(), strict=True)]
-
-
-def _section(replica: Replica) -> str:
-    described = describe(replica)
+def _section(model: ServedModel) -> str:
+    replica, described = model.version(), _describe(model)[0]
     example = json.dumps(dict(described.rows[0]) if described.rows else {}, ensure_ascii=False, indent=2)
     answer = json.dumps({"prediction": list(described.answers[:1])}, ensure_ascii=False)
     return _SECTION.format(
@@ -214,16 +191,3 @@ _SECTION = """
 </div>
 </section>
 """
-
-_JSON_OBJECT: Schema = {"application/json": {"schema": {"type": "object"}}}
-_HEALTH: dict[str, Schema] = {
-    "/livez": {"get": operation("livez", "Is the process alive?", answer=_JSON_OBJECT, refusal=None)},
-    "/readyz": {
-        "get": operation("readyz", "Can it answer predictions?", answer=_JSON_OBJECT, refusal="application/json")
-    },
-    "/metrics": {
-        "get": operation(
-            "metrics", "Prometheus metrics.", answer={"text/plain": {"schema": {"type": "string"}}}, refusal=None
-        )
-    },
-}

@@ -11,7 +11,7 @@ from modelyard.core.errors import ModelyardError, NotAllowed, NotFound
 from modelyard.serve.http import contracts, lines, pages
 from modelyard.serve.http.errors import JSON
 from modelyard.serve.http.protocol import Request, Sink, head
-from modelyard.serve.http.site import Refuse, Route, Site, Table
+from modelyard.serve.http.site import Handler, Refuse, Route, Site, Table
 from modelyard.serve.plane import Roster
 from modelyard.watch import metrics
 from modelyard.watch.counters import Counter, read_totals
@@ -118,7 +118,7 @@ class Routes:
             state = self._site.plane.ready
             request.respond(head(200 if state else 503, JSON), orjson.dumps({"ready": state, **told}))
 
-        handlers = {
+        handlers: dict[bytes, Handler] = {
             b"/": _home,
             b"/livez": lambda request: request.respond(_OK, b'{"live":true}'),
             b"/readyz": ready,
@@ -128,6 +128,8 @@ class Routes:
             b"/docs.css": documents.style,
             b"/docs.js": documents.script,
         }
+        for name in roster.models:
+            handlers[b"/models/%s/openapi.json" % name.encode()] = documents.openapi_of(name)
         return {path: Route({b"GET": handler}, pages.refuse) for path, handler in handlers.items()}
 
     def _metrics(self, request: Request) -> None:
@@ -135,13 +137,13 @@ class Routes:
         request.respond(head(200, metrics.CONTENT_TYPE.encode()), text.encode())
 
 
-def _merged(first: Route, second: Route) -> Route:
-    """Two contracts at one address: methods are added up, and the second has its way where both have one."""
 def _pattern(path: bytes) -> re.Pattern[bytes]:
     """``/models/{name}/load`` as an expression: a name in braces is anything but a slash."""
     return re.compile(rb"[^/]+".join(re.escape(part) for part in re.split(rb"{[a-z_]+}", path)))
 
 
+def _merged(first: Route, second: Route) -> Route:
+    """Two contracts at one address: methods are added up, and the second has its way where both have one."""
     return Route({**first.handlers, **second.handlers}, second.refuse, second.stream or first.stream)
 
 

@@ -7,7 +7,18 @@ from typing import Any
 
 from modelyard.core.errors import InvalidRequest, ModelyardError, Unsupported
 from modelyard.core.inference import InferRequest, InferResponse
-from modelyard.core.schema import Described, Schema, body, has_columns, operation, reference
+from modelyard.core.schema import (
+    ANY_OBJECT,
+    Described,
+    Schema,
+    addresses,
+    body,
+    has_columns,
+    named,
+    only,
+    operation,
+    reference,
+)
 from modelyard.serve.http.endpoint import Endpoint
 from modelyard.serve.http.errors import JSON, PROBLEM, STATUS, problem
 from modelyard.serve.http.forms.rows import RowForm
@@ -38,12 +49,24 @@ def refuse(error: ModelyardError, request: Request) -> tuple[bytes, bytes]:
 
 
 def operations(site: Site, models: Sequence[Described]) -> Mapping[str, Any]:
-    """OpenAPI path items of ``/models``."""
+    """OpenAPI path items of ``/models`` and ``/predict``."""
     del site
-    return {f"/models/{model.name}/predict": {"post": _predict(model)} for model in models}
+    items: dict[str, Any] = {"/models": {"get": operation("models", "What is served.", answer=_OBJECT)}}
+    for model in models:
+        base, names = f"/models/{model.name}", [*map(str, model.versions), *model.aliases]
+        for address, mark, item in addresses(base, model):
+            about = operation(f"model_{mark}{model.name}", f"About {model.name}", tag=model.name, answer=_OBJECT)
+            items[address] = {**item, "get": about}
+            items[f"{address}/predict"] = {**item, "post": _predict(model, mark)}
+        for address, mark, item in named(f"{base}@", "alias", model, names):
+            items[f"{address}/predict"] = {**item, "post": _predict(model, mark)}
+    single = only(models)
+    if single is not None:
+        items["/predict"] = {"post": _predict(single, "only_")}
+    return items
 
 
-def _predict(model: Described) -> Schema:
+def _predict(model: Described, mark: str) -> Schema:
     row = reference(model, "Row")
     forms: list[Schema] = [row, {"type": "array", "items": row, "minItems": 1}]
     if has_columns(model.signature):
@@ -54,7 +77,7 @@ def _predict(model: Described) -> Schema:
         question["example"] = dict(model.rows[0])
         answer["example"] = {"prediction": list(model.answers[:1])}
     return operation(
-        f"predict_{model.name}",
+        f"predict_{mark}{model.name}",
         f"Predict with {model.name}",
         tag=model.name,
         description=model.summary,
@@ -64,6 +87,7 @@ def _predict(model: Described) -> Schema:
     )
 
 
+_OBJECT: Schema = {"application/json": {"schema": ANY_OBJECT}}
 _DETAIL: Schema = {
     "name": "detail",
     "in": "query",

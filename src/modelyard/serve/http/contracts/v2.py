@@ -10,8 +10,7 @@ from typing import Any
 
 from modelyard.core.errors import ModelyardError
 from modelyard.core.inference import InferRequest, InferResponse
-from modelyard.core.schema import ANY_OBJECT, Described, Schema, body, operation
-from modelyard.core.tensor import Datatype
+from modelyard.core.schema import ANY_OBJECT, Described, Schema, addresses, body, operation, reference
 from modelyard.serve import metadata
 from modelyard.serve.http.endpoint import Endpoint
 from modelyard.serve.http.errors import JSON, STATUS, protocol_error
@@ -59,16 +58,31 @@ def refuse(error: ModelyardError, request: Request) -> tuple[bytes, bytes]:
 def operations(site: Site, models: Sequence[Described]) -> Mapping[str, Any]:
     """OpenAPI path items of ``/v2``."""
     del site
-    return {f"/v2/models/{model.name}/infer": {"post": _infer(model)} for model in models}
+    items: dict[str, Any] = {
+        address: {"get": operation(f"v2_{name}", summary, answer=_OBJECT, refusal="application/json")}
+        for address, (name, summary) in _SERVER.items()
+    }
+    for model in models:
+        for address, mark, item in addresses(f"/v2/models/{model.name}", model):
+            items[address] = {**item, "get": _told(model, f"metadata_{mark}", "Metadata")}
+            items[f"{address}/ready"] = {**item, "get": _told(model, f"ready_{mark}", "Readiness")}
+            items[f"{address}/infer"] = {**item, "post": _infer(model, mark)}
+    return items
 
 
-def _infer(model: Described) -> Schema:
+def _told(model: Described, name: str, what: str) -> Schema:
     return operation(
-        f"infer_{model.name}",
+        f"{name}{model.name}", f"{what} of {model.name}", tag=model.name, answer=_OBJECT, refusal="application/json"
+    )
+
+
+def _infer(model: Described, mark: str) -> Schema:
+    return operation(
+        f"infer_{mark}{model.name}",
         f"Open Inference Protocol v2: {model.name}",
         tag=model.name,
-        requestBody=body({"application/json": {"schema": _TENSOR_REQUEST}}),
-        answer={"application/json": {"schema": ANY_OBJECT}},
+        requestBody=body({"application/json": {"schema": reference(model, "Tensors")}}),
+        answer={"application/json": {"schema": reference(model, "TensorsAnswer")}},
         refusal="application/json",
     )
 
@@ -103,23 +117,11 @@ class _Codec:
         return b"%s: %d\r\ncontent-length: " % (self._octets, json_bytes), content
 
 
-_TENSOR_REQUEST: Schema = {
-    "type": "object",
-    "properties": {
-        "id": {"type": "string"},
-        "inputs": {
-            "type": "array",
-            "items": {
-                "type": "object",
-                "properties": {
-                    "name": {"type": "string"},
-                    "shape": {"type": "array", "items": {"type": "integer", "minimum": 0}},
-                    "datatype": {"enum": [str(datatype) for datatype in Datatype]},
-                    "data": {"type": "array"},
-                },
-                "required": ["name", "shape", "datatype"],
-            },
-        },
-    },
-    "required": ["inputs"],
+_OBJECT: Schema = {"application/json": {"schema": ANY_OBJECT}}
+_SERVER = {
+    "/v2": ("server", "The server's name, version and extensions."),
+    "/v2/": ("server_slash", "The same."),
+    "/v2/health/live": ("live", "Is the process alive?"),
+    "/v2/health/ready": ("ready", "Can it answer predictions?"),
+    "/v2/models": ("models", "The models' names."),
 }
