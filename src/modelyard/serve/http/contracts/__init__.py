@@ -44,7 +44,7 @@ class Contract(Protocol):
 
     @staticmethod
     def operations(site: Site, models: Sequence[Described]) -> Mapping[str, Any]:
-        """OpenAPI path items by address, for these models; schemas are written in place."""
+        """OpenAPI path items by address: all that `routes` gives, in the words of `core.schema` (see `addresses`)."""
         ...
 
 
