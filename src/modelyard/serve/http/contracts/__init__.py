@@ -21,9 +21,10 @@ CONTRACTS: dict[str, str] = {
     "v2": "modelyard.serve.http.contracts.v2",
     "repository": "modelyard.serve.http.contracts.repository",
     "v1": "modelyard.serve.http.contracts.v1",
+    "mlflow": "modelyard.serve.http.contracts.mlflow",
 }
 #: What a server speaks when nobody says otherwise.
-USUAL = ("simple", "v2", "repository", "v1")
+USUAL = ("simple", "v2", "repository", "v1", "mlflow")
 
 
 class Contract(Protocol):

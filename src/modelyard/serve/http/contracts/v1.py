@@ -33,6 +33,7 @@ _HEADS = {status: head(status, JSON) for status in (200, *STATUS.values())}
 _DEFAULT = "serving_default"
 _DTYPES = {
     Datatype.FP16: "DT_HALF",
+    Datatype.BF16: "DT_BFLOAT16",
     Datatype.FP32: "DT_FLOAT",
     Datatype.FP64: "DT_DOUBLE",
     Datatype.BYTES: "DT_STRING",

@@ -51,14 +51,14 @@ def expect_object(value: Any, what: str) -> dict[str, Any]:
     return value
 
 
-def members(value: Any, known: Sequence[str]) -> dict[str, Any]:
-    """The document, which is an object with none but these members; misspelt ones are refused, not ignored."""
-    found = expect_object(value, "body")
+def members(value: Any, known: Sequence[str], what: str = "body") -> dict[str, Any]:
+    """The value, which is an object with none but these members; misspelt ones are refused, not ignored."""
+    found = expect_object(value, what)
     for name in found:
         if name not in known:
             near = nearest(name, known)
             cause = f"did you mean {near!r}?" if near else f"known are: {', '.join(known)}"
-            raise InvalidRequest(what=f"the body has an unknown member {name[:80]!r}", cause=cause)
+            raise InvalidRequest(what=f"the {what} has an unknown member {name[:80]!r}", cause=cause)
     return found
 
 

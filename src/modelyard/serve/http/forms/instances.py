@@ -31,7 +31,7 @@ from modelyard.core.errors import (
 )
 from modelyard.core.nested import from_nested
 from modelyard.core.signature import Signature, TensorSpec
-from modelyard.core.tensor import Array, Datatype
+from modelyard.core.tensor import Array, Datatype, narrowed
 from modelyard.serve.http.forms.document import kind, parse
 from modelyard.serve.http.forms.rows import RowForm
 
@@ -209,6 +209,8 @@ class _Bare:
                 return from_nested(self._spec, values) if values else None
             with np.errstate(over="ignore"):  # too large for the type turns infinite, which `check` refuses
                 array = np.array(values, dtype=self._spec.datatype.dtype)
+            if self._spec.datatype is Datatype.BF16:
+                array = narrowed(array, Datatype.BF16)
         except (*_MISFITS, ModelyardError):
             return None
         opaque = not self._spec.features and self._spec.datatype.is_float

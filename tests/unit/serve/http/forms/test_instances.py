@@ -204,6 +204,11 @@ def test_what_is_said_twice_is_refused(body: bytes) -> None:
         form(PACKED).rows(body)
 
 
+def test_rows_round_to_the_tensors_type() -> None:
+    (array,) = form(opaque(Datatype.BF16, 2)).rows(b"[[1.00390625, 3]]")
+    assert array.tolist() == [[1.0, 3.0]]  # a tie goes to the even neighbour
+
+
 def test_what_is_said_twice_in_columns_is_refused() -> None:
     with pytest.raises(InvalidRequest, match="sent twice"):
         form(PACKED).columns(b'{"a": [1], "a": [2], "b": [3]}')

@@ -1,0 +1,115 @@
+"""MLflow's scoring requests in JSON: a data frame as split or as records, or TensorFlow Serving's rows or columns.
+
+A body names exactly one of them, with ``params`` beside it. Models here have no parameters, so these are not looked at,
+as MLflow does for a model whose signature names none. Unlike there, extra columns are refused instead of dropped.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import msgspec
+
+from modelyard.core.errors import InvalidRequest, ModelyardError, NoRows, WrongShape, WrongType
+from modelyard.core.rows import from_columns, from_objects
+from modelyard.core.signature import Signature
+from modelyard.core.tensor import Array
+from modelyard.serve.http.forms.document import expect_object, kind, members, parse
+from modelyard.serve.http.forms.instances import InstanceForm
+from modelyard.serve.http.forms.rows import dump_array
+
+FORMATS = ("dataframe_split", "dataframe_records", "instances", "inputs")
+
+_MEMBERS = (*FORMATS, "params")
+_SPLIT = ("columns", "index", "data")
+
+
+class _Split(msgspec.Struct, forbid_unknown_fields=True):
+    columns: list[str]
+    data: list[list[Any]]
+    index: list[Any] | None = None
+
+
+class _Body(msgspec.Struct, forbid_unknown_fields=True):
+    dataframe_split: _Split
+
+
+_BODY = msgspec.json.Decoder(_Body)
+
+
+class DataframeForm:
+    """The four formats for one signature; made once, when a version is loaded."""
+
+    def __init__(self, signature: Signature, name: str, version: int) -> None:
+        self._signature = signature
+        self._instances = InstanceForm(signature, name, version)
+        names = [spec.name for spec in signature.outputs]
+        main = signature.prediction or (names[0] if len(names) == 1 else "")
+        self._at = names.index(main) if main else None  # None: every output, by its name
+
+    def decode(self, body: bytes | bytearray) -> tuple[Array, ...]:
+        """The arranged arrays that the body stands for; a `ModelyardError` says what does not fit."""
+        try:
+            split = _BODY.decode(body).dataframe_split
+            if body.count(b":") == 3 + (split.index is not None):  # so nothing is said twice
+                return self._from_split(split.columns, split.data, split.index)
+        except (msgspec.DecodeError, UnicodeDecodeError, RecursionError, ModelyardError):
+            pass
+        return self._explain(body)
+
+    def encode(self, outputs: Sequence[Array]) -> bytes:
+        """``{"predictions": [...]}``: the prediction of each row, or an object of all outputs where none is the one."""
+        if self._at is not None:
+            return b'{"predictions": %s}' % dump_array(outputs[self._at])
+        return b'{"predictions": %s}' % self._instances.predictions(outputs)
+
+    def _explain(self, body: bytes | bytearray) -> tuple[Array, ...]:
+        """Parse the whole body, which may hold NaN, or say what is wrong with it."""
+        asked = members(parse(body), _MEMBERS)
+        given = [name for name in FORMATS if name in asked]
+        if len(given) != 1:
+            raise InvalidRequest(
+                what=f"the body must have exactly one of {', '.join(FORMATS)}",
+                cause=f"it has {' and '.join(given)}" if given else "it has none of them",
+            )
+        if asked.get("params") is not None:
+            expect_object(asked["params"], "params")
+        (name,) = given
+        value = asked[name]
+        if name == "dataframe_split":
+            return self._split(value)
+        if name == "dataframe_records":
+            return self._records(value, name)
+        if name == "instances" or (isinstance(value, list) and value and isinstance(value[0], dict)):
+            return self._instances.from_rows(value)  # MLflow's client sends a list of records as inputs, too
+        return self._instances.from_columns(value)
+
+    def _records(self, value: Any, name: str) -> tuple[Array, ...]:
+        if not isinstance(value, list):
+            raise WrongType(field=name, expected="a list of objects", got=kind(value), where="")
+        return from_objects(self._signature, value)
+
+    def _split(self, value: Any) -> tuple[Array, ...]:
+        found = members(value, _SPLIT, "dataframe_split")
+        for name in ("columns", "data"):
+            if not isinstance(found.get(name), list):
+                raise WrongType(field=f"dataframe_split.{name}", expected="a list", got=kind(found.get(name)), where="")
+        for at, row in enumerate(found["data"]):
+            if not isinstance(row, list):
+                raise WrongType(field="dataframe_split.data", expected="lists", got=kind(row), where=f" (row {at})")
+        return self._from_split(list(map(str, found["columns"])), found["data"], found.get("index"))
+
+    def _from_split(self, columns: list[str], data: list[list[Any]], index: Any) -> tuple[Array, ...]:
+        if len(set(columns)) < len(columns):
+            twice = next(name for at, name in enumerate(columns) if name in columns[:at])
+            raise InvalidRequest(what=f"column {twice[:80]!r} is sent twice")
+        if index is not None and (not isinstance(index, list) or len(index) != len(data)):
+            raise WrongShape(field="dataframe_split.index", problem=f"it is not a list of {len(data)} labels")
+        if not data:
+            raise NoRows()
+        for at, row in enumerate(data):
+            if len(row) != len(columns):
+                problem = f"row {at} has {len(row)} values for {len(columns)} columns"
+                raise WrongShape(field="dataframe_split.data", problem=problem)
+        return from_columns(self._signature, dict(zip(columns, map(list, zip(*data, strict=True)), strict=True)))
