@@ -6,7 +6,7 @@ import asyncio
 import logging
 import time
 from collections.abc import Callable, Sequence
-from concurrent.futures import Executor
+from concurrent.futures import Executor, Future
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from time import perf_counter
@@ -85,18 +85,21 @@ class Replica:
             "next_row_s": self.cost.next_s,
         }
 
-    def submit(self, asked: InferRequest, reply: Reply) -> None:
-        """Ask the model; `reply` is called once, now when the call is cheap, else after a thread has run it."""
+    def submit(self, asked: InferRequest, reply: Reply) -> Future[None] | None:
+        """Ask the model; `reply` is called once, now when the call is cheap, else after a thread has run it.
+
+        What waits for a thread can be cancelled; then nothing is run and `reply` is not called.
+        """
         began = perf_counter()
-        if self.cost.of(asked.rows) > INLINE_S:
-            self._hand_over(asked, began, reply)
-            return
+        if self.cost.of(asked.arrays[0].shape[0]) > INLINE_S:
+            return self._hand_over(asked, began, reply)
         try:
             outputs = self._runner.run(asked.arrays)
         except ModelyardError as exc:
             reply(None, exc)
-            return
+            return None
         reply(InferResponse(outputs, began, began, perf_counter()), None)
+        return None
 
     def call(self, asked: InferRequest) -> InferResponse:
         """Ask the model here and now; for threads other than the event loop's, which may wait."""
@@ -104,11 +107,9 @@ class Replica:
 
     def count(self, asked: InferRequest, given: InferResponse, started_s: float) -> None:
         """Count one answered request that was read at `started_s` (`time.perf_counter`). On the event loop only."""
-        now = perf_counter()
-        counter = self.counter
-        counter.ok(asked.rows, now - started_s)
-        began = given.began_s
-        counter.spent(given.asked_s - started_s, began - given.asked_s, given.ended_s - began, now + _EPOCH_S)
+        now, asked_s, began_s = perf_counter(), given.asked_s, given.began_s
+        spent = (asked_s - started_s, began_s - asked_s, given.ended_s - began_s)
+        self.counter.ok(asked.arrays[0].shape[0], now - started_s, spent, now + _EPOCH_S)
 
     def count_error(self, error: ModelyardError, started_s: float) -> None:
         """Count one request that was refused, or that failed. On the event loop only."""
@@ -125,7 +126,7 @@ class Replica:
             raise Timeout(what=f"waiting for {self.label}", limit_s=round(asked.deadline - asked_s, 3))
         return InferResponse(self._runner.run(asked.arrays), asked_s, began, perf_counter())
 
-    def _hand_over(self, asked: InferRequest, asked_s: float, reply: Reply) -> None:
+    def _hand_over(self, asked: InferRequest, asked_s: float, reply: Reply) -> Future[None]:
         if self._queued >= MAX_QUEUED:
             raise Busy(what=f"{self.label} has {MAX_QUEUED} requests waiting", hint="try again in a second")
         self._queued += 1
@@ -149,7 +150,14 @@ class Replica:
                 error = Internal(cause=type(exc).__name__)
             loop.call_soon_threadsafe(settle, given, error)
 
-        self._executor.submit(work)
+        waiting = self._executor.submit(work)
+        waiting.add_done_callback(self._leave)
+        return waiting
+
+    def _leave(self, waiting: Future[None]) -> None:
+        """Who was cancelled waits no longer; it is the event loop that cancels."""
+        if waiting.cancelled():
+            self._queued -= 1
 
 
 def _measure(runner: runtime.Runner, bundle: Bundle) -> Cost:

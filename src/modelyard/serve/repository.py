@@ -18,12 +18,14 @@ from typing import Any
 
 from modelyard.core.errors import (
     Internal,
+    InvalidRequest,
     LoadFailed,
     ModelyardError,
     NotExplicit,
     NotInRepository,
     NotReady,
     Timeout,
+    Unsupported,
     from_wire,
 )
 
@@ -136,6 +138,27 @@ class Repository:
                 raise Timeout(what=what, limit_s=self._wait_s)
             time.sleep(_POLL_S)
         return seen
+
+
+def check_load(parameters: Mapping[str, Any]) -> None:
+    """Refuse parameters of a request to load: a model's configuration and files never come with a request."""
+    for name in parameters:
+        if name == "config" or name.startswith("file:"):
+            raise Unsupported(
+                what=f"load parameter {name[:80]!r}",
+                cause="models come from the registry of this server, never from a request",
+                hint="publish it first: modelyard import FILE",
+            )
+        raise InvalidRequest(what=f"unknown load parameter {name[:80]!r}")
+
+
+def check_unload(parameters: Mapping[str, Any]) -> None:
+    """Refuse parameters of a request to unload, but ``unload_dependents``: no model depends on another."""
+    for name, value in parameters.items():
+        if name != "unload_dependents" or not isinstance(value, bool):
+            raise InvalidRequest(
+                what=f"unload parameter {name[:80]!r}", hint="the only one is unload_dependents: true or false"
+            )
 
 
 def answer(run: Path, ticket: str, told: Mapping[str, Any]) -> None:

@@ -256,8 +256,9 @@ def _add_entry(message: Any, name: str, of: str) -> str:
     return str(entry.name)
 
 
+FILE = _file()
 POOL = descriptor_pool.DescriptorPool()
-POOL.Add(_file())
+POOL.Add(FILE)
 
 
 def message(name: str) -> Any:

@@ -13,13 +13,14 @@ from typing import Any
 import msgspec
 import orjson
 
-from modelyard.core.errors import InvalidRequest, ModelyardError, Unsupported
+from modelyard.core.errors import InvalidRequest, ModelyardError
 from modelyard.core.schema import Described, Schema, operation
 from modelyard.serve import metadata
 from modelyard.serve.http.errors import JSON, STATUS, protocol_error
 from modelyard.serve.http.protocol import Request, head
 from modelyard.serve.http.site import Route, Site, Table
 from modelyard.serve.plane import Roster
+from modelyard.serve.repository import check_load, check_unload
 
 PREFIXES = (b"/v2/repository",)
 
@@ -44,11 +45,11 @@ def routes(site: Site, roster: Roster) -> Table:
         request.respond(_OK, orjson.dumps(metadata.index(roster, ready=asked.ready)))
 
     def load(request: Request) -> None:
-        _check_load(_read(request, _Change).parameters)
+        check_load(_read(request, _Change).parameters)
         _submit(request, site, site.plane.repository.load)
 
     def unload(request: Request) -> None:
-        _check_unload(_read(request, _Change).parameters)
+        check_unload(_read(request, _Change).parameters)
         _submit(request, site, site.plane.repository.unload)
 
     handlers = {b"/index": index, b"/models/{name}/load": load, b"/models/{name}/unload": unload}
@@ -83,26 +84,6 @@ def _read(request: Request, kind: type[Any]) -> Any:
         return msgspec.json.decode(request.body or b"{}", type=kind)
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as exc:
         raise InvalidRequest(what="the body is not a repository request", cause=str(exc)[:200]) from exc
-
-
-def _check_load(parameters: Mapping[str, Any]) -> None:
-    for name in parameters:
-        if name == "config" or name.startswith("file:"):
-            raise Unsupported(
-                what=f"load parameter {name[:80]!r}",
-                cause="models come from the registry of this server, never from a request",
-                hint="publish it first: modelyard import FILE",
-            )
-        raise InvalidRequest(what=f"unknown load parameter {name[:80]!r}")
-
-
-def _check_unload(parameters: Mapping[str, Any]) -> None:
-    """No model depends on another, so ``unload_dependents`` changes nothing."""
-    for name, value in parameters.items():
-        if name != "unload_dependents" or not isinstance(value, bool):
-            raise InvalidRequest(
-                what=f"unload parameter {name[:80]!r}", hint="the only one is unload_dependents: true or false"
-            )
 
 
 def _submit(request: Request, site: Site, call: Callable[[str], None]) -> None:
