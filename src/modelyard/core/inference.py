@@ -33,7 +33,7 @@ class InferRequest(msgspec.Struct, frozen=True, gc=False):
     @property
     def rows(self) -> int:
         """How many rows are asked about."""
-        return int(self.arrays[0].shape[0])
+        return len(self.arrays[0])
 
 
 class InferResponse(msgspec.Struct, frozen=True, gc=False):

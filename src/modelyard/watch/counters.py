@@ -95,19 +95,29 @@ class Counter:
         self._floats = floats
         self._at = slot * _WORDS
 
-    def ok(self, rows: int, seconds: float) -> None:
-        """One request answered: this many rows, this long."""
-        words, at = self._words, self._at
+    def ok(self, rows: int, seconds: float, spent: tuple[float, float, float] = (0, 0, 0), now_s: float = 0.0) -> None:
+        """One request answered: this many rows, this long.
+
+        Parameters
+        ----------
+        rows : int
+            Rows answered.
+        seconds : float
+            From the request's last byte to its answer.
+        spent : tuple of float
+            What of that went into reading the question, waiting for the model, and the model.
+        now_s : float
+            When, in seconds since 1970.
+        """
+        words, floats, at = self._words, self._floats, self._at
         words[at] += 1
         words[at + _ROWS] += rows
-        self._floats[at + _SECONDS] += seconds
+        floats[at + _SECONDS] += seconds
         words[at + _BUCKET0 + bisect_left(BUCKETS_S, seconds)] += 1
-
-    def spent(self, decode_s: float, queue_s: float, infer_s: float, now_s: float) -> None:
-        """What the time of an answered request went into, and when that was (seconds since 1970)."""
-        floats, at = self._floats, self._at
+        decode_s, queue_s, infer_s = spent
         floats[at + _DECODE] += decode_s
-        floats[at + _QUEUE] += queue_s
+        if queue_s:
+            floats[at + _QUEUE] += queue_s
         floats[at + _INFER] += infer_s
         floats[at + _LAST] = now_s
 

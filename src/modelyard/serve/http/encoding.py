@@ -104,12 +104,8 @@ _DECODERS: dict[bytes, Callable[[bytes | bytearray, int], bytes]] = {
 
 
 def respond(request: Request, head: bytes, body: bytes) -> None:
-    """Send this answer, compressed when the client takes that and it is worth it."""
-    accepted = request.headers.get(b"accept-encoding")
-    if accepted is None or len(body) < WORTH_BYTES:
-        request.respond(head, body)
-        return
-    name = _chosen(accepted)
+    """Send this answer, which is worth it, compressed as the client takes it."""
+    name = _chosen(request.headers.get(b"accept-encoding", b""))
     if not name:
         request.respond(head, body)
         return

@@ -59,7 +59,10 @@ class Endpoint:
             self._fail(request, exc)
             return
         self._replica.count(asked, given, request.started)
-        encoding.respond(request, head, body)
+        if len(body) < encoding.WORTH_BYTES:
+            request.respond(head, body)
+        else:
+            encoding.respond(request, head, body)
 
     def _fail(self, request: Request, error: ModelyardError) -> None:
         error.facts.setdefault("model", self._replica.label)

@@ -27,6 +27,7 @@ log = logging.getLogger("modelyard")
 
 _BODY_FLOOR_BYTES_PER_S = 64 * 1024  # a body may take body_s, and longer only while it comes at least this fast
 _PIPELINED = 16
+_USUAL = b"application/json"  # of bodies that are never streamed, and of nearly all
 _TOKEN = re.compile(rb"[A-Za-z0-9._:-]{1,128}")
 _FOREVER = float("inf")
 _SWEEP_S = 0.5
@@ -306,7 +307,7 @@ class Connection(asyncio.Protocol):
             return
         request = Request(self, self._url, self._parser.get_method(), self._headers)
         length = int(self._headers.get(b"content-length", b"0"))
-        if b"content-type" in self._headers and not self._open(request):
+        if self._headers.get(b"content-type", _USUAL) != _USUAL and not self._open(request):
             return
         if length > self._limits.body_bytes and request.sink is None:
             self._refuse(413, f"the body is larger than the limit of {self._limits.body_bytes} bytes")

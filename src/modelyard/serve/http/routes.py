@@ -72,8 +72,7 @@ class Routes:
 
     def stream(self, request: Request) -> Sink | None:
         """Who takes this body line by line; see `protocol.Router`."""
-        kind = request.headers[b"content-type"]
-        if kind == b"application/json" or kind.partition(b";")[0].strip().lower() not in lines.MEDIA:
+        if request.headers[b"content-type"].partition(b";")[0].strip().lower() not in lines.MEDIA:
             return None
         route = self._table.get(request.path)
         return route.stream(request) if route and route.stream and request.method == b"POST" else None
