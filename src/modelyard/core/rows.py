@@ -7,7 +7,7 @@ refusal. `serve` has a faster way for well-formed JSON and comes here for the wo
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -22,7 +22,8 @@ MISSING_TEXT = frozenset(
     {"", "#N/A", "#N/A N/A", "#NA", "-1.#IND", "-1.#QNAN", "-NaN", "-nan", "1.#IND", "1.#QNAN", "<NA>"}
     | {"N/A", "NA", "NULL", "NaN", "None", "n/a", "nan", "null"}
 )
-_EXPECTED = {
+#: What each kind of feature takes, in words.
+EXPECTED = {
     FeatureKind.NUMBER: "a number",
     FeatureKind.INTEGER: "a whole number",
     FeatureKind.BOOLEAN: "true or false",
@@ -58,15 +59,15 @@ def from_objects(signature: Signature, rows: Sequence[Mapping[str, Any]]) -> tup
     known = set(signature.field_names)
     for at, row in enumerate(rows):
         if not isinstance(row, Mapping):
-            raise WrongType(field="row", expected="an object", got=_describe(row), where=_where(at, len(rows)))
-        _check_fields(signature, row, known, _where(at, len(rows)))
+            raise WrongType(field="row", expected="an object", got=_describe(row), where=at_row(at, len(rows)))
+        check_fields(signature, row, known, at_row(at, len(rows)))
     columns = {name: [row.get(name) for row in rows] for name in signature.field_names}
-    return _assemble(signature, columns, len(rows))
+    return assemble(signature, columns, len(rows))
 
 
 def from_columns(signature: Signature, columns: Mapping[str, Any]) -> tuple[Array, ...]:
     """Arrays for columns: field name to a sequence of values, all of one length; else as `from_objects`."""
-    _check_fields(signature, columns, set(signature.field_names), "")
+    check_fields(signature, columns, set(signature.field_names), "")
     lengths: dict[str, int] = {}
     for name, values in columns.items():
         if isinstance(values, (str, bytes, Mapping)) or not hasattr(values, "__len__"):
@@ -86,7 +87,7 @@ def from_columns(signature: Signature, columns: Mapping[str, Any]) -> tuple[Arra
         else [None] * rows
         for name in signature.field_names
     }
-    return _assemble(signature, filled, rows)
+    return assemble(signature, filled, rows)
 
 
 def parse_text(signature: Signature, cells: Mapping[str, str]) -> dict[str, Any]:
@@ -98,7 +99,7 @@ def parse_text(signature: Signature, cells: Mapping[str, str]) -> dict[str, Any]
         A cell is not what its feature needs, e.g. ``abc`` for a number.
     """
     features = {feature.name: feature for feature in signature.features}
-    return {name: _parse_cell(features[name], text) if name in features else text for name, text in cells.items()}
+    return {name: parse_cell(features[name], text) if name in features else text for name, text in cells.items()}
 
 
 def from_arrays(array: Array) -> list[Any]:
@@ -128,7 +129,8 @@ def _plain(feature: Feature, value: Any) -> Any:
     return bool(value) if feature.kind is FeatureKind.BOOLEAN else value
 
 
-def _check_fields(signature: Signature, row: Mapping[str, Any], known: set[str], where: str) -> None:
+def check_fields(signature: Signature, row: Mapping[str, Any], known: Collection[str], where: str) -> None:
+    """Refuse names that are no field, then fields that are missing and may not be; `known` is the fields' names."""
     for name in row:
         if name not in known:
             raise UnknownField(field=str(name)[:80], known=signature.field_names)
@@ -139,7 +141,8 @@ def _check_fields(signature: Signature, row: Mapping[str, Any], known: set[str],
             raise MissingField(fields=missing, where=where)
 
 
-def _assemble(signature: Signature, columns: Mapping[str, list[Any]], rows: int) -> tuple[Array, ...]:
+def assemble(signature: Signature, columns: Mapping[str, list[Any]], rows: int) -> tuple[Array, ...]:
+    """The arrays of columns that hold a value, or None, for each row."""
     if rows == 0:
         raise NoRows()
     return signature.arrange({spec.name: _tensor(spec, columns, rows) for spec in signature.inputs})
@@ -173,7 +176,7 @@ def _numbers(feature: Feature, values: list[Any]) -> list[Any]:
     kinds = set(map(type, values))
     if kinds <= {float, int}:
         return values
-    return [_number(feature, value, _where(at, len(values))) for at, value in enumerate(values)]
+    return [_number(feature, value, at_row(at, len(values))) for at, value in enumerate(values)]
 
 
 def _number(feature: Feature, value: Any, where: str) -> float:
@@ -181,7 +184,7 @@ def _number(feature: Feature, value: Any, where: str) -> float:
         _allow_missing(feature, where)
         return float("nan")
     if isinstance(value, (bool, np.bool_)) or not isinstance(value, (int, float, np.integer, np.floating)):
-        raise WrongType(field=feature.name, expected=_EXPECTED[feature.kind], got=_describe(value), where=where)
+        raise WrongType(field=feature.name, expected=EXPECTED[feature.kind], got=_describe(value), where=where)
     try:
         return float(value)
     except OverflowError:
@@ -191,7 +194,7 @@ def _number(feature: Feature, value: Any, where: str) -> float:
 def _integers(feature: Feature, values: list[Any]) -> list[Any]:
     if set(map(type, values)) == {int}:
         return values
-    return [_integer(feature, value, _where(at, len(values))) for at, value in enumerate(values)]
+    return [_integer(feature, value, at_row(at, len(values))) for at, value in enumerate(values)]
 
 
 def _integer(feature: Feature, value: Any, where: str) -> int | float:
@@ -207,7 +210,7 @@ def _integer(feature: Feature, value: Any, where: str) -> int | float:
 
 
 def _booleans(feature: Feature, values: list[Any]) -> list[Any]:
-    return [_boolean(feature, value, _where(at, len(values))) for at, value in enumerate(values)]
+    return [_boolean(feature, value, at_row(at, len(values))) for at, value in enumerate(values)]
 
 
 def _boolean(feature: Feature, value: Any, where: str) -> float | bool:
@@ -222,7 +225,7 @@ def _boolean(feature: Feature, value: Any, where: str) -> float | bool:
 def _texts(feature: Feature, values: list[Any]) -> list[Any]:
     if set(map(type, values)) == {str}:
         return values
-    return [_text(feature, value, _where(at, len(values))) for at, value in enumerate(values)]
+    return [_text(feature, value, at_row(at, len(values))) for at, value in enumerate(values)]
 
 
 def _text(feature: Feature, value: Any, where: str) -> str:
@@ -248,7 +251,8 @@ def _allow_missing(feature: Feature, where: str) -> None:
         raise NotANumber(field=feature.name, where=where)
 
 
-def _parse_cell(feature: Feature, text: str) -> Any:
+def parse_cell(feature: Feature, text: str, where: str = "") -> Any:
+    """The value in one text cell, None where it is missing; `where` goes into the error."""
     stripped = text.strip()
     if is_missing(text) and text not in feature.categories:
         return "" if stripped == "" and feature.kind is FeatureKind.TEXT and not feature.nullable else None
@@ -256,7 +260,7 @@ def _parse_cell(feature: Feature, text: str) -> Any:
         return text
     parsed = parse_boolean(stripped) if feature.kind is FeatureKind.BOOLEAN else parse_number(stripped)
     if parsed is None:
-        raise WrongType(field=feature.name, expected=_EXPECTED[feature.kind], got=_describe(text), where="")
+        raise WrongType(field=feature.name, expected=EXPECTED[feature.kind], got=_describe(text), where=where)
     return parsed
 
 
@@ -286,8 +290,8 @@ def parse_number(text: str) -> int | float | None:
 
 
 def _describe(value: Any) -> str:
-    if value is None:
-        return "nothing"
+    if value is None or isinstance(value, bytes):
+        return "nothing" if value is None else "bytes"
     if isinstance(value, (bool, np.bool_)):
         return "true" if value else "false"
     if isinstance(value, str):
@@ -299,5 +303,6 @@ def _describe(value: Any) -> str:
     return "a list" if isinstance(value, (list, tuple)) else "an object"
 
 
-def _where(row: int, rows: int) -> str:
+def at_row(row: int, rows: int) -> str:
+    """How an error says which row it means; nothing where there is only one."""
     return f" (row {row})" if rows > 1 else ""

@@ -9,6 +9,7 @@ import csv
 import io
 import math
 import re
+from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -22,6 +23,7 @@ if TYPE_CHECKING:
     import pandas as pd
 
 DELIMITERS = ",;\t"
+MAX_COLUMNS = 1_000_000
 MAX_BYTES = 256 << 20  # the table is held in memory as text and as values: some twenty times its bytes
 _INT64 = 1 << 63
 _BOOLEANS = {"true": True, "false": False}
@@ -98,6 +100,30 @@ def read_table(path: Path, *, min_rows: int = 1) -> Table:
     return Table(frame=pd.DataFrame(series), name=path.name, sha256=sha256(raw))
 
 
+def frame_of(columns: Sequence[str], rows: Sequence[Sequence[Any]]) -> pd.DataFrame:
+    """Rows of plain values (None is missing) as a frame: numbers, truth values, and all else as text.
+
+    Raises
+    ------
+    InvalidData
+        A column mixes numbers and text.
+    MissingExtra
+        pandas is not installed.
+    """
+    try:
+        import pandas as pd  # noqa: PLC0415 - as above
+    except ImportError as exc:
+        raise MissingExtra(what="reading rows as a table", library="pandas", extra="train") from exc
+    frame: dict[str, Any] = {}
+    for at, name in enumerate(columns):
+        values = [math.nan if row[at] is None else row[at] for row in rows]
+        kinds = {type(row[at]) for row in rows} - {type(None)}
+        if str in kinds and len(kinds) > 1:
+            raise InvalidData(what=f"the column {name!r} mixes text with something else")
+        frame[name] = pd.Series(values, dtype=None if kinds <= {int, float} or kinds == {bool} else object)
+    return pd.DataFrame(frame)
+
+
 def read_bytes(path: Path) -> bytes:
     """The bytes of a data file; `NotFound`, `InvalidData` or `TooLarge` when there is nothing usable."""
     try:
@@ -126,20 +152,10 @@ def parse_cells(raw: bytes, name: str) -> Cells:
     InvalidData
         See `read_table`.
     """
-    text = _decode(raw, name)
-    if not text.strip():
-        raise InvalidData(what=f"{name} is empty", hint="give a CSV with a header line and rows under it")
-    records = _records(text, sniff(text), name)
-    _, head = next(records)
-    header = header_names(head, name)
+    header, records = open_cells(raw, name)
     rows: list[list[str]] = []
     lines: list[int] = []
     for line, row in records:
-        if len(row) != len(header):
-            raise InvalidData(
-                what=f"{name}, line {line}: {_count(len(row), 'cell')}, the header has {len(header)}",
-                hint="mend that line; a cell with a delimiter in it needs quotes around it",
-            )
         rows.append(row)
         lines.append(line)
     if not rows:
@@ -147,10 +163,38 @@ def parse_cells(raw: bytes, name: str) -> Cells:
     return Cells(header=header, rows=rows, lines=lines)
 
 
+def open_cells(
+    raw: bytes, name: str, columns: Sequence[str] = ()
+) -> tuple[tuple[str, ...], Iterator[tuple[int, list[str]]]]:
+    """The header of a CSV's bytes, and its rows one by one, each with the line it ends in; else as `parse_cells`.
+
+    With `columns` there is no header line: these are the names, and cells are split at commas.
+    """
+    text = _decode(raw, name)
+    if not text.strip():
+        raise InvalidData(what=f"{name} is empty", hint="give a CSV with a header line and rows under it")
+    records = _records(text, "," if columns else sniff(text), name)
+    header = tuple(columns) or header_names(next(records)[1], name)
+    return header, _even(records, len(header), name)
+
+
+def _even(records: Iterator[tuple[int, list[str]]], width: int, name: str) -> Iterator[tuple[int, list[str]]]:
+    for line, row in records:
+        if len(row) != width:
+            raise InvalidData(
+                what=f"{name}, line {line}: {_count(len(row), 'cell')}, the header has {width}",
+                hint="mend that line; a cell with a delimiter in it needs quotes around it",
+            )
+        yield line, row
+
+
 def sniff(text: str) -> str:
     """The delimiter that splits the header into most cells; a comma when none does."""
     start = next((line for line in io.StringIO(text, newline="") if line.strip()), "")
-    widths = {delimiter: len(next(csv.reader([start], delimiter=delimiter))) for delimiter in DELIMITERS}
+    try:
+        widths = {delimiter: len(next(csv.reader([start], delimiter=delimiter))) for delimiter in DELIMITERS}
+    except csv.Error:  # a cell that is too long: whoever reads on says so
+        return ","
     return max(DELIMITERS, key=widths.__getitem__)
 
 
@@ -198,10 +242,16 @@ def _records(text: str, delimiter: str, name: str) -> Iterator[tuple[int, list[s
 
 def header_names(cells: Sequence[str], name: str) -> tuple[str, ...]:
     """The columns' names: stripped, nameless ones called by their position; `InvalidData` when two are the same."""
+    if len(cells) > MAX_COLUMNS:
+        raise InvalidData(
+            what=f"{name} has {len(cells)} columns; {MAX_COLUMNS} are the most", hint="give fewer columns"
+        )
     header = tuple(cell.strip() or f"Unnamed: {at}" for at, cell in enumerate(cells))
-    twice = sorted({column for column in header if header.count(column) > 1})
+    twice = sorted(column for column, times in Counter(header).items() if times > 1)
     if twice:
-        raise InvalidData(what=f"{name} has more than one column {twice[0]!r}", hint="give every column its own name")
+        raise InvalidData(
+            what=f"{name} has more than one column {twice[0][:80]!r}", hint="give every column its own name"
+        )
     return header
 
 
