@@ -91,6 +91,15 @@ class Served:
         return next(int(event["listening"][1]) for event in self.events if "listening" in event)
 
     @property
+    def grpc_port(self) -> int:
+        """The port of gRPC, once a worker has said that it answers there."""
+        deadline = time.monotonic() + START_S
+        while not any("grpc" in event for event in self.events):
+            assert time.monotonic() < deadline, f"no gRPC; events {self.events}, stderr {self.stderr}"
+            time.sleep(0.01)
+        return next(int(event["grpc"]) for event in self.events if "grpc" in event)
+
+    @property
     def url(self) -> str:
         return f"http://127.0.0.1:{self.port}"
 

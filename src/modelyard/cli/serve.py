@@ -11,10 +11,13 @@ import click
 
 from modelyard.cli.main import with_screen
 from modelyard.cli.screen import Screen
+from modelyard.core.errors import MissingExtra
 from modelyard.core.settings import Settings
 from modelyard.serve.repository import MODES
 
 _MIB = 1024 * 1024
+_LAST_PORT = 65535
+_NO_GRPC = 'off; to turn it on: pip install "modelyard[grpc]"'
 
 
 @click.command("serve")
@@ -23,6 +26,8 @@ _MIB = 1024 * 1024
 @click.option(
     "--port", default=8080, show_default=True, type=click.IntRange(0, 65535), help="Port; 0 takes a free one."
 )
+@click.option("--grpc-port", type=click.IntRange(0, 65535), help="Port of gRPC.  [default: the one after --port]")
+@click.option("--no-grpc", is_flag=True, help="HTTP only.")
 @click.option("--workers", default=1, show_default=True, type=click.IntRange(1, 256), help="Worker processes.")
 @click.option("--plan", type=click.Path(path_type=Path), help="Serve this plan file instead of the registry.")
 @click.option("--max-body-mb", default=16, show_default=True, type=click.IntRange(1, 2048), help="Largest body.")
@@ -58,8 +63,9 @@ def command(screen: Screen, settings: Settings, models: tuple[str, ...], plan: P
         drain_delay_s=flags["drain_delay"],
         grace_s=flags["grace"],
         repository=flags["repository"],
+        grpc_port=_grpc_port(**flags),
     )
-    narrator = _Narrator(screen)
+    narrator = _Narrator(screen, without_grpc="" if flags["no_grpc"] else _NO_GRPC)
     if plan is not None:
         if models:
             raise click.UsageError("give MODEL or --plan, not both")
@@ -72,12 +78,31 @@ def command(screen: Screen, settings: Settings, models: tuple[str, ...], plan: P
     screen.say("Stopped. Requests under way were finished first.")
 
 
+def _grpc_port(*, port: int, grpc_port: int | None, no_grpc: bool, **_: Any) -> int | None:
+    """Where to speak gRPC; None when it is not wanted, or not installed and nobody asked for it."""
+    from modelyard.serve.grpc import missing  # noqa: PLC0415 - imported when called
+
+    if no_grpc:
+        if grpc_port is not None:
+            raise click.UsageError("give --grpc-port or --no-grpc, not both")
+        return None
+    library = missing()
+    if library:
+        if grpc_port is not None:
+            raise MissingExtra(what="gRPC", library=library, extra="grpc")
+        return None
+    if grpc_port is not None:
+        return grpc_port
+    return port + 1 if 0 < port < _LAST_PORT else 0
+
+
 class _Narrator:
     """Says what the server reports, once for all its workers; with --json one line of JSON per event."""
 
-    def __init__(self, screen: Screen) -> None:
+    def __init__(self, screen: Screen, without_grpc: str) -> None:
         self._screen = screen
         self._url = ""
+        self._grpc = without_grpc
         self._first = ""
         self._said: set[str] = set()
         self._ready = False
@@ -94,7 +119,10 @@ class _Narrator:
 
     def _listening(self, event: Mapping[str, Any]) -> None:
         host, port = event["listening"]
-        self._url = f"http://[{host}]:{port}" if ":" in host else f"http://{host}:{port}"
+        host = f"[{host}]" if ":" in host else host
+        self._url = f"http://{host}:{port}"
+        if event["grpc_port"]:
+            self._grpc = f"{host}:{event['grpc_port']}"
 
     def _loaded(self, event: Mapping[str, Any]) -> None:
         label = event["loaded"]
@@ -130,6 +158,8 @@ class _Narrator:
         several = f"/models/{self._first}" if len({label.partition("@")[0] for label in self._said}) > 1 else ""
         self._screen.say(f"  REST     {self._url}{several or ''}/predict")
         self._screen.say(f"  OIP v2   {self._url}/v2/models/{self._first}/infer")
+        if self._grpc:
+            self._screen.say(f"  gRPC     {self._grpc}")
         self._screen.say(f"  Docs     {self._url}/docs")
         self._screen.say(
             "  Only this machine can call it. Press Ctrl+C to stop (requests under way are finished first)."

@@ -12,11 +12,12 @@ import socket
 import sys
 from collections.abc import Collection, Mapping
 from concurrent.futures import ThreadPoolExecutor
+from importlib import import_module
 from pathlib import Path
 from typing import Any
 
 from modelyard.core.errors import ModelyardError, NotFound
-from modelyard.core.plan import Plan
+from modelyard.core.plan import Limits, Plan
 from modelyard.model import runtime
 from modelyard.serve.http import contracts
 from modelyard.serve.http.protocol import Server
@@ -25,7 +26,7 @@ from modelyard.serve.http.site import Site
 from modelyard.serve.plane import Loader, Plane, Roster
 from modelyard.serve.replica import Replica
 from modelyard.serve.repository import MODES, Repository, obey
-from modelyard.serve.supervisor import BACKLOG
+from modelyard.serve.sockets import BACKLOG
 from modelyard.watch.counters import UNROUTED, Page
 
 log = logging.getLogger("modelyard")
@@ -53,6 +54,7 @@ class Worker:
         self._loader = Loader(executor, self._page.counter)
         self._routes: Routes | None = None
         self._http: Server | None = None
+        self._grpc: Any = None
         self._stop = asyncio.Event()
         self._drain_s = 0.0
 
@@ -81,11 +83,27 @@ class Worker:
         self._tell_loaded(roster)
         self._tell({"ready": len(self._plane.roster.models)})
         tasks = [asyncio.ensure_future(self._http.run_sweep()), asyncio.ensure_future(self._watch())]
+        if self._options.grpc_port:
+            tasks.append(asyncio.ensure_future(self._start_grpc(plan.limits)))
         await self._stop.wait()
         await self._drain(listener)
         for task in tasks:
             task.cancel()
         return 0
+
+    async def _start_grpc(self, limits: Limits) -> None:
+        """Answer gRPC too. Its library takes long to import, so HTTP does not wait for it."""
+        host, port = self._options.host, self._options.grpc_port
+        library = await asyncio.to_thread(import_module, "modelyard.serve.grpc.server")
+        grpc = library.Server(self._plane, self._options.run, limits, self._page.counter(UNROUTED))
+        try:
+            await grpc.start(host, port)
+        except ModelyardError as exc:
+            log.error("no gRPC: %s", exc)
+            self._tell({"trouble": exc.detail, "model": "gRPC"})
+            return
+        self._grpc = grpc
+        self._tell({"grpc": port})
 
     async def _first_plan(self) -> Plan:
         """The plan, which the supervisor may still be writing while this process imports what it needs."""
@@ -158,9 +176,13 @@ class Worker:
         self._http.drain()
         loop = asyncio.get_running_loop()
         deadline = loop.time() + self._options.grace
-        while self._http.in_flight and loop.time() < deadline:
+        closing = [asyncio.ensure_future(self._grpc.stop(self._options.grace))] if self._grpc else []
+        while (self._http.in_flight or (self._grpc and self._grpc.in_flight)) and loop.time() < deadline:
             await asyncio.sleep(0.01)
             self._http.drain()
+        if closing:  # what is left are streams that nobody asks anything on
+            await self._grpc.stop(0)
+            await asyncio.wait(closing)
 
     def _tell_loaded(self, roster: Roster, before: Collection[Replica] = ()) -> None:
         for replica in roster.replicas():
@@ -197,6 +219,8 @@ def _parse(argv: list[str]) -> argparse.Namespace:
     parser.add_argument("--grace", type=float, required=True)
     parser.add_argument("--contracts", required=True)
     parser.add_argument("--repository", choices=MODES, required=True)
+    parser.add_argument("--host", required=True)
+    parser.add_argument("--grpc-port", type=int, required=True)
     return parser.parse_args(argv)
 
 

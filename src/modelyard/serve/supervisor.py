@@ -1,4 +1,4 @@
-"""The supervisor: owns the listening socket, starts workers on it, replaces the dead, passes stop signals on.
+"""The supervisor: owns the sockets, starts workers on it, replaces the dead, passes stop signals on.
 
 All workers inherit one listening socket, so while one dies and is replaced, connections wait in the kernel's queue or
 go to its neighbours; nobody is refused. It imports neither numpy nor a model.
@@ -7,8 +7,6 @@ go to its neighbours; nobody is refused. It imports neither numpy nor a model.
 from __future__ import annotations
 
 import contextlib
-import errno
-import ipaddress
 import json
 import os
 import selectors
@@ -24,11 +22,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from modelyard.core.errors import Conflict, Denied, Internal, from_wire
+from modelyard.core.errors import Internal, from_wire
 from modelyard.serve import repository
+from modelyard.serve.sockets import Sockets
 
-#: Connections that may wait to be accepted, while a worker is replaced for example.
-BACKLOG = 2048
 _STABLE_S = 10.0
 _BACKOFF_S = (0.0, 0.1, 0.2, 0.5, 1.0)
 _TICK_S = 0.1
@@ -45,6 +42,8 @@ class Options:
     ----------
     host, port : str, int
         Where to listen; port 0 takes a free one.
+    grpc_port : int, optional
+        The same for gRPC; None for none.
     workers : int
         Worker processes.
     drain_delay_s : float
@@ -64,6 +63,7 @@ class Options:
     grace_s: float = 30.0
     contracts: tuple[str, ...] = ()
     repository: str = "none"
+    grpc_port: int | None = None
 
 
 @dataclass
@@ -75,59 +75,24 @@ class _Child:
     due: float = 0.0
 
 
-def listen(options: Options) -> socket.socket:
-    """The listening socket. Only loopback: this version has no keys, so nothing else may reach it."""
-    if not _is_loopback(options.host):
-        raise Denied(
-            what=f"will not listen on {options.host}: requests are not authenticated, so only this machine may call",
-            hint="serve on 127.0.0.1 and put a gateway that authenticates in front of it",
-        )
-    family = socket.AF_INET6 if ":" in options.host else socket.AF_INET
-    sock = socket.socket(family, socket.SOCK_STREAM)
-    sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-    try:
-        sock.bind((options.host, options.port))
-    except OSError as exc:
-        sock.close()
-        taken = exc.errno == errno.EADDRINUSE
-        raise Conflict(
-            what=f"port {options.port} is taken" if taken else f"cannot listen on {options.host}:{options.port}",
-            cause=str(exc.strerror),
-            hint="choose another with --port; 0 takes a free one",
-        ) from exc
-    sock.listen(BACKLOG)
-    sock.settimeout(0)
-    os.set_inheritable(sock.fileno(), True)  # noqa: FBT003 - the library takes it so
-    return sock
-
-
-def _is_loopback(host: str) -> bool:
-    if host == "localhost":
-        return True
-    try:
-        return ipaddress.ip_address(host).is_loopback
-    except ValueError:  # another name, which can mean any machine
-        return False
-
-
 class Supervisor:
     """Keeps `workers` processes serving one plan from one socket until it is told to stop.
 
     Parameters
     ----------
-    sock : socket
-        From `listen`.
+    sockets : Sockets
+        From `sockets.listen`.
     plan : Path
         The serving plan; it may appear after the workers were started.
     options : Options
         How to serve.
     on_event : callable
-        Told what workers report: ``loaded`` for each version, ``ready``, ``trouble``, ``unloaded``, ``died``; and, from
-        an explicit repository, what they ask: ``repository`` with a ticket, to be given to `answer`.
+        Told what workers report: ``loaded`` for each version, ``ready``, ``grpc``, ``trouble``, ``unloaded``,
+        ``died``; and, from an explicit repository, what they ask: ``repository`` with a ticket for `answer`.
     """
 
-    def __init__(self, sock: socket.socket, plan: Path, options: Options, on_event: Callable[[Event], None]) -> None:
-        self._sock = sock
+    def __init__(self, sockets: Sockets, plan: Path, options: Options, on_event: Callable[[Event], None]) -> None:
+        self._sockets = sockets
         self._plan = plan.absolute()
         self._options = options
         self._on_event = on_event
@@ -179,7 +144,7 @@ class Supervisor:
         for child in self._children:
             if child.process:
                 child.process.wait()
-        self._sock.close()
+        self._sockets.close()
         os.close(self._events_read)
         os.close(self._events_write)
         shutil.rmtree(self._run, ignore_errors=True)
@@ -187,7 +152,7 @@ class Supervisor:
     def _spawn(self, child: _Child) -> None:
         options = self._options
         flags = {
-            "--socket-fd": self._sock.fileno(),
+            "--socket-fd": self._sockets.http.fileno(),
             "--events-fd": self._events_write,
             "--plan": self._plan,
             "--run": self._run,
@@ -197,6 +162,8 @@ class Supervisor:
             "--grace": options.grace_s,
             "--contracts": ",".join(options.contracts),
             "--repository": options.repository,
+            "--host": self._sockets.host,
+            "--grpc-port": self._sockets.grpc_port or 0,
         }
         command = [sys.executable, "-P", "-m", "modelyard.serve.app"]
         for flag, value in flags.items():
@@ -205,7 +172,7 @@ class Supervisor:
         child.process = subprocess.Popen(  # noqa: S603 - our own interpreter and module
             command,
             cwd=self._empty,
-            pass_fds=(self._sock.fileno(), self._events_write),
+            pass_fds=(self._sockets.http.fileno(), self._events_write),
             stdin=subprocess.DEVNULL,
             start_new_session=True,  # Ctrl-C reaches the supervisor alone, which then drains them
         )

@@ -11,7 +11,8 @@ from typing import TYPE_CHECKING
 from modelyard.core.errors import Internal, ModelyardError, NotFound
 from modelyard.core.plan import Limits
 from modelyard.core.settings import Settings
-from modelyard.serve.supervisor import Event, Options, Supervisor, listen
+from modelyard.serve.sockets import Sockets, listen
+from modelyard.serve.supervisor import Event, Options, Supervisor
 
 if TYPE_CHECKING:
     from modelyard.control.actions.home import Home
@@ -40,7 +41,7 @@ def serve(
     limits : Limits
         Of each request.
     on_event : callable
-        Told ``{"listening": (host, port)}`` and what the supervisor reports.
+        Told ``{"listening": (host, port), "grpc_port": port or None}`` and what the supervisor reports.
 
     Raises
     ------
@@ -49,16 +50,16 @@ def serve(
     NotFound, InvalidName, CorruptBundle
         What was asked for cannot be served.
     """
-    sock = listen(options)
-    port = sock.getsockname()[1]
+    sockets = listen(options.host, options.port, options.grpc_port)
+    port = sockets.http.getsockname()[1]
     name = f"serve-{port}"
     path = settings.plans / f"{name}.json"
     path.unlink(missing_ok=True)  # from a server on this port that was killed
     clerk = _Clerk(name, requested, options)
-    supervisor = Supervisor(sock, path, options, lambda event: clerk.hear(event) or on_event(event))
+    supervisor = Supervisor(sockets, path, options, lambda event: clerk.hear(event) or on_event(event))
     try:
         supervisor.start()
-        on_event({"listening": (options.host, port)})
+        on_event(_listening(options, sockets))
         # The registry brings numpy and SQLAlchemy; importing them here, the workers import theirs meanwhile.
         from modelyard.control.actions import plans  # noqa: PLC0415 - as above
         from modelyard.control.actions.home import open_home  # noqa: PLC0415 - as above
@@ -120,15 +121,19 @@ class _Clerk:
         return load.mount(home, self._server, name, event["folder"], room).serial
 
 
+def _listening(options: Options, sockets: Sockets) -> Event:
+    return {"listening": (options.host, sockets.http.getsockname()[1]), "grpc_port": sockets.grpc_port}
+
+
 def serve_plan(plan: Path, options: Options, on_event: Callable[[Event], None]) -> None:
     """Serve a plan that lies there already, with no registry at hand: how a container runs."""
     if not plan.is_file():
         raise NotFound(what="serving plan", name=plan.name)
-    sock = listen(options)
-    supervisor = Supervisor(sock, plan, options, on_event)
+    sockets = listen(options.host, options.port, options.grpc_port)
+    supervisor = Supervisor(sockets, plan, options, on_event)
     try:
         supervisor.start()
-        on_event({"listening": (options.host, sock.getsockname()[1])})
+        on_event(_listening(options, sockets))
         supervisor.run()
     finally:
         supervisor.close()
