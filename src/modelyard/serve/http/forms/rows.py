@@ -18,6 +18,7 @@ from modelyard.core.errors import InvalidRequest, ModelyardError, WrongType
 from modelyard.core.rows import from_columns, from_objects
 from modelyard.core.signature import FeatureKind, Signature, TensorSpec
 from modelyard.core.tensor import Array, Datatype
+from modelyard.serve.http.forms.document import parse
 
 _TYPES: dict[FeatureKind, type] = {
     FeatureKind.NUMBER: float,
@@ -27,13 +28,6 @@ _TYPES: dict[FeatureKind, type] = {
     FeatureKind.TEXT: str,
 }
 _UNTYPED = re.compile(r'[\x00-\x1f"\\]')  # in a name, msgspec cannot look for these
-_MISSING: dict[FeatureKind, Any] = {
-    FeatureKind.NUMBER: float("nan"),
-    FeatureKind.INTEGER: float("nan"),
-    FeatureKind.BOOLEAN: float("nan"),
-    FeatureKind.CATEGORY: "",
-    FeatureKind.TEXT: "",
-}
 
 
 class RowForm:
@@ -47,21 +41,29 @@ class RowForm:
         self._one = msgspec.json.Decoder(row)
         self._many = msgspec.json.Decoder(list[row])  # type: ignore[valid-type]  # the type is made here
         self._any = msgspec.json.Decoder()
+        self._width = len(signature.field_names)
+        # Rows that name every field have as many colons as values, unless one is in a text or a name is said twice.
+        self._counted = self._typed or not any(feature.nullable for feature in signature.features)
         self._answer = _Answer(signature, name, version)
 
     def decode(self, body: bytes | bytearray) -> tuple[Array, ...]:
         """The arranged arrays that the body stands for; a `ModelyardError` says what does not fit."""
         try:
-            if body[:1] == b"{":
-                return self._arrays((self._one.decode(body),))
-            return self._arrays(self._many.decode(body))
+            arrays = self._arrays((self._one.decode(body),) if body[:1] == b"{" else self._many.decode(body))
         except (msgspec.DecodeError, RecursionError, OverflowError, TypeError, ValueError, ModelyardError):
             return self._explain(body)
+        if body.count(b":") != arrays[0].shape[0] * self._width or not self._counted:
+            parse(body)  # refuses what is said twice
+        return arrays
 
     def decode_lines(self, lines: Sequence[bytes]) -> tuple[Array, ...]:
         """The arrays of rows that are one JSON object each; an error does not say which one it is about."""
         try:
-            return self._arrays([self._one.decode(line) for line in lines])
+            rows = [self._one.decode(line) for line in lines]
+            for line in lines:
+                if line.count(b":") != self._width or not self._counted:
+                    parse(line)
+            return self._arrays(rows)
         except (msgspec.DecodeError, RecursionError, OverflowError, TypeError, ValueError) as exc:
             if len(lines) > 1:
                 raise InvalidRequest(what="a line is not a row", cause=str(exc)[:200]) from exc
@@ -112,25 +114,29 @@ class RowForm:
             return from_columns(self._signature, document)
         return from_objects(self._signature, [document])
 
-
     def _document(self, body: bytes | bytearray) -> Any:
         try:
-            return self._any.decode(body)
+            document = self._any.decode(body)
         except RecursionError as exc:
             raise InvalidRequest(what="the JSON is nested too deeply") from exc
         except (msgspec.DecodeError, UnicodeDecodeError) as exc:
             raise InvalidRequest(what="the body is not valid JSON", cause=str(exc)[:200]) from exc
+        parse(body)
+        return document
 
 
 def _row_type(signature: Signature) -> type[msgspec.Struct]:
-    """A struct with one typed field per feature; nullable ones may be null or left out."""
+    """A struct with one typed field per feature; nullable ones may be null.
+
+    One that is left out is a value that no array takes, so that such rows go the slow way, which can see more.
+    """
     fields: list[Any] = []
     names = {}
     for at, feature in enumerate(signature.features):
         names[f"f{at}"] = feature.name
         kind = _TYPES[feature.kind]
         if feature.nullable:
-            fields.append((f"f{at}", kind | None, _MISSING.get(feature.kind)))
+            fields.append((f"f{at}", kind | None, msgspec.UNSET))
         else:
             fields.append((f"f{at}", kind))
     # kw_only: a nullable feature may stand before one that is not
@@ -141,7 +147,10 @@ def _array(spec: TensorSpec, values: Sequence[Any]) -> Array:
     """One tensor from its column (scalars) or its rows (tuples)."""
     if spec.datatype is Datatype.BYTES:
         array = np.array(values, dtype=object)
-        if None in array.ravel().tolist():
+        items = array.ravel().tolist()
+        if msgspec.UNSET in items:
+            raise TypeError
+        if None in items:
             array[array == None] = ""  # noqa: E711 - element by element
         return array if array.ndim == 2 else array.reshape(-1, 1)
     if spec.datatype is Datatype.FP64:
