@@ -42,32 +42,36 @@ class RowForm:
         self._many = msgspec.json.Decoder(list[row])  # type: ignore[valid-type]  # the type is made here
         self._any = msgspec.json.Decoder()
         self._width = len(signature.field_names)
-        # Rows that name every field have as many colons as values, unless one is in a text or a name is said twice.
-        self._counted = self._typed or not any(feature.nullable for feature in signature.features)
+        self._nullable = any(feature.nullable for feature in signature.features)
         self._answer = _Answer(signature, name, version)
 
     def decode(self, body: bytes | bytearray) -> tuple[Array, ...]:
         """The arranged arrays that the body stands for; a `ModelyardError` says what does not fit."""
         try:
-            arrays = self._arrays((self._one.decode(body),) if body[:1] == b"{" else self._many.decode(body))
+            rows = (self._one.decode(body),) if body[:1] == b"{" else self._many.decode(body)
+            arrays = self._arrays(rows)
         except (msgspec.DecodeError, RecursionError, OverflowError, TypeError, ValueError, ModelyardError):
             return self._explain(body)
-        if body.count(b":") != arrays[0].shape[0] * self._width or not self._counted:
-            parse(body)  # refuses what is said twice
+        self._check_once(body, rows)
         return arrays
 
     def decode_lines(self, lines: Sequence[bytes]) -> tuple[Array, ...]:
         """The arrays of rows that are one JSON object each; an error does not say which one it is about."""
         try:
             rows = [self._one.decode(line) for line in lines]
-            for line in lines:
-                if line.count(b":") != self._width or not self._counted:
-                    parse(line)
+            for line, row in zip(lines, rows, strict=True):
+                self._check_once(line, (row,))
             return self._arrays(rows)
         except (msgspec.DecodeError, RecursionError, OverflowError, TypeError, ValueError) as exc:
             if len(lines) > 1:
                 raise InvalidRequest(what="a line is not a row", cause=str(exc)[:200]) from exc
         return from_objects(self._signature, [self._document(lines[0])])
+
+    def _check_once(self, text: bytes | bytearray, rows: Sequence[Any]) -> None:
+        """Refuse a name that is said twice in a row. Rows that name all fields once have as many colons as values."""
+        exact = text.count(b":") == len(rows) * self._width
+        if not exact or (self._nullable and (not self._typed or any(map(_lacks, map(msgspec.structs.astuple, rows))))):
+            parse(text)
 
     def encode_lines(self, outputs: Sequence[Array]) -> list[bytes]:
         """For each row ``{"prediction": ...}`` in one line."""
@@ -88,11 +92,13 @@ class RowForm:
     def _arrays(self, rows: Sequence[Any]) -> tuple[Array, ...]:
         if not self._typed or not rows:
             return from_objects(self._signature, rows)
+        table = [msgspec.structs.astuple(row) for row in rows]
+        if self._nullable and any(map(_lacks, table)):
+            table = [tuple(None if value is msgspec.UNSET else value for value in row) for row in table]
         if len(self._signature.inputs) == 1:
             spec = self._signature.inputs[0]
-            table = [msgspec.structs.astuple(row) for row in rows]
             return (spec.check(_array(spec, table)),)
-        columns = list(zip(*map(msgspec.structs.astuple, rows), strict=True))
+        columns = list(zip(*table, strict=True))
         arrays = []
         at = 0
         for spec in self._signature.inputs:
@@ -125,11 +131,13 @@ class RowForm:
         return document
 
 
-def _row_type(signature: Signature) -> type[msgspec.Struct]:
-    """A struct with one typed field per feature; nullable ones may be null.
+def _lacks(row: tuple[Any, ...]) -> bool:
+    """Whether a field was left out."""
+    return msgspec.UNSET in row
 
-    One that is left out is a value that no array takes, so that such rows go the slow way, which can see more.
-    """
+
+def _row_type(signature: Signature) -> type[msgspec.Struct]:
+    """A struct with one typed field per feature; nullable ones may be null or left out."""
     fields: list[Any] = []
     names = {}
     for at, feature in enumerate(signature.features):
@@ -147,10 +155,7 @@ def _array(spec: TensorSpec, values: Sequence[Any]) -> Array:
     """One tensor from its column (scalars) or its rows (tuples)."""
     if spec.datatype is Datatype.BYTES:
         array = np.array(values, dtype=object)
-        items = array.ravel().tolist()
-        if msgspec.UNSET in items:
-            raise TypeError
-        if None in items:
+        if None in array.ravel().tolist():
             array[array == None] = ""  # noqa: E711 - element by element
         return array if array.ndim == 2 else array.reshape(-1, 1)
     if spec.datatype is Datatype.FP64:
