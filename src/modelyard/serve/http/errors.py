@@ -43,6 +43,7 @@ REASONS: dict[int, bytes] = {
     429: b"Too Many Requests",
     431: b"Request Header Fields Too Large",
     500: b"Internal Server Error",
+    501: b"Not Implemented",
     503: b"Service Unavailable",
     504: b"Gateway Timeout",
     507: b"Insufficient Storage",

@@ -5,22 +5,43 @@ Sources: the protocol's REST specification and its extensions; where they are si
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
-from modelyard.core.errors import ModelyardError
+import orjson
+
+from modelyard.core import examples
+from modelyard.core.errors import Kind, ModelyardError, NotFound, Unsupported
 from modelyard.core.inference import InferRequest, InferResponse
 from modelyard.core.schema import ANY_OBJECT, Described, Schema, addresses, body, operation, reference
 from modelyard.serve import metadata
 from modelyard.serve.http.endpoint import Endpoint
-from modelyard.serve.http.errors import JSON, STATUS, protocol_error
-from modelyard.serve.http.forms.tensors import HEADER_LENGTH, TensorForm
+from modelyard.serve.http.errors import JSON, protocol_error
+from modelyard.serve.http.forms.tensors import HEADER_LENGTH, TensorForm, json_length
 from modelyard.serve.http.protocol import Request, head
-from modelyard.serve.http.site import Route, Site, Table, document, versions
+from modelyard.serve.http.site import Route, Site, Table, document, refusing, versions
 from modelyard.serve.plane import Roster, ServedModel
 from modelyard.serve.replica import Replica
+from modelyard.watch.counters import read_totals
 
 PREFIXES = (b"/v2",)
+#: As Triton answers, which knows a dozen kinds of errors and six statuses.
+STATUS: dict[Kind, int] = {
+    Kind.INVALID: 400,
+    Kind.CONFLICT: 400,
+    Kind.UNAUTHENTICATED: 401,
+    Kind.DENIED: 403,
+    Kind.NOT_FOUND: 404,
+    Kind.NOT_ALLOWED: 405,
+    Kind.TOO_LARGE: 413,
+    Kind.INTERNAL: 500,
+    Kind.FULL: 500,
+    Kind.UNSUPPORTED: 501,
+    Kind.NOT_READY: 503,
+    Kind.BUSY: 503,
+    Kind.TIMEOUT: 503,
+    Kind.UNAVAILABLE: 503,
+}
 
 _OCTETS = b"application/octet-stream"
 _OK = head(200, JSON)
@@ -42,10 +63,18 @@ def routes(site: Site, roster: Roster) -> Table:
         b"/v2/health/live": live,
         b"/v2/health/ready": Route({b"GET": ready}, refuse),
         b"/v2/models": document({"models": list(roster.models)}, refuse),
+        **_absent((b"/v2/trace/setting",), "tracing is not set by requests"),
+        **_absent((b"/v2/logging",), "logging is not set by requests"),
+        **_shared_memory(b"/v2/systemsharedmemory"),
+        **_shared_memory(b"/v2/cudasharedmemory"),
     }
     for model in roster.models.values():
-        for base, number in versions(b"/v2/models/%s" % model.name.encode(), model).items():
-            table |= _version(base, model, model.versions[number], site.limits.body_bytes)
+        base = b"/v2/models/%s" % model.name.encode()
+        for address, number in versions(base, model).items():
+            table |= _version(site, address, model, model.versions[number])
+        table[base + b"/stats"] = _statistics(site, [model.versions[number] for number in sorted(model.versions)])
+    # A model of that name is asked by its version; so it is in Triton.
+    table[b"/v2/models/stats"] = _statistics(site, roster.replicas())
     return table
 
 
@@ -55,44 +84,45 @@ def refuse(error: ModelyardError, request: Request) -> tuple[bytes, bytes]:
     return _HEADS[STATUS[error.kind]], protocol_error(error)
 
 
-def operations(site: Site, models: Sequence[Described]) -> Mapping[str, Any]:
-    """OpenAPI path items of ``/v2``."""
-    del site
-    items: dict[str, Any] = {
-        address: {"get": operation(f"v2_{name}", summary, answer=_OBJECT, refusal="application/json")}
-        for address, (name, summary) in _SERVER.items()
-    }
-    for model in models:
-        for address, mark, item in addresses(f"/v2/models/{model.name}", model):
-            items[address] = {**item, "get": _told(model, f"metadata_{mark}", "Metadata")}
-            items[f"{address}/ready"] = {**item, "get": _told(model, f"ready_{mark}", "Readiness")}
-            items[f"{address}/infer"] = {**item, "post": _infer(model, mark)}
-    return items
-
-
-def _told(model: Described, name: str, what: str) -> Schema:
-    return operation(
-        f"{name}{model.name}", f"{what} of {model.name}", tag=model.name, answer=_OBJECT, refusal="application/json"
-    )
-
-
-def _infer(model: Described, mark: str) -> Schema:
-    return operation(
-        f"infer_{mark}{model.name}",
-        f"Open Inference Protocol v2: {model.name}",
-        tag=model.name,
-        requestBody=body({"application/json": {"schema": reference(model, "Tensors")}}),
-        answer={"application/json": {"schema": reference(model, "TensorsAnswer")}},
-        refusal="application/json",
-    )
-
-
-def _version(base: bytes, model: ServedModel, replica: Replica, limit_bytes: int) -> Table:
+def _version(site: Site, base: bytes, model: ServedModel, replica: Replica) -> Table:
+    limit_bytes = site.limits.body_bytes
     return {
         base: document(metadata.model(model, replica), refuse),
         base + b"/infer": Route({b"POST": Endpoint(replica, _Codec(replica), refuse, limit_bytes)}, refuse),
         base + b"/ready": document({"name": model.name, "ready": True}, refuse),
+        base + b"/config": document(metadata.config(model, replica, limit_bytes), refuse),
+        base + b"/stats": _statistics(site, [replica]),
+        **_absent((base + b"/generate", base + b"/generate_stream"), f"model {model.name!r} does not generate text"),
+        **_absent((base + b"/trace/setting",), "tracing is not set by requests"),
     }
+
+
+def _statistics(site: Site, replicas: Sequence[Replica]) -> Route:
+    def told(request: Request) -> None:
+        request.respond(_OK, orjson.dumps(metadata.statistics(replicas, read_totals(site.run))))
+
+    return Route({b"GET": told}, refuse)
+
+
+def _shared_memory(base: bytes) -> Table:
+    """No regions: the list of them is empty, giving all of them back changes nothing, and none can be brought."""
+
+    def none(request: Request) -> None:
+        raise NotFound(what="shared memory region", name=request.path.split(b"/")[4].decode("latin-1")[:80])
+
+    region = base + b"/region/{region}"
+    return {
+        base + b"/status": document([], refuse),
+        base + b"/unregister": Route({b"POST": lambda request: request.respond(_OK, b"{}")}, refuse),
+        region + b"/status": Route({b"GET": none}, refuse),
+        **_absent((region + b"/register", region + b"/unregister"), "shared memory between processes is not supported"),
+    }
+
+
+def _absent(paths: Iterable[bytes], sentence: str) -> Table:
+    """Addresses of Triton's that are refused, whatever the method."""
+    handler = refusing(Unsupported(what=sentence))
+    return {path: Route({b"GET": handler, b"POST": handler}, refuse) for path in paths}
 
 
 class _Codec:
@@ -106,8 +136,8 @@ class _Codec:
 
     def decode(self, request: Request) -> InferRequest:
         """The question; its form is what is wanted back."""
-        arrays, wanted = self._form.decode(request.body, request.headers.get(HEADER_LENGTH))
-        return InferRequest(arrays, wanted.id, wanted)
+        arrays, wanted = self._form.decode(request.body, json_length(request.headers))
+        return InferRequest(arrays, wanted.id, wanted, request.started + wanted.wait_s)
 
     def encode(self, asked: InferRequest, given: InferResponse) -> tuple[bytes, bytes]:
         """The outputs that were asked for."""
@@ -117,11 +147,56 @@ class _Codec:
         return b"%s: %d\r\ncontent-length: " % (self._octets, json_bytes), content
 
 
+def operations(site: Site, models: Sequence[Described]) -> Mapping[str, Any]:
+    """OpenAPI path items of ``/v2``."""
+    del site
+    items: dict[str, Any] = {
+        address: {"get": operation(f"v2_{name}", summary, answer=_OBJECT, refusal="application/json")}
+        for address, (name, summary) in _SERVER.items()
+    }
+    for model in models:
+        for address, mark, item in addresses(f"/v2/models/{model.name}", model):
+            for path, what in _TOLD.items():
+                name = f"{what.lower()}_{mark}{model.name}"
+                told = operation(
+                    name, f"{what} of {model.name}", tag=model.name, answer=_OBJECT, refusal="application/json"
+                )
+                items[address + path] = {**item, "get": told}
+            items[f"{address}/infer"] = {**item, "post": _infer(model, mark)}
+    return items
+
+
+def _infer(model: Described, mark: str) -> Schema:
+    asked, given = examples.tensors(model), examples.tensors_answer(model)
+    question: Schema = {"schema": reference(model, "Tensors"), **({"example": asked} if asked else {})}
+    answer: Schema = {"schema": reference(model, "TensorsAnswer"), **({"example": given} if asked and given else {})}
+    in_json = all(spec.datatype.in_json for spec in model.signature.inputs)
+    return operation(
+        f"infer_{mark}{model.name}",
+        f"Open Inference Protocol v2: {model.name}",
+        tag=model.name,
+        description="In the binary form, the JSON is followed by the raw tensors.",
+        parameters=[_HEADER_LENGTH],
+        requestBody=body(({"application/json": question} if in_json else {}) | _BINARY),
+        answer={"application/json": answer} | _BINARY,
+        refusal="application/json",
+    )
+
+
 _OBJECT: Schema = {"application/json": {"schema": ANY_OBJECT}}
+_BINARY: Schema = {_OCTETS.decode(): {"schema": {"type": "string", "format": "binary"}}}
+_HEADER_LENGTH: Schema = {
+    "name": "Inference-Header-Content-Length",
+    "in": "header",
+    "schema": {"type": "integer", "minimum": 0},
+    "description": "Bytes of JSON before the raw tensors; 0 when the body is one raw tensor.",
+}
 _SERVER = {
     "/v2": ("server", "The server's name, version and extensions."),
     "/v2/": ("server_slash", "The same."),
     "/v2/health/live": ("live", "Is the process alive?"),
     "/v2/health/ready": ("ready", "Can it answer predictions?"),
     "/v2/models": ("models", "The models' names."),
+    "/v2/models/stats": ("statistics", "What all models have answered so far."),
 }
+_TOLD = {"": "Metadata", "/ready": "Readiness", "/config": "Configuration", "/stats": "Statistics"}

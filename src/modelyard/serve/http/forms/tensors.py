@@ -6,25 +6,32 @@ Sources: the protocol's REST specification and its binary tensor data extension;
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from math import prod
 from typing import Any
 
 import msgspec
-import numpy as np
 import orjson
 
-from modelyard.core.errors import InvalidRequest, Unsupported, WrongShape, WrongType
-from modelyard.core.signature import Signature, TensorSpec
-from modelyard.core.tensor import Array, Datatype, decode_raw, element_count, encode_raw
+from modelyard.core.errors import InvalidRequest, WrongShape, WrongType
+from modelyard.core.signature import ANY, Signature, TensorSpec
+from modelyard.core.tensor import Array, Datatype, decode_raw, encode_raw
+from modelyard.serve.classification import classified, refuse_unscored
+from modelyard.serve.http.forms import elements
+from modelyard.serve.http.forms.parameters import binary_size, is_base64, output_parameters, request_parameters
+from modelyard.serve.http.forms.raw import whole
 
 HEADER_LENGTH = b"inference-header-content-length"
 _MAX_ELEMENTS = 1 << 31
 _MAX_RANK = 16
 _DIGITS = 16  # of a length; a number of thousands of digits is not even read
-_REFUSED = frozenset({"classification", "shared_memory_region"})  # output parameters that change the answer
-
+_CARRIED = re.compile(rb"application/vnd\.(?:sagemaker|vertex-ai)-triton\.binary\+json;\s*json-header-size=(\d+)$")
 _NO_BYTES = memoryview(b"")
+_FOREVER = float("inf")
+
+Outputs = tuple[tuple[int, bool], ...]
+Classes = tuple[tuple[int, int], ...]
+_NO_CLASSES: Classes = ()
 
 
 class _Input(msgspec.Struct):
@@ -32,42 +39,59 @@ class _Input(msgspec.Struct):
     shape: list[int]
     datatype: str
     data: msgspec.Raw = msgspec.Raw(b"")
-    parameters: dict[str, Any] = {}
+    parameters: dict[str, Any] | None = None
 
 
 class _Output(msgspec.Struct):
     name: str
-    parameters: dict[str, Any] = {}
+    parameters: dict[str, Any] | None = None
 
 
 class _Body(msgspec.Struct):
     inputs: list[_Input]
-    id: str = ""
-    parameters: dict[str, Any] = {}
+    id: str | None = None
+    parameters: dict[str, Any] | None = None
     outputs: list[_Output] | None = None
 
 
 class Wanted(msgspec.Struct, frozen=True):
-    """What one request asks to be answered: its id, and which outputs in which form (name index, binary)."""
+    """What one request asks to be answered.
+
+    Parameters
+    ----------
+    id : str
+        The caller's name for it.
+    outputs : tuple of (int, bool)
+        Which outputs, by their place in the signature, and whether in binary.
+    classes : tuple of (int, int)
+        Outputs, by their place, of which so many best classes are wanted instead of the scores.
+    wait_s : float
+        How long the caller waits for it.
+    """
 
     id: str
-    outputs: tuple[tuple[int, bool], ...]
+    outputs: Outputs
+    classes: Classes = ()
+    wait_s: float = _FOREVER
 
 
 _BODY = msgspec.json.Decoder(_Body)
-_FLAT: dict[Datatype, msgspec.json.Decoder[Any]] = {
-    datatype: msgspec.json.Decoder(list[item])  # type: ignore[valid-type]  # one decoder per element type
-    for datatype in Datatype
-    for item in [
-        str
-        if datatype is Datatype.BYTES
-        else bool
-        if datatype is Datatype.BOOL
-        else float
-        if datatype.is_float
-        else int
-    ]
-}
+
+
+def json_length(headers: Mapping[bytes, bytes]) -> bytes | None:
+    """How much of a body is JSON, the rest being raw tensors; None when all of it is.
+
+    Parameters
+    ----------
+    headers : mapping
+        Of the request. Platforms that pass no header of their clients on carry it in ``Content-Type``.
+    """
+    length = headers.get(HEADER_LENGTH)
+    if length is None:
+        kind = headers.get(b"content-type")
+        if kind is not None and kind.startswith(b"application/vnd.") and (found := _CARRIED.match(kind)):
+            return found[1]
+    return length
 
 
 class TensorForm:
@@ -76,7 +100,10 @@ class TensorForm:
     def __init__(self, signature: Signature, name: str, version: int) -> None:
         self._signature = signature
         self._prefix = b'{"model_name":%s,"model_version":"%d",' % (orjson.dumps(name), version)
-        self._all = tuple((at, False) for at in range(len(signature.outputs)))
+        places = range(len(signature.outputs))
+        self._all = tuple((at, False) for at in places)
+        self._all_binary = tuple((at, True) for at in places)
+        self._in_json = all(spec.datatype.in_json for spec in signature.outputs)
         self._heads = [
             b'{"name":%s,"datatype":"%s","shape":[' % (orjson.dumps(spec.name), spec.datatype.encode())
             for spec in signature.outputs
@@ -90,9 +117,12 @@ class TensorForm:
         body : bytes
             The whole body.
         header_length : bytes or None
-            Value of ``Inference-Header-Content-Length``: how much of the body is JSON; the rest is raw tensors.
+            Value of ``Inference-Header-Content-Length``: how much of the body is JSON; the rest is raw tensors. None
+            when all of it is JSON; 0 when the body is one raw tensor.
         """
         text, raw = _split(body, header_length)
+        if not text and header_length is not None:
+            return whole(raw, self._signature), Wanted("", self._all_binary)
         try:
             message = _BODY.decode(text)
         except RecursionError as exc:
@@ -110,19 +140,23 @@ class TensorForm:
 
     def encode(self, outputs: Sequence[Array], wanted: Wanted) -> tuple[bytes, int | None]:
         """The answer, and the length of its JSON when raw tensors follow it."""
+        heads: Sequence[bytes] = self._heads
+        specs: Sequence[TensorSpec] = self._signature.outputs
+        if wanted.classes:
+            outputs, heads, specs = self._classified(outputs, wanted)
         parts = [self._prefix]
         if wanted.id:
             parts.append(b'"id":%s,' % orjson.dumps(wanted.id))
         tensors, tail = [], []
         for at, binary in wanted.outputs:
             array = outputs[at]
-            head = self._heads[at] + ",".join(map(str, array.shape)).encode()
+            head = heads[at] + ",".join(map(str, array.shape)).encode()
             if binary:
-                raw = encode_raw(array, self._signature.outputs[at].datatype)
+                raw = encode_raw(array, specs[at].datatype)
                 tensors.append(head + b'],"parameters":{"binary_data_size":%d}}' % len(raw))
                 tail.append(raw)
             else:
-                tensors.append(head + b'],"data":' + _dump(array, self._signature.outputs[at]) + b"}")
+                tensors.append(head + b'],"data":' + elements.dump(array) + b"}")
         text = b'%s"outputs":[%s]}' % (b"".join(parts), b",".join(tensors))
         return (text + b"".join(tail), len(text)) if tail else (text, None)
 
@@ -132,30 +166,66 @@ class TensorForm:
         if item.datatype != spec.datatype:
             raise WrongType(field=spec.name, expected=f"datatype {spec.datatype}", got=item.datatype[:16], where="")
         shape = _shape(item, spec)
-        size = item.parameters.get("binary_data_size")
+        parameters = item.parameters
+        if not parameters:
+            return elements.parse(bytes(item.data), spec, shape), raw
+        size = binary_size(spec.name, parameters, len(raw))
+        text = size is None and spec.datatype is Datatype.BYTES
+        in_base64 = "content_type" in parameters and is_base64(spec.name, parameters, text=text)
         if size is None:
-            return _parse(item.data, spec, shape), raw
-        if not isinstance(size, int) or isinstance(size, bool) or not 0 <= size <= len(raw):
-            raise InvalidRequest(
-                what=f"input {spec.name!r}: binary_data_size is {str(size)[:20]}, the body has {len(raw)} bytes left"
-            )
+            array = elements.parse(bytes(item.data), spec, shape)
+            return elements.from_base64(array, spec.name) if in_base64 else array, raw
         if item.data:
             raise InvalidRequest(what=f"input {spec.name!r} has both data and binary_data_size")
         return decode_raw(raw[:size], spec.datatype, shape, spec.name), raw[size:]
 
     def _wanted(self, message: _Body) -> Wanted:
-        if message.outputs is None and not message.parameters:
-            return Wanted(message.id, self._all)
-        default = message.parameters.get("binary_data_output", False) is True
-        if not message.outputs:
-            return Wanted(message.id, tuple((at, default) for at, _ in self._all))
-        return Wanted(message.id, tuple(self._asked(output, binary=default) for output in message.outputs))
+        name = message.id or ""
+        if not message.outputs and not message.parameters and self._in_json:
+            return Wanted(name, self._all)
+        binary, wait_s = request_parameters(message.parameters) if message.parameters else (False, _FOREVER)
+        outputs, classes = self._all_binary if binary else self._all, _NO_CLASSES
+        if message.outputs:
+            outputs, classes = self._asked(message.outputs, binary=binary)
+        if not self._in_json:
+            self._refuse_halves(outputs, dict(classes))
+        return Wanted(name, outputs, classes, wait_s)
 
-    def _asked(self, output: _Output, *, binary: bool) -> tuple[int, bool]:
-        refused = _REFUSED & output.parameters.keys()
-        if refused:
-            raise Unsupported(what=f"output {output.name[:80]!r}: parameter {min(refused)!r}")
-        return self._signature.output_index(output.name), output.parameters.get("binary_data", binary) is True
+    def _asked(self, asked: list[_Output], *, binary: bool) -> tuple[Outputs, Classes]:
+        """The outputs that are asked for, in that order, and those of which classes are wanted."""
+        outputs, classes = {}, {}
+        for item in asked:
+            at = self._signature.output_index(item.name)
+            if at in outputs:
+                raise InvalidRequest(what=f"output {item.name[:80]!r} is asked for twice")
+            outputs[at] = binary
+            if item.parameters:
+                outputs[at], count = output_parameters(item.name, item.parameters, binary=binary)
+                if count:
+                    refuse_unscored(self._signature.outputs[at])
+                    classes[at] = count
+        return tuple(outputs.items()), tuple(classes.items())
+
+    def _refuse_halves(self, outputs: Outputs, classes: Mapping[int, int]) -> None:
+        """What JSON may not carry is refused before the model is asked."""
+        for at, binary in outputs:
+            spec = self._signature.outputs[at]
+            if not binary and not spec.datatype.in_json and at not in classes:
+                raise InvalidRequest(
+                    what=f"output {spec.name!r} is {spec.datatype}, which JSON does not carry",
+                    cause="use the binary data format: its parameter binary_data, or the request's binary_data_output",
+                )
+
+    def _classified(
+        self, outputs: Sequence[Array], wanted: Wanted
+    ) -> tuple[list[Array], list[bytes], list[TensorSpec]]:
+        """Outputs, heads and specs with texts in place of the scores that were asked for as classes."""
+        outputs, heads, specs = list(outputs), list(self._heads), list(self._signature.outputs)
+        for at, count in wanted.classes:
+            outputs[at] = classified(specs[at], outputs[at], count)
+            specs[at] = TensorSpec(name=specs[at].name, datatype=Datatype.BYTES, shape=(ANY, ANY))
+            heads[at] = b'{"name":%s,"datatype":"BYTES","shape":[' % orjson.dumps(specs[at].name)
+        return outputs, heads, specs
 
 
 def _shape(item: _Input, spec: TensorSpec) -> tuple[int, ...]:
@@ -174,90 +244,4 @@ def _split(body: bytes | bytearray, header_length: bytes | None) -> tuple[bytes 
     length = int(header_length) if header_length.isdigit() and len(header_length) < _DIGITS else -1
     if not 0 <= length <= len(body):
         raise InvalidRequest(what="Inference-Header-Content-Length is not the length of a JSON header in this body")
-    if length == 0:
-        raise Unsupported(
-            what="a raw binary request (Inference-Header-Content-Length: 0)",
-            hint="send the JSON header before the tensor",
-        )
     return view[:length], view[length:]
-
-
-def _parse(data: msgspec.Raw, spec: TensorSpec, shape: tuple[int, ...]) -> Array:
-    """JSON data, flat row-major or nested like the shape."""
-    text = bytes(data)
-    if not text:
-        raise WrongShape(field=spec.name, problem="it has no data")
-    if spec.datatype is Datatype.FP16:
-        raise WrongType(field=spec.name, expected="the binary data format", got="FP16 in JSON", where="")
-    try:
-        values = _flatten(text, spec, shape)
-    except RecursionError as exc:
-        raise WrongShape(field=spec.name, problem="its data is nested too deeply") from exc
-    except (msgspec.DecodeError, UnicodeDecodeError) as exc:
-        raise WrongType(field=spec.name, expected=f"{spec.datatype} data", got=str(exc)[:120], where="") from exc
-    if len(values) != element_count(shape):
-        raise WrongShape(
-            field=spec.name,
-            problem=f"shape {list(shape)} needs {element_count(shape)} elements, its data holds {len(values)}",
-        )
-    return _build(values, spec).reshape(shape)
-
-
-def _build(values: list[Any], spec: TensorSpec) -> Array:
-    if spec.datatype is Datatype.BYTES:
-        array = np.empty(len(values), dtype=object)
-        array[:] = values
-        return array
-    if spec.datatype is Datatype.FP64:  # nothing in JSON is too large for it
-        return np.array(values, dtype=np.float64)
-    try:
-        with np.errstate(over="ignore"):  # too large for a float turns infinite, which JSON cannot say
-            array = np.array(values, dtype=spec.datatype.dtype)
-    except OverflowError as exc:
-        raise _too_large(spec) from exc
-    if not spec.features and spec.datatype.is_float and np.isinf(array).any():  # `check` looks at features only
-        raise _too_large(spec)
-    return array
-
-
-def _too_large(spec: TensorSpec) -> WrongType:
-    return WrongType(field=spec.name, expected=f"in the range of {spec.datatype}", got="a larger number", where="")
-
-
-def _flatten(text: bytes, spec: TensorSpec, shape: tuple[int, ...]) -> list[Any]:
-    """The elements in row-major order. Nested data is as deep as the shape, never deeper, so the depth is bounded."""
-    if not _NESTED.match(text):
-        return _elements(text, spec.datatype)
-    levels: list[Any] = [text]
-    for axis in shape[:-1]:
-        levels = [item for level in levels for item in _list(_RAWS.decode(level), axis, spec)]
-    return [value for level in levels for value in _list(_elements(level, spec.datatype), shape[-1], spec)]
-
-
-def _elements(text: bytes, datatype: Datatype) -> list[Any]:
-    try:
-        values: list[Any] = _FLAT[datatype].decode(text)
-    except msgspec.ValidationError:
-        if not datatype.is_float:
-            raise
-        return _NULLABLE.decode(text)  # null is NaN, as in our answers
-    return values
-
-
-def _list(items: list[Any], length: int, spec: TensorSpec) -> list[Any]:
-    if len(items) != length:
-        raise WrongShape(field=spec.name, problem=f"a list of {len(items)} where its shape says {length}")
-    return items
-
-
-_RAWS = msgspec.json.Decoder(list[msgspec.Raw])
-_NULLABLE = msgspec.json.Decoder(list[float | None])
-_NESTED = re.compile(rb"[ \t\r\n]*\[[ \t\r\n]*\[")
-
-
-def _dump(array: Array, spec: TensorSpec) -> bytes:
-    """Flat row-major JSON; float32 in its own shortest form, NaN and infinity as null."""
-    flat = array.ravel()
-    if spec.datatype is Datatype.BYTES:
-        return orjson.dumps(flat.tolist())
-    return orjson.dumps(np.ascontiguousarray(flat), option=orjson.OPT_SERIALIZE_NUMPY)
