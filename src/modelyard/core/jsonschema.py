@@ -46,7 +46,7 @@ def row_schema(signature: Signature) -> Schema:
     required = []
     for spec in signature.inputs:
         if not spec.features:
-            properties[spec.name] = _nested(spec)
+            properties[spec.name] = _nested(spec, nullable=False)
             required.append(spec.name)
         for feature in spec.features:
             properties[feature.name] = feature_schema(feature) | _bounds(spec.datatype)
@@ -86,28 +86,16 @@ def answer_schema(signature: Signature) -> Schema:
 def tensors_schema(signature: Signature) -> Schema:
     """JSON Schema of a protocol v2 request: each input by its name, with its own datatype, shape and elements."""
     count = len(signature.inputs)
+    inputs = [_tensor(spec, str(spec.datatype), _asked_data(spec)) for spec in signature.inputs]
+    names: Schema = {"enum": [spec.name for spec in signature.outputs]}
+    output = {"type": "object", "properties": {"name": names, "parameters": _PARAMETERS}, "required": ["name"]}
     return {
         "type": "object",
         "properties": {
-            "id": {"type": "string"},
-            "parameters": ANY_OBJECT,
-            "inputs": {
-                "type": "array",
-                "items": _either([_tensor(spec, _asked_data(spec)) for spec in signature.inputs]),
-                "minItems": count,
-                "maxItems": count,
-            },
-            "outputs": {
-                "type": "array",
-                "items": {
-                    "type": "object",
-                    "properties": {
-                        "name": {"enum": [spec.name for spec in signature.outputs]},
-                        "parameters": ANY_OBJECT,
-                    },
-                    "required": ["name"],
-                },
-            },
+            "id": {"type": ["string", "null"]},
+            "parameters": _PARAMETERS,
+            "inputs": {"type": "array", "items": _either(inputs), "minItems": count, "maxItems": count},
+            "outputs": {"type": ["array", "null"], "items": output},
         },
         "required": ["inputs"],
     }
@@ -115,7 +103,12 @@ def tensors_schema(signature: Signature) -> Schema:
 
 def tensors_answer_schema(signature: Signature) -> Schema:
     """JSON Schema of a protocol v2 answer: the outputs that were asked for, their data flat and row by row."""
-    outputs = [_tensor(spec, {"type": "array", "items": scalar(spec.datatype)}) for spec in signature.outputs]
+    outputs = []
+    for spec in signature.outputs:
+        data = {"type": "array", "items": scalar(spec.datatype)}
+        outputs.append(_tensor(spec, str(spec.datatype), data))
+        if spec.labels:  # the best classes, when `classification` asks for them
+            outputs.append(_tensor(spec, str(Datatype.BYTES), {"type": "array", "items": {"type": "string"}}))
     return {
         "type": "object",
         "properties": {
@@ -143,8 +136,8 @@ def _bounds(datatype: Datatype) -> Schema:
     """What this type can hold, where that is less than what JSON can say."""
     if datatype.is_integer:
         return {"minimum": int(np.iinfo(datatype.dtype).min), "maximum": int(np.iinfo(datatype.dtype).max)}
-    if datatype in {Datatype.FP16, Datatype.FP32}:
-        return {"minimum": float(np.finfo(datatype.dtype).min), "maximum": float(np.finfo(datatype.dtype).max)}
+    if datatype in _TOO_LARGE:
+        return {"exclusiveMinimum": -_TOO_LARGE[datatype], "exclusiveMaximum": _TOO_LARGE[datatype]}
     return {}
 
 
@@ -152,9 +145,9 @@ def _labels(signature: Signature) -> Sequence[str | int]:
     return signature.outputs[signature.output_index(signature.probabilities)].labels
 
 
-def _nested(spec: TensorSpec) -> Schema:
+def _nested(spec: TensorSpec, *, nullable: bool = True) -> Schema:
     """One row of an opaque tensor: lists as deep as its shape without the rows."""
-    schema = scalar(spec.datatype)
+    schema = scalar(spec.datatype, nullable=nullable)
     for axis in reversed(spec.shape[1:]):
         schema = {"type": "array", "items": schema, **({} if axis == ANY else {"minItems": axis, "maxItems": axis})}
     return schema
@@ -164,15 +157,15 @@ def _element(spec: TensorSpec) -> Schema:
     return scalar(spec.datatype) if spec.width == 1 else _nested(spec)
 
 
-def _tensor(spec: TensorSpec, data: Schema) -> Schema:
+def _tensor(spec: TensorSpec, datatype: str, data: Schema) -> Schema:
     properties = {
         "name": {"const": spec.name},
-        "datatype": {"const": str(spec.datatype)},
-        "shape": _shape(spec),
-        "parameters": ANY_OBJECT,
+        "datatype": {"const": datatype},
+        "shape": _shape(spec) if datatype == spec.datatype else {"type": "array", "items": {"type": "integer"}},
+        "parameters": _PARAMETERS,
         "data": data,
     }
-    return {"type": "object", "properties": properties, "required": ["name", "datatype", "shape"]}
+    return {"type": "object", "properties": properties, "required": ["name", "datatype", "shape", "data"]}
 
 
 def _shape(spec: TensorSpec) -> Schema:
@@ -196,3 +189,12 @@ def _asked_data(spec: TensorSpec) -> Schema:
 
 def _either(schemas: Sequence[Schema]) -> Schema:
     return schemas[0] if len(schemas) == 1 else {"anyOf": list(schemas)}
+
+
+_PARAMETERS: Schema = {"type": ["object", "null"]}
+# From here on a number is infinite in this type: half a step above the largest one it holds.
+_TOO_LARGE = {
+    Datatype.FP16: 2.0**16 - 2.0**4,
+    Datatype.FP32: 2.0**128 - 2.0**103,
+    Datatype.BF16: 2.0**128 - 2.0**119,
+}

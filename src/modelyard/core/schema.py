@@ -28,6 +28,8 @@ class Described:
         Golden rows, as examples.
     answers : sequence
         What ``predict`` answers to them, one a row.
+    outputs : mapping of str to sequence
+        The model's own answers to `rows`, by output, one a row.
     versions : tuple of int
         Served versions with this signature, which are spoken of together; see `addresses`.
     aliases : tuple of str
@@ -42,6 +44,7 @@ class Described:
     summary: str = ""
     rows: Sequence[Mapping[str, Any]] = field(default_factory=tuple)
     answers: Sequence[Any] = field(default_factory=tuple)
+    outputs: Mapping[str, Sequence[Any]] = field(default_factory=dict)
     versions: tuple[int, ...] = ()
     aliases: tuple[str, ...] = ()
     default: bool = True

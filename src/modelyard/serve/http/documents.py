@@ -8,7 +8,7 @@ from typing import Any
 from msgspec.structs import replace
 
 import modelyard
-from modelyard.core.manifest import Samples
+from modelyard.core import examples
 from modelyard.core.schema import Described, Schema, openapi, operation
 from modelyard.core.signature import Signature
 from modelyard.model.bundle import Bundle
@@ -68,7 +68,8 @@ def _describe(
         signature=_signature(bundle),
         summary=f"{str(bundle.manifest.task).capitalize()}, version {version}.",
         rows=bundle.samples.rows,
-        answers=_answers(_signature(bundle), bundle.samples),
+        answers=examples.friendly(_signature(bundle), bundle.samples.outputs),
+        outputs=bundle.samples.outputs,
         versions=tuple(versions),
         aliases=tuple(alias for alias, number in aliases.items() if number in versions),
         default=default,
@@ -87,18 +88,6 @@ def _kin(bundle: Bundle) -> Signature:
         for spec in signature.inputs
     ]
     return replace(signature, inputs=tuple(inputs))
-
-
-def _answers(signature: Signature, samples: Samples) -> list[Any]:
-    """The golden answers as ``/predict`` gives them: one per row, or every output by its name."""
-    flat = {
-        spec.name: [item[0] if spec.shape[1:] == (1,) else item for item in samples.outputs.get(spec.name, [])]
-        for spec in signature.outputs
-        if signature.prediction in {"", spec.name}
-    }
-    if len(flat) == 1:
-        return next(iter(flat.values()))
-    return [dict(zip(flat, values, strict=True)) for values in zip(*flat.values(), strict=True)]
 
 
 def _speaks_of(item: Mapping[str, Any], model: str) -> bool:

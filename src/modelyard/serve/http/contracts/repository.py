@@ -66,16 +66,21 @@ def refuse(error: ModelyardError, request: Request) -> tuple[bytes, bytes]:
 def operations(site: Site, models: Sequence[Described]) -> Mapping[str, Any]:
     """OpenAPI path items of ``/v2/repository``."""
     del site, models
-    name: Schema = {"name": "name", "in": "path", "required": True, "schema": {"type": "string", "minLength": 1}}
-    plain = partial(operation, tag="repository", refusal="application/json")
-    change = partial(plain, parameters=[name], requestBody=_CHANGE, answer={})
-    listed: Schema = {"application/json": {"schema": {"type": "array", "items": _ENTRY}}}
-    index = plain("repository_index", "What is served, and what could be.", requestBody=_ASKED, answer=listed)
-    return {
-        "/v2/repository/index": {"post": index},
-        "/v2/repository/models/{name}/load": {"post": change("repository_load", "Serve this model.")},
-        "/v2/repository/models/{name}/unload": {"post": change("repository_unload", "Serve it no longer.")},
-    }
+    items: dict[str, Any] = {}
+    for base, mark, parameters in _BASES:
+        plain = partial(operation, tag="repository", refusal="application/json")
+        change = partial(plain, parameters=[*parameters, _parameter("name")], requestBody=_CHANGE, answer={})
+        index = partial(plain, parameters=parameters, requestBody=_ASKED, answer=_LISTED)
+        items |= {
+            f"{base}/index": {"post": index(f"repository_{mark}index", "What is served, and what could be.")},
+            f"{base}/models/{{name}}/load": {"post": change(f"repository_{mark}load", "Serve this model.")},
+            f"{base}/models/{{name}}/unload": {"post": change(f"repository_{mark}unload", "Serve it no longer.")},
+        }
+    return items
+
+
+def _parameter(name: str) -> Schema:
+    return {"name": name, "in": "path", "required": True, "schema": {"type": "string", "minLength": 1}}
 
 
 def _read(request: Request, kind: type[Any]) -> Any:
@@ -108,6 +113,11 @@ _ENTRY: Schema = {
     },
     "required": ["name", "version", "state", "reason"],
 }
+_LISTED: Schema = {"application/json": {"schema": {"type": "array", "items": _ENTRY}}}
+_BASES: list[tuple[str, str, list[Schema]]] = [
+    ("/v2/repository", "", []),
+    ("/v2/repository/{repository}", "named_", [_parameter("repository")]),
+]
 _ASKED: Schema = {
     "content": {
         "application/json": {
@@ -120,5 +130,13 @@ _ASKED: Schema = {
     }
 }
 _CHANGE: Schema = {
-    "content": {"application/json": {"schema": {"type": "object", "properties": {"parameters": {"type": "object"}}}}}
+    "content": {
+        "application/json": {
+            "schema": {
+                "type": "object",
+                "properties": {"parameters": {"type": "object"}},
+                "additionalProperties": False,
+            }
+        }
+    }
 }
