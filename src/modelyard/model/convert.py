@@ -7,12 +7,13 @@ treated like any upload: its signature is decoded with types, its graph is inspe
 from __future__ import annotations
 
 import json
+from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
 import msgspec
 import numpy as np
 
-from modelyard.core.errors import InvalidModel, SandboxFailed
+from modelyard.core.errors import InvalidData, InvalidModel, MissingExtra, SandboxFailed
 from modelyard.core.manifest import Parity, Task
 from modelyard.core.signature import Signature
 from modelyard.model import formats, sandbox
@@ -22,7 +23,7 @@ from modelyard.model.inspect import inspect, match
 if TYPE_CHECKING:
     import pandas as pd
 
-__all__ = ["Converted", "from_estimator", "from_file"]
+__all__ = ["Converted", "frame_of", "from_estimator", "from_file"]
 
 _SAMPLE_ROWS = 20_000
 _MAX_NOTES = 20
@@ -85,6 +86,30 @@ def from_file(request: Request, *, trust: bool = False) -> tuple[Converted, str]
     if not unlocked:
         return converted, sandbox.LOCKED
     return converted, sandbox.TRUSTED if request.kind in formats.CODE else "none"
+
+
+def frame_of(columns: Sequence[str], rows: Sequence[Sequence[Any]]) -> pd.DataFrame:
+    """Rows of plain values (None is missing) as a frame: numbers, truth values, and all else as text.
+
+    Raises
+    ------
+    InvalidData
+        A column mixes numbers and text.
+    MissingExtra
+        pandas is not installed.
+    """
+    try:
+        import pandas as pd  # noqa: PLC0415 - heavy, optional, and only for folders with examples
+    except ImportError as exc:
+        raise MissingExtra(what="reading rows as a table", library="pandas", extra="train") from exc
+    frame: dict[str, Any] = {}
+    for at, name in enumerate(columns):
+        values = [np.nan if row[at] is None else row[at] for row in rows]
+        kinds = {type(row[at]) for row in rows} - {type(None)}
+        if str in kinds and len(kinds) > 1:
+            raise InvalidData(what=f"the column {name!r} mixes text with something else")
+        frame[name] = pd.Series(values, dtype=None if kinds <= {int, float} or kinds == {bool} else object)
+    return pd.DataFrame(frame)
 
 
 def answer(facts: dict[str, Any], blobs: list[bytes]) -> tuple[dict[str, Any], list[bytes]]:
@@ -157,20 +182,24 @@ def _to_wire(request: Request) -> tuple[dict[str, Any], list[bytes]]:
         else:
             values = [None if item != item else item for item in column.astype(object).tolist()]
             blobs.append(json.dumps(values, default=str).encode())
-    return {"kind": request.kind, "columns": columns if request.frame is not None else None}, blobs
+    beside = list(request.beside)
+    blobs += request.beside.values()
+    return {"kind": request.kind, "columns": columns if frame is not None else None, "beside": beside}, blobs
 
 
 def _from_wire(facts: dict[str, Any], blobs: list[bytes]) -> Request:
+    columns = 1 + len(facts["columns"] or ())
+    beside = dict(zip(facts["beside"], blobs[columns:], strict=True))
     if facts["columns"] is None:
-        return Request(raw=blobs[0], kind=facts["kind"])
+        return Request(raw=blobs[0], kind=facts["kind"], beside=beside)
     import pandas as pd  # noqa: PLC0415 - in the child only
 
     table: dict[str, Any] = {}
-    for column, blob in zip(facts["columns"], blobs[1:], strict=True):
+    for column, blob in zip(facts["columns"], blobs[1:columns], strict=True):
         if column["dtype"] != "object":
             table[column["name"]] = np.frombuffer(blob, dtype=column["dtype"])
             continue
         values = [np.nan if item is None else item for item in json.loads(blob)]
         whole = all(isinstance(item, bool) for item in values)
         table[column["name"]] = pd.Series(values, dtype=bool if whole and values else object)
-    return Request(raw=blobs[0], kind=facts["kind"], frame=pd.DataFrame(table))
+    return Request(raw=blobs[0], kind=facts["kind"], frame=pd.DataFrame(table), beside=beside)

@@ -1,13 +1,40 @@
-"""The edges of a foreign ONNX graph, changed before it is served: ZipMaps, a fixed first axis, BF16 tensors."""
+"""The edges of a foreign ONNX graph, changed before it is served: external tensors, ZipMaps, fixed rows, BF16."""
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any
 
 import onnx
 from onnx import GraphProto, ModelProto, NodeProto, TensorProto, ValueInfoProto, helper
 
 from modelyard.core.errors import InvalidModel
+
+
+def gather(model: ModelProto, beside: Mapping[str, bytes]) -> bool:
+    """Bring tensors that are kept in files beside the model into it; whether there were any.
+
+    Only files that came with the request are looked at, by their plain names; what else is named stays outside, and is
+    refused with the graph.
+    """
+    gathered = False
+    for tensor in model.graph.initializer:
+        about = {entry.key: entry.value for entry in tensor.external_data}
+        raw = beside.get(about.get("location", ""))
+        if tensor.data_location != TensorProto.EXTERNAL or raw is None:
+            continue
+        numbers = [about.get("offset") or "0", about.get("length") or "0"]
+        if not all(number.isdigit() for number in numbers):
+            raise InvalidModel(what=f"the tensor {tensor.name[:60]!r} does not say where in its file it lies")
+        start, length = map(int, numbers)
+        end = start + length if length else len(raw)
+        if not start <= end <= len(raw):
+            raise InvalidModel(what=f"the tensor {tensor.name[:60]!r} lies beyond the end of its file")
+        tensor.raw_data = raw[start:end]
+        tensor.ClearField("external_data")
+        tensor.data_location = TensorProto.DEFAULT
+        gathered = True
+    return gathered
 
 
 def strip_zipmaps(graph: GraphProto) -> dict[str, list[Any]]:

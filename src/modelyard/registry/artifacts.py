@@ -59,8 +59,12 @@ class Artifacts:
 
     def read(self, digest: str) -> Bundle:
         """The bundle, every byte verified; `CorruptBundle` when a byte is missing or was changed."""
-        manifest = self._manifest(digest)
+        manifest = self.manifest(digest)
         return Bundle(manifest, {name: self._get(entry.sha256, digest) for name, entry in manifest.files.items()})
+
+    def manifest(self, digest: str) -> Manifest:
+        """The manifest alone, verified; `CorruptBundle` when it is missing or was changed."""
+        return read_manifest(self._get(digest, digest), digest[:12])
 
     def checkout(self, digest: str) -> Path:
         """The bundle as a folder, verified; laid out when it is not there, and again when it was damaged."""
@@ -79,7 +83,7 @@ class Artifacts:
         limit = datetime.now(UTC) - timedelta(seconds=grace_s)
         with files.locked(self._folder):
             live = keep()
-            needed = live | {entry.sha256 for digest in live for entry in self._manifest(digest).files.values()}
+            needed = live | {entry.sha256 for digest in live for entry in self.manifest(digest).files.values()}
             garbage = [blob for blob in self._blobs.list() if blob.digest not in needed and blob.put_at < limit]
             for blob in garbage:
                 self._blobs.delete(blob.digest)
@@ -89,9 +93,6 @@ class Artifacts:
                 shutil.rmtree(path)
             self._blobs.sweep(grace_s)
         return Collected(len(garbage), sum(blob.size_bytes for blob in garbage), len(folders))
-
-    def _manifest(self, digest: str) -> Manifest:
-        return read_manifest(self._get(digest, digest), digest[:12])
 
     def _get(self, blob: str, bundle: str) -> bytes:
         try:

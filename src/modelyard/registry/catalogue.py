@@ -23,9 +23,11 @@ class Catalogue:
     def __init__(self, database: Database) -> None:
         self._database = database
 
-    def publish(self, manifest: Manifest, *, aliases: Iterable[str] = ()) -> Version:
+    def publish(self, manifest: Manifest, *, aliases: Iterable[str] = (), at_least: int = 1) -> Version:
         """Give the bundle of this manifest the next number of its name, and point the aliases at it.
 
+        The next number is one more than the last that was used, and not below `at_least`: a model that comes from
+        another server keeps the number that its clients know, where that is still free.
         When the newest version of the name is this very bundle, no second number is spent on it: that version is given
         back, with `fresh` False, and the aliases point at it.
         """
@@ -37,7 +39,7 @@ class Catalogue:
             if model is not None and model.latest.digest == sha256(raw):
                 version = model.latest
             else:
-                version = _append(connection, manifest, raw)
+                version = _append(connection, manifest, raw, at_least)
             for alias in wanted:
                 _point(connection, version, alias)
         return version
@@ -136,17 +138,18 @@ def _model(connection: sa.Connection, name: str) -> Model:
     raise NotFound(what="model", name=name[:80], known=known, hint=hint)
 
 
-def _append(connection: sa.Connection, manifest: Manifest, raw: bytes) -> Version:
+def _append(connection: sa.Connection, manifest: Manifest, raw: bytes, at_least: int) -> Version:
     """The next number of the name, taken under the writer's lock that the transaction began with."""
     now = datetime.now(UTC)
     last = connection.scalar(sa.select(MODELS.c.last_version).where(MODELS.c.name == manifest.name))
+    number = max((last or 0) + 1, at_least)
     if last is None:
-        connection.execute(sa.insert(MODELS).values(name=manifest.name, last_version=1, created_at=now))
+        connection.execute(sa.insert(MODELS).values(name=manifest.name, last_version=number, created_at=now))
     else:
-        connection.execute(sa.update(MODELS).where(MODELS.c.name == manifest.name).values(last_version=last + 1))
+        connection.execute(sa.update(MODELS).where(MODELS.c.name == manifest.name).values(last_version=number))
     version = Version(
         name=manifest.name,
-        version=(last or 0) + 1,
+        version=number,
         digest=sha256(raw),
         task=str(manifest.task),
         source_format=manifest.source.format,

@@ -153,7 +153,14 @@ def import_model(home: Home, found: Found, extras: Extras | None = None) -> Impo
     table = read_table(extras.sample) if extras.sample is not None else None
     request = Request(raw=found.raw, kind=found.kind, frame=None if table is None else table.frame, scale=extras.scale)
     converted, sandbox = from_file(request, trust=extras.trust)
-    source = Source(
+    source = source_of(found, converted, sandbox)
+    bundle = assemble(extras.name or found.name, converted, source, table, created_at=datetime.now(UTC))
+    return Imported(publish(home, bundle), bundle, sandbox)
+
+
+def source_of(found: Found, converted: Converted, sandbox: str) -> Source:
+    """Where a converted model came from, for its manifest."""
+    return Source(
         format=found.kind,
         file=found.path.name,
         sha256=sha256(found.raw),
@@ -161,12 +168,18 @@ def import_model(home: Home, found: Found, extras: Extras | None = None) -> Impo
         libraries=converted.libraries,
         estimator=converted.estimator,
     )
-    bundle = assemble(extras.name or found.name, converted, source, table, created_at=datetime.now(UTC))
-    return Imported(publish(home, bundle), bundle, sandbox)
 
 
-def assemble(name: str, converted: Converted, source: Source, table: Table | None, *, created_at: datetime) -> Bundle:
-    """The bundle of a converted model; the same arguments give the same bytes."""
+def assemble(
+    name: str,
+    converted: Converted,
+    source: Source,
+    table: Table | None,
+    *,
+    created_at: datetime,
+    parameters: dict[str, Any] | None = None,
+) -> Bundle:
+    """The bundle of a converted model, `parameters` in its lineage; the same arguments give the same bytes."""
     manifest = Manifest(
         name=name,
         task=converted.task,
@@ -179,6 +192,7 @@ def assemble(name: str, converted: Converted, source: Source, table: Table | Non
             modelyard=modelyard.__version__,
             data_sha256=table.sha256 if table else "",
             data_rows=len(table.frame) if table else 0,
+            parameters=parameters or {},
             notes=converted.notes,
         ),
     )

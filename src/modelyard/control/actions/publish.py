@@ -10,7 +10,7 @@ from modelyard.model.bundle import Bundle
 from modelyard.registry.versions import Version
 
 
-def publish(home: Home, bundle: Bundle, aliases: Iterable[str] = ()) -> Version:
+def publish(home: Home, bundle: Bundle, aliases: Iterable[str] = (), *, at_least: int = 1) -> Version:
     """Keep the bundle, give it the next number of its name, point the aliases at it, renew the serving plans.
 
     Parameters
@@ -21,6 +21,8 @@ def publish(home: Home, bundle: Bundle, aliases: Iterable[str] = ()) -> Version:
         Sealed; its manifest's name is the model's.
     aliases : iterable of str
         To point at the version in the same transaction.
+    at_least : int
+        The version's number is not below this, see `Catalogue.publish`.
 
     Returns
     -------
@@ -36,6 +38,6 @@ def publish(home: Home, bundle: Bundle, aliases: Iterable[str] = ()) -> Version:
     """
     with home.artifacts.held():
         home.artifacts.store(bundle)
-        version = home.catalogue.publish(bundle.manifest, aliases=aliases)
+        version = home.catalogue.publish(bundle.manifest, aliases=aliases, at_least=at_least)
     plans.announce(home, f"{version} is saved")
     return version

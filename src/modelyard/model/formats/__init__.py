@@ -8,7 +8,8 @@ from __future__ import annotations
 import io
 import re
 import zipfile
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from importlib import import_module
 from types import ModuleType
 from typing import TYPE_CHECKING
@@ -82,12 +83,15 @@ class Request:
         Sample rows, as the model takes them.
     scale : tuple of Scale
         For linear parameters only.
+    beside : mapping of str to bytes
+        For ONNX only: files by name in which it may keep its tensors.
     """
 
     raw: bytes
     kind: str
     frame: pd.DataFrame | None = None
     scale: tuple[Scale, ...] = ()
+    beside: Mapping[str, bytes] = field(default_factory=dict)
 
 
 def backend(name: str) -> ModuleType:

@@ -33,6 +33,7 @@ def convert(request: Request) -> Converted:
     """The graph with its signature; runs in the sandboxed child."""
     raw, frame = request.raw, request.frame
     model = hostile.read(raw)
+    gathered = edges.gather(model, request.beside)
     hostile.check(model)
     classes = edges.strip_zipmaps(model.graph)
     freed = edges.free_rows(model)
@@ -40,7 +41,7 @@ def convert(request: Request) -> Converted:
     widened = edges.widen(model)
     if widened:
         signature = _renamed(signature, widened)
-    raw = model.SerializeToString(deterministic=True) if classes or freed or widened else raw
+    raw = model.SerializeToString(deterministic=True) if gathered or classes or freed or widened else raw
     runner = _runner(raw, signature, task)
     missing = _handles_missing(model.graph)
     signature, rows = _tried(runner, signature, frame, freed=freed, handles_missing=missing)

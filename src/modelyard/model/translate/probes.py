@@ -13,6 +13,7 @@ from modelyard.model.translate.knowledge import Known
 from modelyard.model.translate.original import Original
 
 _ROWS = 200
+_FEW = 30
 _GENERATED = 96
 _THRESHOLDS = 60
 _SEED = 20_240_607
@@ -57,7 +58,17 @@ def generated(original: Original) -> pd.DataFrame:
         field.name: _texts(known, rng) if field.text else _numbers(known, rng)
         for field, known in zip(original.fields, original.known, strict=True)
     }
+    for name, boolean in zip(original.names, original.boolean, strict=True):
+        if boolean:
+            columns[name] = rng.choice([0.0, 1.0], size=_GENERATED)
     return pd.DataFrame(columns)
+
+
+def beside_few(original: Original, base: pd.DataFrame) -> list[Variation]:
+    """Rows made from what the model knows, when a sample is too small to say much; the model may refuse them."""
+    if len(base) >= _FEW:
+        return []
+    return [Variation(row, "a generated row") for row in generated(original).to_dict("records")]
 
 
 def _numbers(known: Known, rng: np.random.Generator) -> Any:

@@ -23,7 +23,7 @@ from modelyard.model.converted import Converted
 from modelyard.model.translate.categories import is_missing
 from modelyard.model.translate.model import PACKED, Translated, translate
 from modelyard.model.translate.original import Original
-from modelyard.model.translate.probes import Variation, generated, some, variations
+from modelyard.model.translate.probes import Variation, beside_few, generated, some, variations
 
 _GOLDEN = 5
 
@@ -68,7 +68,8 @@ def _told(refusals: list[InvalidModel]) -> InvalidModel:
 
 def _verified(original: Original, translated: Translated, base: pd.DataFrame, origin: str) -> Converted:
     expected = original.ask(base, translated)
-    odd = _accepted(original, translated, variations(original, base))
+    more = beside_few(original, base) if origin == "sample" else []
+    odd = _accepted(original, translated, [*variations(original, base), *more])
     accepts = {(item.column, item.kind) for item in odd}
     signature = _signature(original, translated, accepts)
     runner = _runner(translated, signature)
