@@ -38,6 +38,7 @@ class Served:
 
     def __init__(self, home: Path, *args: str, **environ: str) -> None:
         env = {**os.environ, "MODELYARD_HOME": str(home), "PYTHONUNBUFFERED": "1", **environ}
+        self.home = home
         command = [sys.executable, "-m", "modelyard", "serve", "--json", "--port", "0", *args]
         self.process = subprocess.Popen(command, env=env, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
         self.events: list[dict[str, Any]] = []
