@@ -17,7 +17,7 @@ _FOREVER = float("inf")
 _MICROSECONDS = 1e6
 _SHARED_MEMORY = "shared_memory"  # _region, _offset, _byte_size
 #: Content types of MLServer that say what a tensor's data is anyway.
-_PLAIN = frozenset({"np", "pd", "str"})
+_PLAIN = ("np", "pd", "str")
 BASE64 = "base64"
 
 

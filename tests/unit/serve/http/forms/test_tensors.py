@@ -21,8 +21,8 @@ from modelyard.core.errors import (
     WrongType,
 )
 from modelyard.core.signature import Signature, TensorSpec
-from modelyard.core.tensor import Array, Datatype, encode_raw
-from modelyard.serve.http.forms.tensors import TensorForm, Wanted
+from modelyard.core.tensor import Array, Datatype, encode_raw, narrowed
+from modelyard.serve.http.forms.tensors import TensorForm, Wanted, json_length
 from tests.models import count_bundle, image_bundle, linear_signature, mixed_signature
 from tests.unit.serve.http.forms.hostile import HOSTILE, outcome, same
 
@@ -52,18 +52,20 @@ def tensor(draw: st.DrawFn, datatype: Datatype, rows: int) -> Array:
     if datatype is Datatype.BYTES:
         return draw(hnp.arrays(object, shape, elements=st.text(st.characters(exclude_categories=("Cs",)), max_size=4)))
     elements = hnp.from_dtype(datatype.dtype, allow_infinity=False)  # infinity is null in JSON
-    return draw(hnp.arrays(datatype.dtype, shape, elements=elements))
+    return narrowed(draw(hnp.arrays(datatype.dtype, shape, elements=elements)), datatype)
 
 
 def turned_around(answer: bytes, length: int | None) -> tuple[bytes, bytes | None]:
     """An answer's outputs as a request's inputs."""
     at = len(answer) if length is None else length
     document = json.loads(answer[:at])
-    text = json.dumps({"inputs": document["outputs"]}).encode()
+    text = json.dumps(
+        {"inputs": document["outputs"], "parameters": {"binary_data_output": length is not None}}
+    ).encode()
     return text + answer[at:], None if length is None else b"%d" % len(text)
 
 
-@given(st.data(), st.sampled_from([item for item in Datatype if item is not Datatype.FP16]))
+@given(st.data(), st.sampled_from([item for item in Datatype if item.in_json]))
 @settings(deadline=None, max_examples=150)
 def test_json_is_decoded_as_it_was_encoded(data: st.DataObject, datatype: Datatype) -> None:
     codec = ECHOES[datatype]
@@ -81,7 +83,7 @@ def test_json_is_decoded_as_it_was_encoded(data: st.DataObject, datatype: Dataty
 def test_every_mixture_of_binary_and_json_is_decoded(data: st.DataObject) -> None:
     rows = data.draw(st.integers(1, 3))
     arrays = [data.draw(tensor(spec.datatype, rows)) for spec in SPECS]
-    binary = [spec.datatype is Datatype.FP16 or data.draw(st.booleans()) for spec in SPECS]
+    binary = [not spec.datatype.in_json or data.draw(st.booleans()) for spec in SPECS]
     order = data.draw(st.permutations(range(len(SPECS))))
     answer, length = ALL.encode(arrays, Wanted("r-1", tuple((at, binary[at]) for at in order)))
     assert length is not None
@@ -237,7 +239,8 @@ def test_signature_rules_hold_for_tensors_too() -> None:
         (ECHOES[Datatype.FP64], "fp64", "FP64", [1, 1], 10**400),
         (ECHOES[Datatype.BOOL], "bool", "BOOL", [1, 1], 1),
         (ECHOES[Datatype.BYTES], "bytes", "BYTES", [1, 1], 1),
-        (ECHOES[Datatype.FP16], "fp16", "FP16", [1, 1], 1),  # by the protocol, FP16 is sent in binary
+        (ECHOES[Datatype.FP16], "fp16", "FP16", [1, 1], 1),  # by the protocol, these are sent in binary
+        (ECHOES[Datatype.BF16], "bf16", "BF16", [1, 1], 1),
     ],
 )
 def test_values_that_a_type_cannot_hold(
@@ -284,11 +287,12 @@ def test_header_lengths_that_are_none(header: bytes) -> None:
 
 
 def test_what_is_not_spoken() -> None:
-    with pytest.raises(Unsupported):
-        LINEAR.decode(RAW, b"0")
-    for parameters in ({"classification": 1}, {"shared_memory_region": "r"}):
-        with pytest.raises(Unsupported, match="'prediction'"):
-            LINEAR.decode(request(GOOD, outputs=[{"name": "prediction", "parameters": parameters}]), None)
+    shared = {"shared_memory_region": "r", "shared_memory_byte_size": 16}
+    with pytest.raises(Unsupported, match="output 'prediction': shared memory"):
+        LINEAR.decode(request(GOOD, outputs=[{"name": "prediction", "parameters": shared}]), None)
+    without = {key: value for key, value in GOOD.items() if key != "data"}
+    with pytest.raises(Unsupported, match="input 'input': shared memory"):
+        LINEAR.decode(request({**without, "parameters": shared}), None)
     with pytest.raises(InvalidRequest, match="both data and binary_data_size"):
         LINEAR.decode(*with_raw({"inputs": [{**BINARY, "data": [1, 2]}]}, RAW))
 
@@ -300,7 +304,10 @@ def test_what_is_not_spoken() -> None:
         ({"outputs": []}, ((0, False), (1, False))),
         ({"outputs": None}, ((0, False), (1, False))),
         ({"parameters": {"binary_data_output": True}}, ((0, True), (1, True))),
-        ({"parameters": {"binary_data_output": "yes"}}, ((0, False), (1, False))),
+        ({"parameters": {"binary_data_output": False}}, ((0, False), (1, False))),
+        ({"parameters": {}}, ((0, False), (1, False))),
+        ({"parameters": None, "id": None}, ((0, False), (1, False))),
+        ({"outputs": [{"name": "probabilities"}, {"name": "label"}]}, ((1, False), (0, False))),
         ({"outputs": [{"name": "probabilities"}]}, ((1, False),)),
         ({"outputs": [{"name": "probabilities", "parameters": {"binary_data": True}}]}, ((1, True),)),
         (
@@ -321,6 +328,104 @@ def test_what_is_wanted_back(more: dict[str, Any], outputs: tuple[tuple[int, boo
 def test_an_unknown_output_is_refused() -> None:
     with pytest.raises(UnknownField, match="'nope'"):
         LINEAR.decode(request(GOOD, outputs=[{"name": "nope"}]), None)
+
+
+def test_an_output_is_asked_for_once() -> None:
+    with pytest.raises(InvalidRequest, match="'prediction' is asked for twice"):
+        LINEAR.decode(request(GOOD, outputs=[{"name": "prediction"}, {"name": "prediction"}]), None)
+
+
+def test_how_long_the_caller_waits() -> None:
+    assert LINEAR.decode(request(GOOD), None)[1].wait_s == float("inf")
+    assert LINEAR.decode(request(GOOD, parameters={"timeout": 250_000}), None)[1].wait_s == 0.25
+
+
+# --- classes ------------------------------------------------------------------------------------------------------
+
+
+def mixed_request(**more: Any) -> bytes:
+    numbers = [{"name": name, "shape": [1], "datatype": "FP64", "data": [1]} for name in ("length", "mass")]
+    return request({"name": "species", "shape": [1], "datatype": "BYTES", "data": ["gentoo"]}, *numbers, **more)
+
+
+@pytest.mark.parametrize("binary", [False, True])
+def test_the_best_classes_instead_of_the_scores(binary: bool) -> None:
+    classes = {"name": "probabilities", "parameters": {"classification": 1, "binary_data": binary}}
+    _, wanted = MIXED.decode(mixed_request(outputs=[classes, {"name": "label"}]), None)
+    outputs = [np.array(["big"], dtype=object), np.array([[0.25, 0.75]], dtype=np.float32)]
+    body, length = MIXED.encode(outputs, wanted)
+    best, label = json.loads(body[:length])["outputs"]
+    text = "0.750000:1:big"
+    assert (best["name"], best["datatype"], best["shape"]) == ("probabilities", "BYTES", [1, 1])
+    assert best.get("data", [text]) == [text]
+    assert label == {"name": "label", "datatype": "BYTES", "shape": [1], "data": ["big"]}
+    if binary:
+        assert body[length:] == len(text).to_bytes(4, "little") + text.encode()
+
+
+def test_what_has_no_classes_is_refused_before_the_model_is_asked() -> None:
+    with pytest.raises(InvalidRequest, match="'label' has no classes"):
+        MIXED.decode(mixed_request(outputs=[{"name": "label", "parameters": {"classification": 2}}]), None)
+
+
+# --- halves of a float --------------------------------------------------------------------------------------------
+
+HALVES = [Datatype.FP16, Datatype.BF16]
+
+
+@pytest.mark.parametrize("datatype", HALVES)
+def test_halves_are_refused_in_json_and_told_what_to_do(datatype: Datatype) -> None:
+    codec, name = ECHOES[datatype], datatype.lower()
+    item = {"name": name, "shape": [1, 1], "datatype": datatype}
+    with pytest.raises(WrongType, match="binary data format"):
+        codec.decode(request({**item, "data": [1]}, parameters={"binary_data_output": True}), None)
+    binary = {**item, "parameters": {"binary_data_size": 2}}
+    ways: list[dict[str, Any]] = [
+        {},
+        {"outputs": [{"name": name}]},
+        {"parameters": {"binary_data_output": True}, "outputs": [{"name": name, "parameters": {"binary_data": False}}]},
+    ]
+    for more in ways:
+        error = outcome(lambda: codec.decode(*with_raw({"inputs": [binary], **more}, b"\0\0")))  # noqa: B023
+        assert isinstance(error, InvalidRequest)
+        assert "binary data format" in error.cause
+
+
+@pytest.mark.parametrize("datatype", HALVES)
+def test_halves_go_in_and_out_in_binary(datatype: Datatype) -> None:
+    codec, name = ECHOES[datatype], datatype.lower()
+    raw = encode_raw(np.array([[1.5, -2.0]]), datatype)
+    item = {"name": name, "shape": [1, 2], "datatype": datatype, "parameters": {"binary_data_size": 4}}
+    arrays, wanted = codec.decode(*with_raw({"inputs": [item], "parameters": {"binary_data_output": True}}, raw))
+    assert arrays[0].tolist() == [[1.5, -2.0]]
+    body, length = codec.encode(arrays, wanted)
+    assert body[length:] == raw
+    classes = {"name": name, "parameters": {"classification": 1}}
+    arrays, wanted = codec.decode(*with_raw({"inputs": [item], "outputs": [classes]}, raw))
+    assert json.loads(codec.encode(arrays, wanted)[0])["outputs"][0]["data"] == ["1.500000:0"]
+
+
+@pytest.mark.parametrize(
+    ("headers", "length"),
+    [
+        ({}, None),
+        ({b"content-type": b"application/json"}, None),
+        ({b"inference-header-content-length": b"7"}, b"7"),
+        ({b"content-type": b"application/vnd.sagemaker-triton.binary+json;json-header-size=31"}, b"31"),
+        ({b"content-type": b"application/vnd.vertex-ai-triton.binary+json; json-header-size=0"}, b"0"),
+        ({b"content-type": b"application/vnd.other.binary+json;json-header-size=31"}, None),
+        ({b"content-type": b"application/vnd.sagemaker-triton.binary+json;json-header-size=x"}, None),
+        (
+            {
+                b"inference-header-content-length": b"7",
+                b"content-type": b"application/vnd.sagemaker-triton.binary+json;json-header-size=31",
+            },
+            b"7",
+        ),
+    ],
+)
+def test_where_the_length_of_the_json_stands(headers: dict[bytes, bytes], length: bytes | None) -> None:
+    assert json_length(headers) == length
 
 
 JUNK = st.recursive(
@@ -348,13 +453,13 @@ def test_mutated_requests_are_arrays_or_refused(data: st.DataObject, codec: Tens
         shape = [rows, *(1 if axis < 0 else axis for axis in spec.shape[1:])]
         array = np.full(shape, "gentoo" if spec.datatype is Datatype.BYTES else 0, dtype=spec.datatype.dtype)
         item: dict[str, Any] = {"name": spec.name, "shape": shape, "datatype": str(spec.datatype)}
-        if spec.datatype is Datatype.FP16 or data.draw(st.booleans()):
+        if not spec.datatype.in_json or data.draw(st.booleans()):
             raws.append(encode_raw(array, spec.datatype))
             item["parameters"] = {"binary_data_size": len(raws[-1])}
         else:
             item["data"] = array.tolist() if data.draw(st.booleans()) else array.ravel().tolist()
         items.append(item)
-    document: dict[str, Any] = {"inputs": items}
+    document: dict[str, Any] = {"inputs": items, "parameters": {"binary_data_output": codec is ALL}}
     changes = data.draw(st.integers(0, 2))
     for _ in range(changes):
         if data.draw(st.booleans()) and isinstance(items[0], dict):
