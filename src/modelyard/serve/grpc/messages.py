@@ -10,11 +10,12 @@ Of a model's configuration only the fields that are ever filled are here.
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import Any
 
 from google.protobuf import descriptor_pb2, descriptor_pool, message_factory
+from google.protobuf.message import DecodeError
 
 PACKAGE = "inference"
 SERVICE = "inference.GRPCInferenceService"
@@ -264,3 +265,15 @@ POOL.Add(FILE)
 def message(name: str) -> Any:
     """The class of this message."""
     return message_factory.GetMessageClass(POOL.FindMessageTypeByName(f"{PACKAGE}.{name}"))
+
+
+def reader(kind: Any) -> Callable[[bytes], Any]:
+    """Reads messages of this class. Bytes that are none give None: the server's library would log what is raised."""
+
+    def read(raw: bytes) -> Any:
+        try:
+            return kind.FromString(raw)
+        except DecodeError:
+            return None
+
+    return read

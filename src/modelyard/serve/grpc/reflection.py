@@ -15,6 +15,7 @@ from grpc_reflection.v1alpha import reflection_pb2
 
 from modelyard.serve.grpc import health, messages
 
+_read = messages.reader(reflection_pb2.ServerReflectionRequest)
 SERVICES = ("grpc.reflection.v1.ServerReflection", str(preview.SERVICE_NAME))
 
 
@@ -23,7 +24,7 @@ def handlers(services: Sequence[str]) -> dict[str, dict[str, grpc.RpcMethodHandl
     servicer = preview.aio.ReflectionServicer([*services, *SERVICES], pool=_pool())
     handler = grpc.stream_stream_rpc_method_handler(
         servicer.ServerReflectionInfo,
-        reflection_pb2.ServerReflectionRequest.FromString,
+        lambda raw: _read(raw) or reflection_pb2.ServerReflectionRequest(),  # which is refused in a message
         reflection_pb2.ServerReflectionResponse.SerializeToString,
     )
     return {service: {"ServerReflectionInfo": handler} for service in SERVICES}

@@ -16,12 +16,12 @@ from weakref import WeakKeyDictionary
 import grpc
 from google.protobuf import json_format
 
-from modelyard.core.errors import Internal, ModelyardError, NotFound, Timeout, Unsupported
+from modelyard.core.errors import Internal, InvalidRequest, ModelyardError, NotFound, Timeout, Unsupported
 from modelyard.core.inference import InferRequest, InferResponse
 from modelyard.core.plan import Limits
 from modelyard.serve import metadata
 from modelyard.serve.grpc.codec import Codec, parameter
-from modelyard.serve.grpc.messages import METHODS, Method, message
+from modelyard.serve.grpc.messages import METHODS, Method, message, reader
 from modelyard.serve.grpc.status import CODE, REQUEST_ID, STATUS, sentence
 from modelyard.serve.plane import Plane
 from modelyard.serve.replica import Replica
@@ -33,14 +33,6 @@ log = logging.getLogger("modelyard")
 _StreamResponse = message("ModelStreamInferResponse")
 _DIGITS = 18  # of a version's number
 _TOKEN = re.compile(r"[A-Za-z0-9._:-]{1,128}")
-_TRACE_OFF = {"trace_level": {"value": ["OFF"]}}
-_LOGGED = {
-    "log_error": {"bool_param": True},
-    "log_warning": {"bool_param": True},
-    "log_info": {"bool_param": True},
-    "log_verbose_level": {"uint32_param": 0},
-    "log_format": {"string_param": "default"},
-}
 
 #: Answers one request; what is raised becomes the call's status.
 Answer = Callable[[Any, Any], Awaitable[Any]]
@@ -74,7 +66,7 @@ class Servicer:
         return {method.name: self._handler(method) for method in METHODS}
 
     def _handler(self, method: Method) -> grpc.RpcMethodHandler:
-        read = message(method.request).FromString
+        read = reader(message(method.request))
         write = message(method.response).SerializeToString
         if method.streaming:
             return grpc.stream_stream_rpc_method_handler(self._stream, read, write)
@@ -96,7 +88,7 @@ class Servicer:
         async def call(request: Any, context: Any) -> Any:
             self.in_flight += 1
             try:
-                return await answer(request, context)
+                return await answer(self._read(request), context)
             except ModelyardError as exc:
                 error = exc
             except Exception as exc:  # the process border: a bug's text is for the log, not for the caller
@@ -114,7 +106,7 @@ class Servicer:
         async for request in requests:
             self.in_flight += 1
             try:
-                answer = await self._infer(request, context)
+                answer = await self._infer(self._read(request), context)
                 answer.parameters["triton_final_response"].bool_param = True
                 yield _StreamResponse(infer_response=answer)
             except ModelyardError as exc:
@@ -124,6 +116,12 @@ class Servicer:
                 yield _failed(request, Internal(cause=type(exc).__name__))
             finally:
                 self.in_flight -= 1
+
+    def _read(self, request: Any) -> Any:
+        if request is None:
+            self._unrouted.invalid()
+            raise InvalidRequest(what="the bytes are not the message that this method takes")
+        return request
 
     async def _infer(self, request: Any, context: Any) -> Any:
         started = perf_counter()
@@ -154,7 +152,7 @@ class Servicer:
         if not version:
             return model, model.version()
         if not version.isdecimal():
-            raise NotFound(what=f"version of {name!r}:", name=version[:80], known=sorted(model.versions))
+            raise NotFound(what=f"version of {name!r}:", name=version[:80], known=map(str, sorted(model.versions)))
         return model, model.version(int(version[:_DIGITS]))
 
     def server_live(self, request: Any) -> dict[str, Any]:
@@ -243,7 +241,7 @@ class Servicer:
     def system_shared_memory_register(self, request: Any) -> dict[str, Any]:
         """Refused: a server that maps what callers name can be made to read what they may not."""
         del request
-        raise Unsupported(what="shared memory", hint="send tensors in the message")
+        raise Unsupported(what="shared memory between processes: not supported", hint="send tensors in the message")
 
     cuda_shared_memory_register = system_shared_memory_register
 
@@ -255,18 +253,14 @@ class Servicer:
     cuda_shared_memory_unregister = system_shared_memory_unregister
 
     def trace_setting(self, request: Any) -> dict[str, Any]:
-        """Tracing in Triton's sense is off, and cannot be turned on."""
-        if request.model_name:
-            self._plane.roster.model(request.model_name)
-        if request.settings:
-            raise Unsupported(what="changing trace settings")
-        return {"settings": _TRACE_OFF}
+        """Refused: whoever may call does not decide what is written down."""
+        del request
+        raise Unsupported(what="tracing by requests: not supported")
 
     def log_settings(self, request: Any) -> dict[str, Any]:
-        """What is logged; callers do not change it."""
-        if request.settings:
-            raise Unsupported(what="changing log settings")
-        return {"settings": _LOGGED}
+        """Refused, for the same reason."""
+        del request
+        raise Unsupported(what="settings of the log by requests: not supported")
 
 
 async def _ask(replica: Replica, asked: InferRequest) -> InferResponse:
@@ -293,9 +287,8 @@ async def _ask(replica: Replica, asked: InferRequest) -> InferResponse:
 
 def _failed(request: Any, error: ModelyardError) -> Any:
     """An error as a message of a stream, under the id of its request."""
-    return _StreamResponse(
-        error_message=sentence(error), infer_response={"model_name": request.model_name, "id": request.id}
-    )
+    about = {"model_name": request.model_name, "id": request.id} if request is not None else {}
+    return _StreamResponse(error_message=sentence(error), infer_response=about)
 
 
 def _parameters(request: Any) -> dict[str, Any]:
