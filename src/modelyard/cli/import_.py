@@ -1,4 +1,4 @@
-"""``modelyard import FILE``: from a model file to a version."""
+"""``modelyard import FILE``: from a model file, or a folder of another server, to versions."""
 
 from __future__ import annotations
 
@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from modelyard.cli import _folders
 from modelyard.cli.main import with_screen
 from modelyard.cli.screen import Screen
 from modelyard.core.settings import Settings
@@ -21,7 +22,7 @@ _FEW_INPUTS = 8  # so many fit into a command that one can read
 
 
 @click.command("import")
-@click.argument("file", type=click.Path(path_type=Path))
+@click.argument("file", metavar="FILE|DIR", type=click.Path(path_type=Path))
 @click.option("--name", help="Name of the model; by default the file's.")
 @click.option("--sample", type=click.Path(path_type=Path), metavar="CSV", help="Rows the model takes, to compare on.")
 @click.option("--scale-from", metavar="CSV:COLUMN[,COLUMN]", help="Linear parameters: data that training standardised.")
@@ -35,14 +36,22 @@ def command(screen: Screen, settings: Settings, file: Path, name: str | None, **
     modelyard import churn.joblib --sample rows.csv
     modelyard import model.onnx --name churn
     modelyard import model_params.txt --scale-from data.csv:feature
+    modelyard import model-repository/
 
     FILE is ONNX (.onnx), scikit-learn (.joblib, .pkl, .skops), linear parameters (beta0: 0.1 ...), or a bundle that
-    was exported. Files that can run code are opened in a locked process only.
+    was exported. Files that can run code are opened in a locked process only. DIR is the folder of MLServer, a Triton
+    repository of ONNX models, an MLflow model or a BentoML model: every model in it is imported, and settings that are
+    not honoured are named.
     """  # noqa: D301 - click's own mark, which a raw string would print
     from modelyard.control.actions.home import open_home  # noqa: PLC0415 - brings numpy and the database
     from modelyard.control.actions.import_model import Extras, import_model, look  # noqa: PLC0415 - as above
     from modelyard.model.formats import CODE  # noqa: PLC0415 - as above
 
+    if _folders.is_foreign(file):
+        if flags["scale_from"]:
+            raise click.UsageError("--scale-from is for a file of linear parameters")
+        extras = Extras(name=name or "", sample=flags["sample"], trust=flags["trust"])
+        return _folders.bring_in(screen, settings, file, extras)
     found = look(file)
     _tell_found(screen, found)
     scale = _scale(flags["scale_from"])

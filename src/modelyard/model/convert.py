@@ -189,7 +189,7 @@ def _to_wire(request: Request) -> tuple[dict[str, Any], list[bytes]]:
 
 def _from_wire(facts: dict[str, Any], blobs: list[bytes]) -> Request:
     columns = 1 + len(facts["columns"] or ())
-    beside = dict(zip(facts["beside"], blobs[columns:], strict=True))
+    beside = dict(zip(facts.get("beside", ()), blobs[columns:], strict=True))
     if facts["columns"] is None:
         return Request(raw=blobs[0], kind=facts["kind"], beside=beside)
     import pandas as pd  # noqa: PLC0415 - in the child only

@@ -68,7 +68,7 @@ def listen(host: str, port: int, grpc_port: int | None = None) -> Sockets:
     Conflict
         A port is taken.
     """
-    if not _is_loopback(host):
+    if not is_loopback(host):
         raise Denied(
             what=f"will not listen on {host}: requests are not authenticated, so only this machine may call",
             hint="serve on 127.0.0.1 and put a gateway that authenticates in front of it",
@@ -117,7 +117,8 @@ def _bound(host: str, port: int, option: str, *, shared: bool = False) -> socket
     return sock
 
 
-def _is_loopback(host: str) -> bool:
+def is_loopback(host: str) -> bool:
+    """Whether only this machine can reach that host."""
     if host == "localhost":
         return True
     try:

@@ -68,8 +68,8 @@ def _told(refusals: list[InvalidModel]) -> InvalidModel:
 
 def _verified(original: Original, translated: Translated, base: pd.DataFrame, origin: str) -> Converted:
     expected = original.ask(base, translated)
-    more = beside_few(original, base) if origin == "sample" else []
-    odd = _accepted(original, translated, [*variations(original, base), *more])
+    made = beside_few(original, base) if origin == "sample" else []
+    odd = _accepted(original, translated, [*variations(original, base), *made])
     accepts = {(item.column, item.kind) for item in odd}
     signature = _signature(original, translated, accepts)
     runner = _runner(translated, signature)
