@@ -23,6 +23,8 @@ class Start:
 
 SERVERS: dict[str, Start] = {
     "usual": Start(("--workers", "2")),
+    "mixed alone": Start(("mixed",)),
+    "mlflow target": Start(()),
 }
 
 
