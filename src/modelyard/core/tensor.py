@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from enum import StrEnum
+from math import prod
 from typing import Any
 
 import numpy as np
@@ -89,6 +91,8 @@ _FLOATS = frozenset(_STEPS)
 _HALF_BITS = 16  # of a float32, which BF16 drops
 _QUIET_BIT = 22
 _LENGTH_BYTES = 4
+_MAX_ELEMENTS = 1 << 31
+_MAX_RANK = 16
 
 
 def encode_raw(array: Array, datatype: Datatype) -> bytes:
@@ -214,6 +218,34 @@ def _decode_strings(raw: bytes, count: int, name: str) -> Array:
     array = np.empty(len(items), dtype=object)
     array[:] = items
     return array
+
+
+def checked_shape(shape: Sequence[int], name: str) -> tuple[int, ...]:
+    """The shape that somebody sent, when it is one.
+
+    Parameters
+    ----------
+    shape : sequence of int
+        Lengths of all axes, as they were sent.
+    name : str
+        The tensor's name, for the error.
+
+    Returns
+    -------
+    tuple of int
+        Of 1 to 16 axes, each >= 0; at most 2**31 elements.
+
+    Raises
+    ------
+    WrongShape
+        It is not a tensor's shape, or that of a larger one than anybody may send.
+    """
+    axes = tuple(shape)
+    if not 0 < len(axes) <= _MAX_RANK or min(axes) < 0 or max(axes) > _MAX_ELEMENTS:
+        raise WrongShape(field=name, problem=f"shape {str(list(axes))[:80]} is not a tensor's shape")
+    if prod(axis or 1 for axis in axes) > _MAX_ELEMENTS:
+        raise WrongShape(field=name, problem=f"shape {list(axes)} has more than {_MAX_ELEMENTS} elements")
+    return axes
 
 
 def element_count(shape: tuple[int, ...]) -> int:

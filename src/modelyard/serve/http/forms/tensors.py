@@ -7,23 +7,20 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping, Sequence
-from math import prod
 from typing import Any
 
 import msgspec
 import orjson
 
-from modelyard.core.errors import InvalidRequest, WrongShape, WrongType
+from modelyard.core.errors import InvalidRequest, WrongType
 from modelyard.core.signature import ANY, Signature, TensorSpec
-from modelyard.core.tensor import Array, Datatype, decode_raw, encode_raw
+from modelyard.core.tensor import Array, Datatype, checked_shape, decode_raw, encode_raw
 from modelyard.serve.classification import classified, refuse_unscored
 from modelyard.serve.http.forms import elements
-from modelyard.serve.http.forms.parameters import binary_size, is_base64, output_parameters, request_parameters
 from modelyard.serve.http.forms.raw import whole
+from modelyard.serve.parameters import binary_size, is_base64, output_parameters, request_parameters
 
 HEADER_LENGTH = b"inference-header-content-length"
-_MAX_ELEMENTS = 1 << 31
-_MAX_RANK = 16
 _DIGITS = 16  # of a length; a number of thousands of digits is not even read
 _CARRIED = re.compile(rb"application/vnd\.(?:sagemaker|vertex-ai)-triton\.binary\+json;\s*json-header-size=(\d+)$")
 _NO_BYTES = memoryview(b"")
@@ -165,7 +162,7 @@ class TensorForm:
         spec = self._signature.input(item.name)
         if item.datatype != spec.datatype:
             raise WrongType(field=spec.name, expected=f"datatype {spec.datatype}", got=item.datatype[:16], where="")
-        shape = _shape(item, spec)
+        shape = checked_shape(item.shape, spec.name)
         parameters = item.parameters
         if not parameters:
             return elements.parse(bytes(item.data), spec, shape), raw
@@ -226,15 +223,6 @@ class TensorForm:
             specs[at] = TensorSpec(name=specs[at].name, datatype=Datatype.BYTES, shape=(ANY, ANY))
             heads[at] = b'{"name":%s,"datatype":"BYTES","shape":[' % orjson.dumps(specs[at].name)
         return outputs, heads, specs
-
-
-def _shape(item: _Input, spec: TensorSpec) -> tuple[int, ...]:
-    shape = tuple(item.shape)
-    if not 0 < len(shape) <= _MAX_RANK or min(shape) < 0 or max(shape) > _MAX_ELEMENTS:
-        raise WrongShape(field=spec.name, problem=f"shape {str(item.shape)[:80]} is not a tensor's shape")
-    if prod(axis or 1 for axis in shape) > _MAX_ELEMENTS:
-        raise WrongShape(field=spec.name, problem=f"shape {item.shape} has more than {_MAX_ELEMENTS} elements")
-    return shape
 
 
 def _split(body: bytes | bytearray, header_length: bytes | None) -> tuple[bytes | bytearray | memoryview, memoryview]:

@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from modelyard.core.errors import InvalidRequest, Unsupported
-from modelyard.serve.http.forms.parameters import binary_size, output_parameters, request_parameters
+from modelyard.serve.parameters import binary_size, output_parameters, request_parameters
 
 
 @pytest.mark.parametrize(

@@ -1,4 +1,4 @@
-"""Parameters of a v2 request, its inputs and outputs: which are obeyed, which are checked and left, which are refused.
+"""Parameters of v2 requests over HTTP and gRPC alike: which are obeyed, which are checked and left, which are refused.
 
 As Triton does: reserved ones have a type each, others may be any number, text or truth value and change nothing, since
 no model here takes any. Names that begin with ``triton_`` are nobody's to use.
