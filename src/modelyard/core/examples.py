@@ -44,6 +44,16 @@ def tensors_answer(model: Described) -> dict[str, Any] | None:
     return {"model_name": model.name, "model_version": str(model.version), "outputs": outputs}
 
 
+def predictions(model: Described) -> list[Any]:
+    """The golden answers as TensorFlow Serving's rows: the only output in its own shape, or an object of all."""
+    given = {
+        spec.name: [_plain(item, spec) for item in model.outputs.get(spec.name, [])] for spec in model.signature.outputs
+    }
+    if len(given) == 1:
+        return next(iter(given.values()))
+    return [dict(zip(given, values, strict=True)) for values in zip(*given.values(), strict=True)]
+
+
 def _tensor(spec: TensorSpec, array: np.ndarray[Any, Any]) -> dict[str, Any]:
     data = [_plain(value, spec) for value in array.ravel().tolist()]
     return {"name": spec.name, "datatype": str(spec.datatype), "shape": list(array.shape), "data": data}

@@ -6,7 +6,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from modelyard.core import jsonschema
+from modelyard.core import jsonschema, tensorschema
 from modelyard.core.signature import Signature
 
 Schema = dict[str, Any]
@@ -36,6 +36,8 @@ class Described:
         Other names of those versions.
     default : bool
         Whether the bare name means `version`.
+    task : str
+        What the model does, in the words of `core.manifest.Task`.
     """
 
     name: str
@@ -48,6 +50,7 @@ class Described:
     versions: tuple[int, ...] = ()
     aliases: tuple[str, ...] = ()
     default: bool = True
+    task: str = ""
 
     @property
     def title(self) -> str:
@@ -113,7 +116,7 @@ def openapi(models: Sequence[Described], paths: Mapping[str, Any], version: str)
     schemas: dict[str, Schema] = {"Problem": _PROBLEM}
     for model in models:
         for part, make in _PARTS.items():
-            schemas[model.title + part] = make(model.signature)
+            schemas[model.title + part] = make(model)
     used = _referred(paths)
     while more := _referred([schemas[name] for name in used]) - used:
         used |= more
@@ -160,7 +163,8 @@ def reference(model: Described, part: str) -> Schema:
     model : Described
         The model.
     part : str
-        ``Row``, ``Columns`` (where it `has_columns`), ``Answer``; ``Tensors`` and ``TensorsAnswer`` for protocol v2.
+        ``Row``, ``Columns`` (where it `has_columns`), ``Answer``; ``Tensors`` and ``TensorsAnswer`` for protocol v2;
+        ``Instances`` and ``Predictions``, ``Inputs`` and ``Outputs`` as TensorFlow Serving has them.
     """
     return {"$ref": f"{_COMPONENTS}{model.title}{part}"}
 
@@ -228,10 +232,18 @@ _PROBLEM: Schema = {
 }
 
 
-_PARTS: dict[str, Callable[[Signature], Schema]] = {
-    "Row": jsonschema.row_schema,
-    "Columns": jsonschema.columns_schema,
-    "Answer": jsonschema.answer_schema,
-    "Tensors": jsonschema.tensors_schema,
-    "TensorsAnswer": jsonschema.tensors_answer_schema,
+def _columns(model: Described) -> list[Schema]:
+    return [reference(model, "Columns")] if has_columns(model.signature) else []
+
+
+_PARTS: dict[str, Callable[[Described], Schema]] = {
+    "Row": lambda model: jsonschema.row_schema(model.signature),
+    "Columns": lambda model: jsonschema.columns_schema(model.signature),
+    "Answer": lambda model: jsonschema.answer_schema(model.signature),
+    "Tensors": lambda model: tensorschema.tensors_schema(model.signature),
+    "TensorsAnswer": lambda model: tensorschema.tensors_answer_schema(model.signature),
+    "Instances": lambda model: tensorschema.instances_schema(model.signature, reference(model, "Row")),
+    "Inputs": lambda model: tensorschema.inputs_schema(model.signature, _columns(model)),
+    "Predictions": lambda model: tensorschema.predictions_schema(model.signature),
+    "Outputs": lambda model: tensorschema.outputs_schema(model.signature),
 }

@@ -17,12 +17,11 @@ from modelyard.core.jsonschema import (
     columns_schema,
     feature_schema,
     row_schema,
-    tensors_answer_schema,
-    tensors_schema,
 )
 from modelyard.core.rows import from_columns, from_objects
 from modelyard.core.schema import Described, addresses, openapi, reference
 from modelyard.core.signature import Feature, FeatureKind, Signature
+from modelyard.core.tensorschema import tensors_answer_schema, tensors_schema
 from modelyard.model.bundle import Bundle
 from modelyard.model.runtime import load
 from modelyard.serve.http.contracts import CONTRACTS

@@ -73,6 +73,7 @@ def _describe(
         versions=tuple(versions),
         aliases=tuple(alias for alias, number in aliases.items() if number in versions),
         default=default,
+        task=str(bundle.manifest.task),
     )
 
 

@@ -13,9 +13,12 @@ from typing import Any, Protocol, cast
 import orjson
 
 import modelyard
+from modelyard.core import examples
 from modelyard.core.errors import Kind, ModelyardError, Unsupported
 from modelyard.core.inference import InferRequest, InferResponse
-from modelyard.core.schema import Described
+from modelyard.core.jsonschema import prediction_schema
+from modelyard.core.schema import Described, Schema, addresses, body, named, only, operation, reference
+from modelyard.core.signature import Signature
 from modelyard.core.tensor import Array
 from modelyard.serve.http.endpoint import Endpoint
 from modelyard.serve.http.errors import JSON, STATUS
@@ -81,8 +84,90 @@ def refuse(error: ModelyardError, request: Request) -> tuple[bytes, bytes]:
 
 def operations(site: Site, models: Sequence[Described]) -> Mapping[str, Any]:
     """OpenAPI path items."""
-    del site, models
-    return {}
+    del site
+    told = {"/ping": "Is a model served?", "/health": "The same.", "/version": "The version of this software."}
+    items: dict[str, Any] = {
+        address: {"get": _operation(f"mlflow_{address[1:]}", summary, answer=_ANY_JSON)}
+        for address, summary in told.items()
+    }
+    for model in models:
+        base, names = f"/models/{model.name}", [*map(str, model.versions), *model.aliases]
+        for address, mark, item in addresses(base, model) + named(f"{base}@", "alias", model, names):
+            items[f"{address}/invocations"] = {**item, "post": _invoke(model, mark)}
+    single = only(models)
+    if single is not None:
+        items["/invocations"] = {"post": _invoke(single, "only_")}
+    return items
+
+
+def _invoke(model: Described, mark: str) -> Schema:
+    answer: Schema = {"schema": _PREDICTIONS | {"properties": {"predictions": _predictions(model)}}}
+    asked: Schema = {"schema": _question(model)}
+    if model.rows:
+        row = model.rows[0]
+        asked["example"] = {"dataframe_split": {"columns": list(row), "data": [list(row.values())]}}
+        given = model.answers if _has_main(model.signature) else examples.predictions(model)
+        answer["example"] = {"predictions": list(given[:1])}
+    tables = {kind.decode(): {"schema": {"type": "string"}} for kind in _FORMS}
+    return _operation(
+        f"invocations_{mark}{model.name}",
+        f"MLflow: score with {model.name}",
+        tag=model.name,
+        requestBody=body({"application/json": asked} | tables),
+        answer={"application/json": answer},
+    )
+
+
+def _question(model: Described) -> Schema:
+    """Exactly one of four formats, with parameters beside it."""
+    row = reference(model, "Row")
+    columns = {"type": "array", "items": {"enum": list(model.signature.field_names)}}
+    index = {"type": ["array", "null"]}
+    split = {"columns": columns, "index": index, "data": {"type": "array", "items": {"type": "array"}, "minItems": 1}}
+    records = {"type": "array", "items": row, "minItems": 1}
+    formats: dict[str, Schema] = {
+        "dataframe_split": {
+            "type": "object",
+            "properties": split,
+            "required": ["columns", "data"],
+            "additionalProperties": False,
+        },
+        "dataframe_records": records,
+        "instances": reference(model, "Instances"),
+        "inputs": {"anyOf": [reference(model, "Inputs"), reference(model, "Instances")]},
+    }
+    return {
+        "anyOf": [
+            {
+                "type": "object",
+                "properties": {name: schema, "params": {"type": ["object", "null"]}},
+                "required": [name],
+                "additionalProperties": False,
+            }
+            for name, schema in formats.items()
+        ]
+    }
+
+
+def _predictions(model: Described) -> Schema:
+    if not _has_main(model.signature):
+        return reference(model, "Predictions")
+    return {"type": "array", "items": prediction_schema(model.signature)}
+
+
+def _has_main(signature: Signature) -> bool:
+    return bool(signature.prediction) or len(signature.outputs) == 1
+
+
+def _operation(name: str, summary: str, **more: Any) -> Schema:
+    """Content types that are not supported are refused in plain text, all else in JSON."""
+    made = operation(name, summary, refusal="application/json", **more)
+    made["responses"]["default"]["content"][_TEXT.decode()] = {"schema": {"type": "string"}}
+    return made
+
+
+_ANY_JSON: Schema = {"application/json": {"schema": {}}}
+_PREDICTIONS: Schema = {"type": "object", "required": ["predictions"]}
 
 
 def _model(model: ServedModel, limit_bytes: int) -> Table:

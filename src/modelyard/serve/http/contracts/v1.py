@@ -6,15 +6,17 @@ Sources: TensorFlow Serving's REST API and what its server does; KServe's data p
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
+from functools import partial
 from typing import Any
 
 import msgspec
 import orjson
 
+from modelyard.core import examples
 from modelyard.core.errors import InvalidRequest, ModelyardError, WrongType
 from modelyard.core.inference import InferRequest, InferResponse
 from modelyard.core.manifest import Task
-from modelyard.core.schema import Described
+from modelyard.core.schema import ANY_OBJECT, Described, Schema, addresses, body, named, operation, reference
 from modelyard.core.signature import Signature, TensorSpec
 from modelyard.core.tensor import Array, Datatype
 from modelyard.serve.http.endpoint import Codec, Endpoint
@@ -56,8 +58,68 @@ def refuse(error: ModelyardError, request: Request) -> tuple[bytes, bytes]:
 
 def operations(site: Site, models: Sequence[Described]) -> Mapping[str, Any]:
     """OpenAPI path items of ``/v1/models``."""
-    del site, models
-    return {}
+    del site
+    items: dict[str, Any] = {"/v1/models": {"get": _operation("v1_models", "The models' names.", answer=_OBJECT)}}
+    for model in models:
+        base = f"/v1/models/{model.name}"
+        for address, mark, item in addresses(base, model) + named(f"{base}/labels/", "label", model, model.aliases):
+            told = partial(_operation, tag=model.name, answer=_OBJECT)
+            items[address] = {**item, "get": told(f"v1_status_{mark}{model.name}", f"Status of {model.name}")}
+            items[f"{address}/metadata"] = {
+                **item,
+                "get": told(f"v1_metadata_{mark}{model.name}", f"Signature of {model.name}"),
+            }
+            for verb, content in _bodies(model).items():
+                name, summary = f"v1_{verb}_{mark}{model.name}", f"TensorFlow Serving: {verb} with {model.name}"
+                asked = _operation(name, summary, tag=model.name, **content)
+                items[f"{address}:{verb}"] = {**item, "post": asked}
+    return items
+
+
+def _bodies(model: Described) -> dict[str, Schema]:
+    """What each verb that the model can is asked and answers."""
+    asked = [{name: reference(model, name.capitalize()), "signature_name": _NAME} for name in ("instances", "inputs")]
+    given = [{name: reference(model, name.capitalize())} for name in ("predictions", "outputs")]
+    question: Schema = {"schema": {"anyOf": [_object(members, closed=True) for members in asked]}}
+    answer: Schema = {"schema": {"anyOf": [_object(members) for members in given]}}
+    listed: Schema = {
+        "schema": _object({"examples": _EXAMPLES, "context": ANY_OBJECT, "signature_name": _NAME}, closed=True)
+    }
+    if model.rows:
+        row = dict(model.rows[0])
+        question["example"], listed["example"] = {"instances": [row]}, {"examples": [row]}
+        answer["example"] = {"predictions": examples.predictions(model)[:1]}
+    bodies = {"predict": _content(question, answer)}
+    if model.signature.probabilities:
+        bodies["classify"] = _content(listed, {"schema": _results(_SCORES)})
+    if model.task == Task.REGRESSION and _number(model.signature) is not None:
+        bodies["regress"] = _content(listed, {"schema": _results({"type": ["number", "null"]})})
+    return bodies
+
+
+def _object(members: Schema, *, closed: bool = False) -> Schema:
+    """An object whose first member is required; `closed` where no others may stand beside them."""
+    alone = {"additionalProperties": False} if closed else {}
+    return {"type": "object", "properties": members, "required": [next(iter(members))], **alone}
+
+
+def _content(asked: Schema, given: Schema) -> Schema:
+    return {"requestBody": body({"application/json": asked}), "answer": {"application/json": given}}
+
+
+def _results(item: Schema) -> Schema:
+    listed: Schema = {"type": "array", "items": item}
+    return _object({"results": listed, "result": listed})
+
+
+def _operation(name: str, summary: str, **more: Any) -> Schema:
+    return operation(name, summary, refusal="application/json", **more)
+
+
+_OBJECT: Schema = {"application/json": {"schema": ANY_OBJECT}}
+_NAME: Schema = {"type": "string", "description": f"There is one: {_DEFAULT}."}
+_EXAMPLES: Schema = {"type": "array", "items": ANY_OBJECT, "minItems": 1}
+_SCORES: Schema = {"type": "array", "items": {"type": "array", "prefixItems": [{"type": "string"}, {"type": "number"}]}}
 
 
 def _model(site: Site, model: ServedModel) -> Table:
