@@ -12,7 +12,7 @@ import click
 from modelyard.cli.errors import exit_code
 from modelyard.cli.main import COMMANDS, root
 from modelyard.core.errors import ModelyardError, catalogue
-from modelyard.serve.http.errors import STATUS
+from modelyard.serve.http.errors import status
 
 DOCS = Path(__file__).parent
 _COMMON = {"as_json", "quiet", "verbose", "help"}
@@ -92,7 +92,7 @@ def errors() -> str:
     ]
     for code, cls in sorted(catalogue().items()):
         first = inspect.cleandoc(cls.__doc__ or "").partition("\n\n")[0].replace("\n", " ").replace("``", "`")
-        lines.append(f"| `{code}` | {cls.kind} | {_exit(cls)} | {STATUS[cls.kind]} | {first} |")
+        lines.append(f"| `{code}` | {cls.kind} | {_exit(cls)} | {status(cls)} | {first} |")
     return "\n".join(lines) + "\n"
 
 

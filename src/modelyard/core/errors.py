@@ -6,7 +6,7 @@ The tree (depth three at most)::
     ├── InvalidInput          what was sent does not fit the signature
     ├── InvalidRequest        the message itself is broken
     ├── TooLarge              a limit was passed
-    ├── Unsupported           a media type, encoding or datatype that nobody here speaks
+    ├── Unsupported           a media type, encoding or datatype that nobody here speaks; `NotAcceptable` for the answer
     ├── NotAllowed            a method that this address does not take
     ├── InvalidName           a name that cannot become a host or a Kubernetes object
     ├── InvalidModel          a model file or bundle that cannot be accepted
@@ -218,6 +218,14 @@ class Unsupported(ModelyardError):
     code = "UNSUPPORTED"
     title = "Not supported"
     sentence = "{what}"
+
+
+class NotAcceptable(Unsupported):
+    """The answer cannot be given in any of the forms that the request's ``Accept`` allows."""
+
+    code = "NOT-ACCEPTABLE"
+    sentence = "no form of the answer is one that Accept allows: {accept}"
+    hint_text = "leave Accept out, or name one of: {known}"
 
 
 class NotAllowed(ModelyardError):

@@ -7,7 +7,7 @@ from typing import Any
 
 import orjson
 
-from modelyard.core.errors import Kind, ModelyardError
+from modelyard.core.errors import Kind, ModelyardError, NotAcceptable
 
 STATUS: dict[Kind, int] = {
     Kind.INVALID: 400,
@@ -34,6 +34,7 @@ REASONS: dict[int, bytes] = {
     403: b"Forbidden",
     404: b"Not Found",
     405: b"Method Not Allowed",
+    406: b"Not Acceptable",
     408: b"Request Timeout",
     409: b"Conflict",
     413: b"Content Too Large",
@@ -52,12 +53,21 @@ PROBLEM = b"application/problem+json"
 JSON = b"application/json"
 
 
-def problem(error: ModelyardError, request_id: str) -> bytes:
-    """The body of RFC 9457, with the stable code, the hint and the facts beside the standard members."""
+_NOT_ACCEPTABLE = 406  # the other side of 415: what nobody speaks here is the answer's form, not the question's
+
+
+def status(error: ModelyardError | type[ModelyardError]) -> int:
+    """The status of an error: its kind's, but for the one kind that HTTP speaks of in two."""
+    cls = error if isinstance(error, type) else type(error)
+    return _NOT_ACCEPTABLE if issubclass(cls, NotAcceptable) else STATUS[error.kind]
+
+
+def members(error: ModelyardError, request_id: str) -> dict[str, Any]:
+    """A problem of RFC 9457, with the stable code, the hint and the facts beside the standard members."""
     body: dict[str, Any] = {
         "type": str(error.kind),
         "title": error.title,
-        "status": STATUS[error.kind],
+        "status": status(error),
         "detail": error.detail,
         "instance": request_id,
         "code": error.code,
@@ -66,6 +76,12 @@ def problem(error: ModelyardError, request_id: str) -> bytes:
     facts = {key: value for key, value in error.facts.items() if key not in {"cause", "hint"}}
     if facts:
         body["facts"] = facts
+    return body
+
+
+def problem(error: ModelyardError, request_id: str) -> bytes:
+    """The `members` of the problem as JSON."""
+    body = members(error, request_id)
     try:
         return orjson.dumps(body, default=str)
     except TypeError:  # a number of more than 64 bits, or half a character, in a fact

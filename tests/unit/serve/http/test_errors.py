@@ -8,14 +8,22 @@ from typing import Any
 import numpy as np
 import pytest
 
-from modelyard.core.errors import InvalidInput, InvalidRequest, Kind, ModelyardError, UnknownField, catalogue
-from modelyard.serve.http.errors import REASONS, STATUS, problem, protocol_error, refusal
+from modelyard.core.errors import (
+    InvalidInput,
+    InvalidRequest,
+    Kind,
+    ModelyardError,
+    NotAcceptable,
+    UnknownField,
+    catalogue,
+)
+from modelyard.serve.http.errors import REASONS, STATUS, problem, protocol_error, refusal, status
 
 
 def test_every_kind_has_a_status_and_a_reason() -> None:
     assert set(STATUS) == set(Kind)
-    assert set(STATUS.values()) <= set(REASONS)
-    assert all(400 <= status < 600 for status in STATUS.values())
+    assert {*STATUS.values(), status(NotAcceptable)} <= set(REASONS)
+    assert all(400 <= code < 600 for code in STATUS.values())
 
 
 @pytest.mark.parametrize("cls", catalogue().values(), ids=lambda cls: cls.__name__)
@@ -23,7 +31,7 @@ def test_every_error_has_both_bodies(cls: type[ModelyardError]) -> None:
     error = cls.__new__(cls)
     error.facts = {"what": "x", "cause": "why", "hint": "do", "name": "n"}
     body = json.loads(problem(error, "r-1"))
-    assert (body["type"], body["status"], body["instance"]) == (error.kind, STATUS[error.kind], "r-1")
+    assert (body["type"], body["status"], body["instance"]) == (error.kind, status(error), "r-1")
     assert (body["code"], body["cause"], body["hint"]) == (error.code, "why", "do")
     assert body["detail"]
     assert body["facts"] == {"what": "x", "name": "n"}

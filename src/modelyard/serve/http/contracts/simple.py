@@ -5,33 +5,22 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from modelyard.core.errors import InvalidRequest, ModelyardError, Unsupported
-from modelyard.core.inference import InferRequest, InferResponse
-from modelyard.core.schema import (
-    ANY_OBJECT,
-    Described,
-    Schema,
-    addresses,
-    body,
-    has_columns,
-    named,
-    only,
-    operation,
-    reference,
-)
+from modelyard.core.errors import ModelyardError, Unsupported
+from modelyard.core.schema import ANY_OBJECT, Described, Schema, addresses, body, has_columns, named, only, operation
+from modelyard.serve.http import offers
+from modelyard.serve.http.bodies import Bodies, parameters
 from modelyard.serve.http.endpoint import Endpoint
-from modelyard.serve.http.errors import JSON, PROBLEM, STATUS, problem
+from modelyard.serve.http.errors import PROBLEM, members, problem, status
+from modelyard.serve.http.forms import markup
 from modelyard.serve.http.forms.rows import RowForm
 from modelyard.serve.http.lines import LineReader, LineStream
+from modelyard.serve.http.negotiation import prefers_xml
 from modelyard.serve.http.protocol import Request, head
 from modelyard.serve.http.site import Route, Site, Table, document, refusing, sole, versions
 from modelyard.serve.plane import Roster, ServedModel
 from modelyard.serve.replica import Replica
 
 PREFIXES = (b"/",)
-
-_JSON_TYPES = frozenset({b"application/json", b"text/json", b"text/plain", b"application/x-www-form-urlencoded"})
-_HEADS = {status: head(status, PROBLEM) for status in STATUS.values()}
 
 
 def routes(site: Site, roster: Roster) -> Table:
@@ -44,8 +33,12 @@ def routes(site: Site, roster: Roster) -> Table:
 
 
 def refuse(error: ModelyardError, request: Request) -> tuple[bytes, bytes]:
-    """A problem of RFC 9457."""
-    return _HEADS[STATUS[error.kind]], problem(error, request.id.decode("latin-1"))
+    """A problem of RFC 9457, as JSON, or as XML for clients of XML."""
+    code, name = status(error), request.id.decode("latin-1")
+    headers = request.headers
+    if prefers_xml(headers.get(b"accept", b""), headers.get(b"content-type", b"")):
+        return head(code, markup.PROBLEM), markup.problem(members(error, name))
+    return head(code, PROBLEM), problem(error, name)
 
 
 def operations(site: Site, models: Sequence[Described]) -> Mapping[str, Any]:
@@ -67,23 +60,14 @@ def operations(site: Site, models: Sequence[Described]) -> Mapping[str, Any]:
 
 
 def _predict(model: Described, mark: str) -> Schema:
-    row = reference(model, "Row")
-    forms: list[Schema] = [row, {"type": "array", "items": row, "minItems": 1}]
-    if has_columns(model.signature):
-        forms.append(reference(model, "Columns"))
-    question: Schema = {"schema": {"anyOf": forms}}
-    answer: Schema = {"schema": reference(model, "Answer")}
-    if model.rows:
-        question["example"] = dict(model.rows[0])
-        answer["example"] = {"prediction": list(model.answers[:1])}
     return operation(
         f"predict_{mark}{model.name}",
         f"Predict with {model.name}",
         tag=model.name,
         description=model.summary,
-        parameters=[_DETAIL],
-        requestBody=body({"application/json": question}),
-        answer={"application/json": answer},
+        parameters=[_DETAIL, *([_HEADER] if has_columns(model.signature) else [])],
+        requestBody=body(offers.questions(model)),
+        answer=offers.answers(model),
     )
 
 
@@ -93,6 +77,12 @@ _DETAIL: Schema = {
     "in": "query",
     "schema": {"enum": ["full"]},
     "description": "Add the model, its version, and probabilities.",
+}
+_HEADER: Schema = {
+    "name": "header",
+    "in": "query",
+    "schema": {"enum": ["present", "absent"], "default": "present"},
+    "description": "Whether a CSV's first line holds the names.",
 }
 
 
@@ -116,10 +106,10 @@ def _predict_route(replica: Replica, limit_bytes: int) -> Route:
     def stream(request: Request) -> LineStream:
         if b"content-encoding" in request.headers:
             raise Unsupported(what="a compressed stream of lines", hint="send it uncompressed")
-        encode = form.encode_full_lines if _wants_detail(request.query) else form.encode_lines
+        encode = form.encode_full_lines if "detail" in parameters(request.query) else form.encode_lines
         return LineStream(request, LineReader(replica, form, encode, limit_bytes), refuse)
 
-    return Route({b"POST": Endpoint(replica, _Codec(replica, form), refuse, limit_bytes)}, refuse, stream)
+    return Route({b"POST": Endpoint(replica, Bodies(replica, form), refuse, limit_bytes)}, refuse, stream)
 
 
 def _sole(roster: Roster, table: Table) -> Route:
@@ -129,42 +119,6 @@ def _sole(roster: Roster, table: Table) -> Route:
     except ModelyardError as exc:
         return Route({b"POST": refusing(exc)}, refuse)
     return table[b"/models/%s/predict" % model.name.encode()]
-
-
-class _Codec:
-    """Rows as JSON: one object, a list of objects, or columns."""
-
-    def __init__(self, replica: Replica, form: RowForm) -> None:
-        self._form = form
-        self._json = head(200, JSON, b"modelyard-model: " + replica.label.encode())
-
-    def decode(self, request: Request) -> InferRequest:
-        """The rows; the form is whether details are wanted."""
-        kind = request.headers.get(b"content-type", b"application/json")
-        if kind not in _JSON_TYPES:
-            _require_json(kind)
-        if not request.body:
-            raise InvalidRequest(what="the body is empty", hint='send a row, for example {"feature": 3}')
-        return InferRequest(self._form.decode(request.body), form=_wants_detail(request.query))
-
-    def encode(self, asked: InferRequest, given: InferResponse) -> tuple[bytes, bytes]:
-        """One prediction a row, with its probabilities when details are wanted."""
-        encode = self._form.encode_full if asked.form else self._form.encode
-        return self._json, encode(given.outputs)
-
-
-def _require_json(kind: bytes) -> None:
-    kind = kind.partition(b";")[0].strip().lower()
-    if kind not in _JSON_TYPES and not kind.endswith(b"+json"):
-        raise Unsupported(what=f"content type {kind.decode('latin-1')[:80]!r}", hint="send application/json")
-
-
-def _wants_detail(query: bytes) -> bool:
-    if not query:
-        return False
-    if query == b"detail=full":
-        return True
-    raise InvalidRequest(what=f"parameters {query.decode('latin-1')[:80]!r}", hint="the only one is ?detail=full")
 
 
 def _summary(model: ServedModel) -> dict[str, Any]:

@@ -23,17 +23,26 @@ class AnswerTable:
     def __init__(self, signature: Signature) -> None:
         names = [spec.name for spec in signature.outputs]
         main = signature.prediction or (names[0] if len(names) == 1 else "")
-        self._parts = [("prediction", names.index(main))] if main else list(zip(names, range(len(names)), strict=True))
+        #: Whether one output is the answer.
+        self.single = bool(main)
+        self._parts = [("prediction", names.index(main))] if main else [(name, at) for at, name in enumerate(names)]
         self._scores = names.index(signature.probabilities) if signature.probabilities else None
-        self._labels = signature.outputs[self._scores].labels if self._scores is not None else ()
+        labels = signature.outputs[self._scores].labels if self._scores is not None else ()
+        self._labels = [str(label) for label in labels]
 
     def columns(self, outputs: Sequence[Array], *, full: bool) -> list[Column]:
         """The answer's columns, with a column of scores for each class when they are wanted in `full`."""
         columns = [(name, _narrow(outputs[at])) for name, at in self._parts]
-        if full and self._scores is not None:
-            scores = outputs[self._scores].reshape(len(outputs[self._scores]), -1)
-            columns += [(f"probability_{label}", column) for label, column in zip(self._labels, scores.T, strict=False)]
+        if full:
+            columns += [(f"probability_{label}", column) for label, column in self.scores(outputs)]
         return columns
+
+    def scores(self, outputs: Sequence[Array]) -> list[Column]:
+        """A column of probabilities or scores for each class label; none where the model has none."""
+        if self._scores is None:
+            return []
+        table = outputs[self._scores].reshape(len(outputs[self._scores]), -1)
+        return list(zip(self._labels, table.T, strict=False))
 
     def flat(self, outputs: Sequence[Array], *, full: bool) -> list[Column]:
         """The same where a cell holds one value: a wide output is a column an element, ``NAME_0`` and on."""

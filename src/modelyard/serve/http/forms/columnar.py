@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 
@@ -115,8 +115,8 @@ class _ColumnForm:
 class ParquetForm(_ColumnForm):
     """Parquet for one version; made once, when it is first asked so."""
 
-    MEDIA = (b"application/vnd.apache.parquet", b"application/x-parquet")
-    CONTENT_TYPE = b"application/vnd.apache.parquet"
+    MEDIA: ClassVar[tuple[bytes, ...]] = (b"application/vnd.apache.parquet", b"application/x-parquet")
+    CONTENT_TYPE: ClassVar[bytes] = b"application/vnd.apache.parquet"
 
     def decode(self, body: bytes | bytearray) -> tuple[Array, ...]:
         """The arranged arrays of the file's columns; a `ModelyardError` says what does not fit."""
@@ -144,8 +144,8 @@ class ParquetForm(_ColumnForm):
 class ArrowForm(_ColumnForm):
     """Arrow's IPC stream for one version; made once, when it is first asked so."""
 
-    MEDIA = (b"application/vnd.apache.arrow.stream",)
-    CONTENT_TYPE = b"application/vnd.apache.arrow.stream"
+    MEDIA: ClassVar[tuple[bytes, ...]] = (b"application/vnd.apache.arrow.stream",)
+    CONTENT_TYPE: ClassVar[bytes] = b"application/vnd.apache.arrow.stream"
 
     def decode(self, body: bytes | bytearray) -> tuple[Array, ...]:
         """The arranged arrays of the stream's columns; a `ModelyardError` says what does not fit."""
@@ -170,8 +170,8 @@ class ArrowForm(_ColumnForm):
 class ArrowFileForm(ArrowForm):
     """Arrow's IPC file (Feather) for one version."""
 
-    MEDIA = (b"application/vnd.apache.arrow.file",)
-    CONTENT_TYPE = b"application/vnd.apache.arrow.file"
+    MEDIA: ClassVar[tuple[bytes, ...]] = (b"application/vnd.apache.arrow.file",)
+    CONTENT_TYPE: ClassVar[bytes] = b"application/vnd.apache.arrow.file"
 
     def _writer(self, sink: Any, schema: pa.Schema) -> Any:
         return pa.ipc.new_file(sink, schema)

@@ -7,9 +7,9 @@ from __future__ import annotations
 
 import csv
 import io
-from collections.abc import Iterable, Sequence
+from collections.abc import Mapping, Sequence
 from itertools import islice
-from typing import Any
+from typing import Any, ClassVar
 
 import orjson
 
@@ -23,13 +23,14 @@ from modelyard.serve.http.forms.answers import AnswerTable
 from modelyard.serve.http.forms.rows import dump_array
 
 _CHUNK_ROWS = 1000
+_TRUTH = {True: "true", False: "false"}
 
 
 class CsvForm:
     """Rows of text cells for one version; made once, when it is first asked so."""
 
-    MEDIA = (b"text/csv", b"application/csv")
-    CONTENT_TYPE = b"text/csv; charset=utf-8; header=present"
+    MEDIA: ClassVar[tuple[bytes, ...]] = (b"text/csv", b"application/csv")
+    CONTENT_TYPE: ClassVar[bytes] = b"text/csv; charset=utf-8; header=present"
 
     def __init__(self, signature: Signature, name: str, version: int) -> None:
         del name, version
@@ -76,17 +77,24 @@ class CsvForm:
         return self._write(outputs, full=True)
 
     def _write(self, outputs: Sequence[Array], *, full: bool) -> bytes:
-        columns = self._table.flat(outputs, full=full)
-        out = io.StringIO(newline="")
-        writer = csv.writer(out, lineterminator="\r\n")
-        writer.writerow([name for name, _ in columns])
-        writer.writerows(zip(*(texts(array) for _, array in columns), strict=True))
-        return out.getvalue().encode()
+        return write_lines({name: values(array) for name, array in self._table.flat(outputs, full=full)}).encode()
 
 
-def texts(array: Array) -> Iterable[Any]:
-    """One value a row as text forms write it: float32 in its own shortest form; NaN and infinity are nothing."""
-    if array.dtype.kind == "b":
-        return ["true" if item else "false" for item in array.tolist()]
-    values: list[Any] = orjson.loads(dump_array(array))
-    return values
+def write_lines(columns: Mapping[str, Sequence[Any]]) -> str:
+    """A header and a line a row of these columns; None is empty, truth values are ``true`` and ``false``."""
+    out = io.StringIO(newline="")
+    writer = csv.writer(out, lineterminator="\r\n")
+    writer.writerow(columns)
+    writer.writerows(zip(*(texts(column) for column in columns.values()), strict=True))
+    return out.getvalue()
+
+
+def values(array: Array) -> list[Any]:
+    """One value a row: float32 in its own shortest form; NaN and infinity are nothing, as in JSON."""
+    told: list[Any] = orjson.loads(dump_array(array))
+    return told
+
+
+def texts(column: Sequence[Any]) -> Sequence[Any]:
+    """The column with its truth values as text forms write them."""
+    return [_TRUTH[item] if isinstance(item, bool) else item for item in column]

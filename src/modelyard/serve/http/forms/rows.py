@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, ClassVar
 
 import msgspec
 import numpy as np
@@ -16,6 +16,7 @@ import orjson
 
 from modelyard.core.errors import InvalidRequest, ModelyardError, WrongType
 from modelyard.core.rows import from_columns, from_objects
+from modelyard.core.schema import has_columns
 from modelyard.core.signature import FeatureKind, Signature, TensorSpec
 from modelyard.core.tensor import Array, Datatype
 from modelyard.serve.http.forms.document import parse
@@ -32,6 +33,21 @@ _UNTYPED = re.compile(r'[\x00-\x1f"\\]')  # in a name, msgspec cannot look for t
 
 class RowForm:
     """The friendly contract for one signature; made once, when a version is loaded."""
+
+    MEDIA: ClassVar[tuple[bytes, ...]] = (b"application/json", b"text/json")
+    CONTENT_TYPE: ClassVar[bytes] = b"application/json"
+
+    @staticmethod
+    def reads(signature: Signature) -> bool:
+        """Whether questions fit this form: all do."""
+        del signature
+        return True
+
+    @staticmethod
+    def writes(signature: Signature, *, full: bool) -> bool:
+        """Whether answers fit this form: all do."""
+        del signature, full
+        return True
 
     def __init__(self, signature: Signature, name: str, version: int) -> None:
         self._signature = signature
@@ -110,15 +126,7 @@ class RowForm:
 
     def _explain(self, body: bytes | bytearray) -> tuple[Array, ...]:
         """Decode without types and let `core.rows` accept the body or say what is wrong with it."""
-        document = self._document(body)
-        if isinstance(document, list):
-            return from_objects(self._signature, document)
-        if not isinstance(document, dict):
-            raise WrongType(field="body", expected="an object or a list of objects", got="a single value", where="")
-        lists = [name for name, value in document.items() if isinstance(value, list)]
-        if self._columns and lists and len(lists) == len(document):
-            return from_columns(self._signature, document)
-        return from_objects(self._signature, [document])
+        return from_document(self._signature, self._document(body))
 
     def _document(self, body: bytes | bytearray) -> Any:
         try:
@@ -134,6 +142,17 @@ class RowForm:
 def _lacks(row: tuple[Any, ...]) -> bool:
     """Whether a field was left out."""
     return msgspec.UNSET in row
+
+
+def from_document(signature: Signature, document: Any) -> tuple[Array, ...]:
+    """The arrays of a parsed document: one row object, a list of them, or columns."""
+    if isinstance(document, list):
+        return from_objects(signature, document)
+    if not isinstance(document, dict):
+        raise WrongType(field="body", expected="an object or a list of objects", got="a single value", where="")
+    if has_columns(signature) and document and all(isinstance(value, list) for value in document.values()):
+        return from_columns(signature, document)
+    return from_objects(signature, [document])
 
 
 def _row_type(signature: Signature) -> type[msgspec.Struct]:

@@ -188,7 +188,7 @@ class _Table:
             return []
         start = place + self._read("<I", place)
         count = self._read("<I", start)
-        return struct.iter_unpack("<qq", self._raw[start + 4 : start + 4 + 16 * count])  # type: ignore[return-value]  # pairs, by its format
+        return struct.iter_unpack("<qq", self._raw[start + 4 : start + 4 + 16 * count])
 
     def _place(self, field: int) -> int:
         places = self._at - self._read("<i", self._at)

@@ -1,0 +1,82 @@
+"""MessagePack: the documents of the JSON form, packed. Bytes are no text, extension types are refused."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any, ClassVar
+
+import msgspec
+import numpy as np
+import orjson
+
+from modelyard.core.errors import InvalidRequest
+from modelyard.core.signature import Signature
+from modelyard.core.tensor import Array
+from modelyard.serve.http.forms.answers import AnswerTable
+from modelyard.serve.http.forms.rows import dump_array, from_document
+
+_DECODER = msgspec.msgpack.Decoder()
+_ENCODER = msgspec.msgpack.Encoder()
+
+
+class MessagePackForm:
+    """Rows as MessagePack for one version; made once, when it is first asked so."""
+
+    MEDIA: ClassVar[tuple[bytes, ...]] = (b"application/vnd.msgpack", b"application/msgpack", b"application/x-msgpack")
+    CONTENT_TYPE: ClassVar[bytes] = b"application/vnd.msgpack"
+
+    def __init__(self, signature: Signature, name: str, version: int) -> None:
+        self._signature = signature
+        self._about = {"model": name, "version": version}
+        self._table = AnswerTable(signature)
+
+    @staticmethod
+    def reads(signature: Signature) -> bool:
+        """Whether questions fit this form: all do."""
+        del signature
+        return True
+
+    @staticmethod
+    def writes(signature: Signature, *, full: bool) -> bool:
+        """Whether answers fit this form: all do."""
+        del signature, full
+        return True
+
+    def decode(self, body: bytes | bytearray) -> tuple[Array, ...]:
+        """The arranged arrays of the document; a `ModelyardError` says what does not fit."""
+        try:
+            document = _DECODER.decode(body)
+        except RecursionError as exc:
+            raise InvalidRequest(what="the MessagePack is nested too deeply") from exc
+        except (msgspec.DecodeError, UnicodeDecodeError, TypeError, ValueError, MemoryError, OverflowError) as exc:
+            raise InvalidRequest(what="the body is not valid MessagePack", cause=str(exc)[:200]) from exc
+        return from_document(self._signature, document)
+
+    def encode(self, outputs: Sequence[Array]) -> bytes:
+        """``{"prediction": [...]}``; NaN and infinity as they are."""
+        return _ENCODER.encode(self._answer(outputs))
+
+    def encode_full(self, outputs: Sequence[Array]) -> bytes:
+        """The prediction with its model, its version, and class probabilities where there are any."""
+        answer = self._answer(outputs) | self._about
+        scores = self._table.scores(outputs)
+        if scores:
+            labels = [label for label, _ in scores]
+            table = zip(*(shortest(column).tolist() for _, column in scores), strict=True)
+            answer["probabilities"] = [dict(zip(labels, row, strict=True)) for row in table]
+        return _ENCODER.encode(answer)
+
+    def _answer(self, outputs: Sequence[Array]) -> dict[str, Any]:
+        columns = {name: shortest(array).tolist() for name, array in self._table.columns(outputs, full=False)}
+        if self._table.single:
+            return columns
+        rows = zip(*columns.values(), strict=True)
+        return {"prediction": [dict(zip(columns, row, strict=True)) for row in rows]}
+
+
+def shortest(array: Array) -> Array:
+    """Floats of less than 64 bits as the float64 with the same shortest decimal form: what JSON says, and exact."""
+    if array.dtype.kind != "f" or array.dtype == np.float64:
+        return array
+    told = np.array(orjson.loads(dump_array(array.ravel())), dtype=np.float64).reshape(array.shape)
+    return np.where(np.isfinite(array), told, array)
