@@ -120,4 +120,4 @@ def _guard(screen: Screen, call: Callable[[], int | None]) -> int:
 
 def main(argv: Sequence[str] | None = None) -> None:
     """Entry point of the ``modelyard`` command."""
-    root.main(args=list(argv) if argv is not None else None, prog_name="modelyard")
+    root.main(args=list(argv) if argv is not None else None, prog_name="modelyard", obj=os.environ)

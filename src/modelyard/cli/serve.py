@@ -3,31 +3,46 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import click
+from click.core import ParameterSource
 
+from modelyard.cli._folders import with_folders
 from modelyard.cli.main import with_screen
 from modelyard.cli.screen import Screen
 from modelyard.core.errors import MissingExtra
 from modelyard.core.settings import Settings
+from modelyard.serve import platforms
+from modelyard.serve.platforms import Told
 from modelyard.serve.repository import MODES
 
 _MIB = 1024 * 1024
+_TOLD = {"port": "port", "workers": "workers", "max_body_mb": "body_mb"}  # flags that a platform may set
 _LAST_PORT = 65535
+_PLATFORMS = {
+    "sagemaker": ("SageM.  ", "/invocations"),
+    "azureml": ("Azure ML", "/score"),
+    "vertex": ("Vertex  ", "/v1/endpoints/ENDPOINT/deployedModels/MODEL:predict, or AIP_PREDICT_ROUTE"),
+}
 _NO_GRPC = 'off; to turn it on: pip install "modelyard[grpc]"'
 
 
 @click.command("serve")
-@click.argument("models", nargs=-1, metavar="[MODEL]...")
+@click.argument("models", nargs=-1, metavar="[MODEL|DIR]...")
 @click.option("--host", default="127.0.0.1", show_default=True, help="Address to listen on; this machine only.")
 @click.option(
     "--port", default=8080, show_default=True, type=click.IntRange(0, 65535), help="Port; 0 takes a free one."
 )
 @click.option("--grpc-port", type=click.IntRange(0, 65535), help="Port of gRPC.  [default: the one after --port]")
 @click.option("--no-grpc", is_flag=True, help="HTTP only.")
+@click.option(
+    "--contracts",
+    metavar="A,B",
+    help="What to speak: names of docs/contracts.md, usual, all.  [default: usual, and the platform's own]",
+)
 @click.option("--workers", default=1, show_default=True, type=click.IntRange(1, 256), help="Worker processes.")
 @click.option("--plan", type=click.Path(path_type=Path), help="Serve this plan file instead of the registry.")
 @click.option("--max-body-mb", default=16, show_default=True, type=click.IntRange(1, 2048), help="Largest body.")
@@ -48,14 +63,23 @@ def command(screen: Screen, settings: Settings, models: tuple[str, ...], plan: P
     modelyard serve                      every model of the registry
     modelyard serve churn price@3        these two, price fixed to version 3
     modelyard serve --workers 2          on two cores
+    modelyard serve ./models             all models of another server's folder, as its settings say
 
     MODEL is name (its production alias, else the latest version), name@2 or name@alias. New versions and moved
-    aliases go live while it runs.
+    aliases go live while it runs. DIR is a folder as for import; what is in it is imported first, and served at
+    exactly these versions, on the ports that its settings.json or MLSERVER_* variables name.
     """  # noqa: D301 - click's own mark, which a raw string would print
     from modelyard.control.actions.serve import serve, serve_plan  # noqa: PLC0415 - imported when called
     from modelyard.core.plan import Limits  # noqa: PLC0415 - as above
     from modelyard.serve.supervisor import Options  # noqa: PLC0415 - as above
 
+    models, flags = with_folders(screen, settings, models, plan, flags)
+    environ = click.get_current_context().find_root().obj or {}
+    flags, told = _with_platforms(flags, environ)
+    for reason in told.reasons:
+        screen.say(reason)
+    for note in told.unheard:
+        screen.warn(note)
     options = Options(
         host=flags["host"],
         port=flags["port"],
@@ -63,9 +87,10 @@ def command(screen: Screen, settings: Settings, models: tuple[str, ...], plan: P
         drain_delay_s=flags["drain_delay"],
         grace_s=flags["grace"],
         repository=flags["repository"],
+        contracts=tuple((flags["contracts"] or "usual").split(",")),
         grpc_port=_grpc_port(**flags),
     )
-    narrator = _Narrator(screen, without_grpc="" if flags["no_grpc"] else _NO_GRPC)
+    narrator = _Narrator(screen, without_grpc="" if flags["no_grpc"] else _NO_GRPC, contracts=options.contracts)
     if plan is not None:
         if models:
             raise click.UsageError("give MODEL or --plan, not both")
@@ -76,6 +101,24 @@ def command(screen: Screen, settings: Settings, models: tuple[str, ...], plan: P
         limits = Limits(body_bytes=flags["max_body_mb"] * _MIB)
         serve(settings, models, options, limits, narrator.tell)
     screen.say("Stopped. Requests under way were finished first.")
+
+
+def _with_platforms(flags: dict[str, Any], environ: Mapping[str, str]) -> tuple[dict[str, Any], Told]:
+    """The flags, with what a cloud's environment says where the operator says nothing; and what it said."""
+    context = click.get_current_context()
+    given = {name for name in _TOLD if context.get_parameter_source(name) is not ParameterSource.DEFAULT}
+    names = flags["contracts"]
+    named = None if names is None else [name.strip() for name in names.split(",")]
+    if named is not None and not all(named):
+        raise click.UsageError(f"--contracts {names!r} has an empty name in it")
+    told = platforms.told(environ, named, [_TOLD[name] for name in given])
+    wanted = {name: getattr(told, told_as) for name, told_as in _TOLD.items() if name not in given}
+    flags = flags | {name: value for name, value in wanted.items() if value is not None}
+    if told.multi_model:
+        flags["repository"] = "explicit"
+    if told.contracts:
+        flags["contracts"] = ",".join(("usual", *told.contracts))
+    return flags, told
 
 
 def _grpc_port(*, port: int, grpc_port: int | None, no_grpc: bool, **_: Any) -> int | None:
@@ -99,7 +142,8 @@ def _grpc_port(*, port: int, grpc_port: int | None, no_grpc: bool, **_: Any) -> 
 class _Narrator:
     """Says what the server reports, once for all its workers; with --json one line of JSON per event."""
 
-    def __init__(self, screen: Screen, without_grpc: str) -> None:
+    def __init__(self, screen: Screen, without_grpc: str, contracts: Sequence[str]) -> None:
+        self._contracts = contracts
         self._screen = screen
         self._url = ""
         self._grpc = without_grpc
@@ -160,6 +204,9 @@ class _Narrator:
         self._screen.say(f"  OIP v2   {self._url}/v2/models/{self._first}/infer")
         if self._grpc:
             self._screen.say(f"  gRPC     {self._grpc}")
+        for name, (label, address) in _PLATFORMS.items():
+            if name in self._contracts or "all" in self._contracts:
+                self._screen.say(f"  {label} {self._url}{address}")
         self._screen.say(f"  Docs     {self._url}/docs")
         self._screen.say(
             "  Only this machine can call it. Press Ctrl+C to stop (requests under way are finished first)."

@@ -65,12 +65,14 @@ class Worker:
         loop.add_signal_handler(signal.SIGINT, self._on_signal, 0.0)
         runtime.backend(runtime.USUAL)  # a library to import, while the plan is being rendered
         try:
+            spoken = contracts.chosen(self._options.contracts)
+            for name in spoken:
+                contracts.contract(name)
             plan = await self._first_plan()
             roster = await asyncio.to_thread(self._loader.load, plan, Roster(), strict=True)
         except ModelyardError as exc:
             self._tell({"failed": exc.to_wire()})
             return FAILED_TO_LOAD
-        spoken = contracts.chosen(self._options.contracts)
         site = Site(self._plane, self._options.run, plan.limits, spoken, os.environ)
         self._routes = Routes(site, self._page.counter(UNROUTED))
         self._routes.gauges = self._gauges

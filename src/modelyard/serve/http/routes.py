@@ -137,8 +137,8 @@ class Routes:
 
 
 def _pattern(path: bytes) -> re.Pattern[bytes]:
-    """``/models/{name}/load`` as an expression: a name in braces is anything but a slash."""
-    return re.compile(rb"[^/]+".join(re.escape(part) for part in re.split(rb"{[a-z_]+}", path)))
+    """``/models/{name}/load`` as an expression: a name in braces is anything but a slash or a colon."""
+    return re.compile(rb"[^/:]+".join(re.escape(part) for part in re.split(rb"{[a-z_]+}", path)))
 
 
 def _merged(first: Route, second: Route) -> Route:

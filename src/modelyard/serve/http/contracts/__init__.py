@@ -22,6 +22,9 @@ CONTRACTS: dict[str, str] = {
     "repository": "modelyard.serve.http.contracts.repository",
     "v1": "modelyard.serve.http.contracts.v1",
     "mlflow": "modelyard.serve.http.contracts.mlflow",
+    "sagemaker": "modelyard.serve.http.contracts.sagemaker",
+    "vertex": "modelyard.serve.http.contracts.vertex",
+    "azureml": "modelyard.serve.http.contracts.azureml",
 }
 #: What a server speaks when nobody says otherwise.
 USUAL = ("simple", "v2", "repository", "v1", "mlflow")
@@ -57,7 +60,13 @@ def contract(name: str) -> Contract:
 
 
 def chosen(names: str) -> tuple[str, ...]:
-    """The contracts that a comma-separated list names: the usual ones when it is empty, every one for ``all``."""
-    if names == "all":
-        return tuple(CONTRACTS)
-    return tuple(names.split(",")) if names else USUAL
+    """The contracts that a comma-separated list names, in the table's order.
+
+    ``all`` is every one, ``usual`` (or nothing) the usual ones; v2 brings its repository extension along. Names that
+    are not in the table come last, for `contract` to refuse.
+    """
+    asked = [name.strip() for name in names.split(",") if name.strip()] or ["usual"]
+    wanted: set[str] = set()
+    for name in asked:
+        wanted |= set({"all": CONTRACTS, "usual": USUAL, "v2": ("v2", "repository")}.get(name, (name,)))
+    return (*(name for name in CONTRACTS if name in wanted), *(name for name in asked if name in wanted - {*CONTRACTS}))
