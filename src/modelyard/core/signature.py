@@ -22,6 +22,7 @@ from modelyard.core.errors import (
     UnknownCategory,
     UnknownField,
     WrongShape,
+    WrongType,
 )
 from modelyard.core.tensor import Array, Datatype
 
@@ -146,6 +147,8 @@ class TensorSpec(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True, 
             Another rank, or a fixed axis of another length.
         NotANumber
             NaN or infinity in a feature that is not nullable (infinity never is).
+        WrongType
+            A fraction in a feature that is an integer, or anything but 0 and 1 in one that is a boolean.
         UnknownCategory
             A category that is not listed, for a feature that does not accept unknown ones.
         """
@@ -170,9 +173,10 @@ class TensorSpec(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True, 
         if self.datatype.is_float:
             # Ten numbers are looked at faster one by one than by two calls of numpy.
             few = array.size <= _FEW
-            if all(map(isfinite, array.ravel().tolist())) if few else np.isfinite(array).all():
-                return
-            self._refuse_non_finite(array)
+            if not (all(map(isfinite, array.ravel().tolist())) if few else np.isfinite(array).all()):
+                self._refuse_non_finite(array)
+            if self._whole:
+                self._refuse_fractions(array)
         elif self.datatype is Datatype.BYTES:
             table = array.reshape(-1, len(self.features))
             for column, known in self._closed:
@@ -196,6 +200,27 @@ class TensorSpec(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True, 
             for column, feature in enumerate(self.features)
             if feature.categories and not feature.accepts_unknown
         )
+
+    @cached_property
+    def _whole(self) -> tuple[tuple[int, FeatureKind], ...]:
+        """Columns of floats in which only whole numbers, or only 0 and 1, mean anything."""
+        kinds = (FeatureKind.INTEGER, FeatureKind.BOOLEAN)
+        return tuple((column, feature.kind) for column, feature in enumerate(self.features) if feature.kind in kinds)
+
+    def _refuse_fractions(self, array: Array) -> None:
+        table = array.reshape(-1, len(self.features))
+        for column, kind in self._whole:
+            values = table[:, column]
+            right = values == np.floor(values) if kind is FeatureKind.INTEGER else (values == 0) | (values == 1)
+            whole = right | np.isnan(values)
+            if not whole.all():
+                row = int(whole.argmin())
+                raise WrongType(
+                    field=self.features[column].name,
+                    expected="a whole number" if kind is FeatureKind.INTEGER else "true or false",
+                    got=f"the number {float(values[row])!r}",
+                    where=_where(row, len(values)),
+                )
 
     def _refuse_non_finite(self, array: Array) -> None:
         table = array.reshape(-1, len(self.features))

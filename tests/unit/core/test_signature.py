@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import re
+
 import msgspec
 import numpy as np
 import pytest
@@ -15,6 +17,7 @@ from modelyard.core.errors import (
     UnknownCategory,
     UnknownField,
     WrongShape,
+    WrongType,
 )
 from modelyard.core.signature import Feature, FeatureKind, Signature, TensorSpec
 from modelyard.core.tensor import Array, Datatype
@@ -220,3 +223,21 @@ def test_a_contradiction_is_found_when_it_is_read() -> None:
     raw = msgspec.json.encode(linear_signature()).replace(b'"FP64"', b'"BYTES"', 1)
     with pytest.raises((ModelyardError, msgspec.ValidationError)):
         msgspec.json.decode(raw, type=Signature)
+
+
+def whole(*kinds: FeatureKind) -> TensorSpec:
+    features = tuple(Feature(name=f"f{at}", kind=kind, nullable=True) for at, kind in enumerate(kinds))
+    return TensorSpec(name="x", datatype=Datatype.FP64, shape=(-1, len(kinds)), features=features)
+
+
+def test_floats_that_stand_for_whole_numbers_have_no_fraction() -> None:
+    spec = whole(FeatureKind.NUMBER, FeatureKind.INTEGER, FeatureKind.BOOLEAN)
+    good = np.array([[0.5, -3.0, 1.0], [np.nan, np.nan, np.nan], [1e300, 1e300, 0.0]])
+    assert spec.check(good) is good
+    for column, bad, expected in ((1, 0.5, "a whole number"), (2, 2.0, "true or false"), (2, 1e300, "true or false")):
+        array = good.copy()
+        array[2, column] = bad
+        with pytest.raises(
+            WrongType, match=rf"'f{column}' must be {expected}, got the number {re.escape(str(bad))} \(row 2\)"
+        ):
+            spec.check(array)
