@@ -292,7 +292,7 @@ def test_stopping_is_announced_and_what_is_under_way_is_finished(tmp_path: Path)
         assert next(watched).status == health_pb2.HealthCheckResponse.SERVING
         silent = channel.stream_stream(f"/{SERVICE}/ModelStreamInfer", None, None)(_forever())
         served.process.send_signal(signal.SIGTERM)
-        assert next(watched).status == state.NOT_SERVING
+        assert next(watched).status == health_pb2.HealthCheckResponse.NOT_SERVING
         assert raw_call(channel)(question()).model_name == "linear"  # still taken during the delay
         under_way = [raw_call(channel).future(question("slow", "FP32")) for _ in range(4)]
         time.sleep(0.9)

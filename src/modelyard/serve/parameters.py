@@ -15,7 +15,8 @@ Parameters = Mapping[str, Any]
 
 _FOREVER = float("inf")
 _MICROSECONDS = 1e6
-_SHARED_MEMORY = "shared_memory"  # _region, _offset, _byte_size
+_SHARED_MEMORY = "shared_memory_region"
+_USUAL = {"binary_data_output": True}  # what NVIDIA's clients send when they ask for no output by name
 #: Content types of MLServer that say what a tensor's data is anyway.
 _PLAIN = ("np", "pd", "str")
 BASE64 = "base64"
@@ -35,6 +36,8 @@ def request_parameters(parameters: Parameters) -> tuple[bool, float]:
     InvalidRequest
         A parameter of a type that it cannot have, or a name that is Triton's own.
     """
+    if parameters == _USUAL and parameters["binary_data_output"] is True:
+        return True, _FOREVER
     for name, value in parameters.items():
         check, kind = _RESERVED.get(name, _CUSTOM)
         if not check(value):
@@ -57,7 +60,8 @@ def binary_size(name: str, parameters: Parameters, left: int) -> int | None:
     left : int
         Bytes of the body that no input has taken yet.
     """
-    _refuse_shared_memory(f"input {name!r}", parameters)
+    if _SHARED_MEMORY in parameters:
+        refuse_shared_memory(f"input {name!r}", parameters)
     size = parameters.get("binary_data_size")
     if size is None:
         return None
@@ -102,18 +106,20 @@ def output_parameters(name: str, parameters: Parameters, *, binary: bool) -> tup
         Whether in binary (``binary_data``), and how many best classes instead of the scores (``classification``); 0
         for the scores.
     """
-    _refuse_shared_memory(f"output {name[:80]!r}", parameters)
+    if _SHARED_MEMORY in parameters:
+        refuse_shared_memory(f"output {name[:80]!r}", parameters)
     binary = parameters.get("binary_data", binary)
-    classes = parameters.get("classification", 0)
     if type(binary) is not bool:
         raise InvalidRequest(what=f"output {name[:80]!r}: parameter 'binary_data' must be true or false")
+    classes = parameters.get("classification", 0)
     if not _is_count(classes):
         raise InvalidRequest(what=f"output {name[:80]!r}: parameter 'classification' must be {_COUNT}")
     return binary, classes
 
 
-def _refuse_shared_memory(whose: str, parameters: Parameters) -> None:
-    if any(name.startswith(_SHARED_MEMORY) for name in parameters):
+def refuse_shared_memory(whose: str, parameters: Parameters) -> None:
+    """`Unsupported` when a tensor's data lies, or should lie, in memory that the caller shares."""
+    if _SHARED_MEMORY in parameters:
         raise Unsupported(what=f"{whose}: shared memory between processes is not supported", cause="send its data")
 
 

@@ -5,27 +5,24 @@ Sources: the protocol's gRPC specification and its extensions; where they are si
 
 from __future__ import annotations
 
-from math import prod
 from time import perf_counter
 from typing import Any
 
 import msgspec
 import numpy as np
 
-from modelyard.core.errors import InvalidRequest, Unsupported, WrongShape, WrongType
+from modelyard.core.errors import InvalidRequest, WrongShape, WrongType
 from modelyard.core.inference import InferRequest, InferResponse
 from modelyard.core.signature import TensorSpec
-from modelyard.core.tensor import Array, Datatype, decode_raw, element_count, encode_raw
+from modelyard.core.tensor import Array, Datatype, checked_shape, decode_raw, element_count, encode_raw
+from modelyard.serve.classification import classified, refuse_unscored
 from modelyard.serve.grpc.messages import message
+from modelyard.serve.parameters import is_base64, output_parameters, refuse_shared_memory, request_parameters
 from modelyard.serve.replica import Replica
 
 _Response = message("ModelInferResponse")
 
-_MAX_ELEMENTS = 1 << 31
-_MAX_RANK = 16
-_US_PER_S = 1_000_000
-_SHARED = "shared_memory_region"
-_REFUSED = frozenset({"classification", _SHARED})  # output parameters that change the answer
+_FOREVER = float("inf")
 
 #: Which field of `InferTensorContents` holds elements of a type; halves of a float have none.
 FIELDS: dict[Datatype, str] = {
@@ -45,9 +42,17 @@ FIELDS: dict[Datatype, str] = {
 
 
 class Wanted(msgspec.Struct, frozen=True):
-    """What one request asks to be answered: which outputs (by position), and whether as raw bytes."""
+    """What one request asks to be answered.
 
-    outputs: tuple[int, ...]
+    Parameters
+    ----------
+    outputs : tuple of (int, int)
+        Which outputs, by their place in the signature, and how many best classes of each; 0 for its scores.
+    raw : bool
+        Whether as raw bytes.
+    """
+
+    outputs: tuple[tuple[int, int], ...]
     raw: bool
 
 
@@ -58,7 +63,7 @@ class Codec:
         self._signature = replica.signature
         self._name = replica.name
         self._version = str(replica.version)
-        self._all = tuple(range(len(self._signature.outputs)))
+        self._all = tuple((at, 0) for at in range(len(self._signature.outputs)))
 
     def decode(self, request: Any, left_s: float | None = None) -> InferRequest:
         """The question in this `ModelInferRequest`; a `ModelyardError` says what does not fit.
@@ -71,9 +76,6 @@ class Codec:
             How long the caller waits from now on, in seconds.
         """
         raw = request.raw_input_contents
-        for item in request.inputs:
-            if _SHARED in item.parameters:
-                raise Unsupported(what=f"input {item.name[:80]!r}: shared memory")
         if raw and len(raw) != len(request.inputs):
             raise InvalidRequest(what=f"{len(request.inputs)} inputs, but {len(raw)} raw_input_contents")
         arrays: dict[str, Array] = {}
@@ -81,26 +83,37 @@ class Codec:
             if item.name in arrays:
                 raise InvalidRequest(what=f"input {item.name[:80]!r} is sent twice")
             arrays[item.name] = self._input(item, raw[at] if raw else None)
-        wanted = self._wanted(request, raw=bool(raw))
-        return InferRequest(self._signature.arrange(arrays), request.id, wanted, _deadline(request, left_s))
+        arranged = self._signature.arrange(arrays)
+        wait_s = request_parameters(plain(request.parameters))[1] if request.parameters else _FOREVER
+        if left_s is not None:
+            wait_s = min(wait_s, left_s)
+        deadline = perf_counter() + wait_s if wait_s < _FOREVER else _FOREVER
+        return InferRequest(arranged, request.id, self._wanted(request, raw=bool(raw)), deadline)
 
     def encode(self, asked: InferRequest, given: InferResponse) -> Any:
         """The `ModelInferResponse` with the outputs that were asked for; raw when the request was raw."""
         answer = _Response(model_name=self._name, model_version=self._version, id=asked.id)
-        for at in asked.form.outputs:
+        for at, classes in asked.form.outputs:
             spec, array = self._signature.outputs[at], given.outputs[at]
-            output = answer.outputs.add(name=spec.name, datatype=spec.datatype.value, shape=array.shape)
+            datatype = spec.datatype
+            if classes:
+                array, datatype = classified(spec, array, classes), Datatype.BYTES
+            output = answer.outputs.add(name=spec.name, datatype=datatype.value, shape=array.shape)
             if asked.form.raw:
-                answer.raw_output_contents.append(encode_raw(array, spec.datatype))
+                answer.raw_output_contents.append(encode_raw(array, datatype))
             else:
-                getattr(output.contents, FIELDS[spec.datatype]).extend(_elements(array, spec.datatype))
+                getattr(output.contents, FIELDS[datatype]).extend(_elements(array, datatype))
         return answer
 
     def _input(self, item: Any, raw: bytes | None) -> Array:
         spec = self._signature.input(item.name)
         if item.datatype != spec.datatype:
             raise WrongType(field=spec.name, expected=f"datatype {spec.datatype}", got=item.datatype[:16], where="")
-        shape = _shape(item, spec)
+        shape = checked_shape(item.shape, spec.name)
+        if item.parameters:
+            parameters = plain(item.parameters)
+            refuse_shared_memory(f"input {spec.name!r}", parameters)
+            is_base64(spec.name, parameters, text=False)  # bytes are sent as bytes here
         if raw is None:
             return _typed(item.contents, spec, shape)
         if item.HasField("contents"):
@@ -108,43 +121,28 @@ class Codec:
         return decode_raw(raw, spec.datatype, shape, spec.name)
 
     def _wanted(self, request: Any, *, raw: bool) -> Wanted:
-        outputs = tuple(self._asked(output) for output in request.outputs) if request.outputs else self._all
-        # an answer is raw as a whole, and halves of a float have no other form
-        raw = raw or any(self._signature.outputs[at].datatype not in FIELDS for at in outputs)
-        return Wanted(outputs, raw)
+        outputs = self._asked(request.outputs) if request.outputs else self._all
+        # An answer is raw as a whole, and halves of a float have no other form.
+        halves = (not classes and self._signature.outputs[at].datatype not in FIELDS for at, classes in outputs)
+        return Wanted(outputs, raw or any(halves))
 
-    def _asked(self, output: Any) -> int:
-        refused = _REFUSED & set(output.parameters)
-        if refused:
-            raise Unsupported(what=f"output {output.name[:80]!r}: parameter {min(refused)!r}")
-        return self._signature.output_index(output.name)
-
-
-def parameter(value: Any) -> Any:
-    """What an `InferParameter` or `ModelRepositoryParameter` holds; None when it holds nothing."""
-    choice = value.WhichOneof("parameter_choice")
-    return getattr(value, choice) if choice else None
-
-
-def _deadline(request: Any, left_s: float | None) -> float:
-    """When the caller stops waiting: the call's own deadline, or the parameter ``timeout`` in microseconds."""
-    seconds = [] if left_s is None else [left_s]
-    if "timeout" in request.parameters:
-        told = parameter(request.parameters["timeout"])
-        if isinstance(told, bool) or not isinstance(told, int) or told < 0:
-            raise InvalidRequest(what="parameter 'timeout' must be a number of microseconds")
-        if told:  # 0 is the default: none
-            seconds.append(told / _US_PER_S)
-    return perf_counter() + min(seconds) if seconds else float("inf")
+    def _asked(self, asked: Any) -> tuple[tuple[int, int], ...]:
+        """The outputs that are asked for, in that order."""
+        outputs: dict[int, int] = {}
+        for item in asked:
+            at = self._signature.output_index(item.name)
+            if at in outputs:
+                raise InvalidRequest(what=f"output {item.name[:80]!r} is asked for twice")
+            outputs[at] = output_parameters(item.name, plain(item.parameters), binary=True)[1] if item.parameters else 0
+            if outputs[at]:
+                refuse_unscored(self._signature.outputs[at])
+        return tuple(outputs.items())
 
 
-def _shape(item: Any, spec: TensorSpec) -> tuple[int, ...]:
-    shape = tuple(item.shape)
-    if not 0 < len(shape) <= _MAX_RANK or min(shape) < 0 or max(shape) > _MAX_ELEMENTS:
-        raise WrongShape(field=spec.name, problem=f"shape {str(list(shape))[:80]} is not a tensor's shape")
-    if prod(axis or 1 for axis in shape) > _MAX_ELEMENTS:
-        raise WrongShape(field=spec.name, problem=f"shape {list(shape)} has more than {_MAX_ELEMENTS} elements")
-    return shape
+def plain(parameters: Any) -> dict[str, Any]:
+    """A map of `InferParameter` or `ModelRepositoryParameter` as what they hold; None for one that holds nothing."""
+    choices = {name: value.WhichOneof("parameter_choice") for name, value in parameters.items()}
+    return {name: getattr(parameters[name], choice) if choice else None for name, choice in choices.items()}
 
 
 def _typed(contents: Any, spec: TensorSpec, shape: tuple[int, ...]) -> Array:

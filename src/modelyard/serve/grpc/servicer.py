@@ -20,7 +20,7 @@ from modelyard.core.errors import Internal, InvalidRequest, ModelyardError, NotF
 from modelyard.core.inference import InferRequest, InferResponse
 from modelyard.core.plan import Limits
 from modelyard.serve import metadata
-from modelyard.serve.grpc.codec import Codec, parameter
+from modelyard.serve.grpc.codec import Codec, plain
 from modelyard.serve.grpc.messages import METHODS, Method, message, reader
 from modelyard.serve.grpc.status import CODE, REQUEST_ID, STATUS, sentence
 from modelyard.serve.plane import Plane
@@ -31,6 +31,7 @@ from modelyard.watch.counters import Counter, read_totals
 log = logging.getLogger("modelyard")
 
 _StreamResponse = message("ModelStreamInferResponse")
+_EMPTY_FINAL, _FINAL = "triton_enable_empty_final_response", "triton_final_response"
 _DIGITS = 18  # of a version's number
 _TOKEN = re.compile(r"[A-Za-z0-9._:-]{1,128}")
 
@@ -106,8 +107,10 @@ class Servicer:
         async for request in requests:
             self.in_flight += 1
             try:
-                answer = await self._infer(self._read(request), context)
-                answer.parameters["triton_final_response"].bool_param = True
+                asked = self._read(request)
+                asked.parameters.pop(_EMPTY_FINAL, None)  # every request has one answer, which is its final one
+                answer = await self._infer(asked, context)
+                answer.parameters[_FINAL].bool_param = True
                 yield _StreamResponse(infer_response=answer)
             except ModelyardError as exc:
                 yield _failed(request, exc)
@@ -207,12 +210,12 @@ class Servicer:
 
     async def repository_model_load(self, request: Any) -> dict[str, Any]:
         """Serve a model of the registry in every worker, when the server was started so."""
-        check_load(_parameters(request))
+        check_load(plain(request.parameters))
         return await self._repository(self._plane.repository.load, request.model_name)
 
     async def repository_model_unload(self, request: Any) -> dict[str, Any]:
         """Serve a model no longer."""
-        check_unload(_parameters(request))
+        check_unload(plain(request.parameters))
         return await self._repository(self._plane.repository.unload, request.model_name)
 
     async def _repository(self, call: Callable[[str], None], name: str) -> dict[str, Any]:
@@ -289,10 +292,6 @@ def _failed(request: Any, error: ModelyardError) -> Any:
     """An error as a message of a stream, under the id of its request."""
     about = {"model_name": request.model_name, "id": request.id} if request is not None else {}
     return _StreamResponse(error_message=sentence(error), infer_response=about)
-
-
-def _parameters(request: Any) -> dict[str, Any]:
-    return {name: parameter(value) for name, value in request.parameters.items()}
 
 
 def _request_id(context: Any) -> str:
