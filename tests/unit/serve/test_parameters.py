@@ -72,4 +72,4 @@ def test_how_long_an_inputs_data_is() -> None:
         with pytest.raises(InvalidRequest, match="8 bytes left"):
             binary_size("x", {"binary_data_size": size}, 8)
     with pytest.raises(Unsupported, match="shared memory"):
-        binary_size("x", {"shared_memory_offset": 0}, 8)
+        binary_size("x", {"shared_memory_region": "r"}, 8)
