@@ -42,10 +42,7 @@ def parse(text: str, name: str) -> Message:
     InvalidModel
         It is not in the text format; says the line.
     """
-    reader = _Reader(list(_tokens(text, name)), name)
-    message = reader.message("", 0)
-    reader.end()
-    return message
+    return _Reader(list(_tokens(text, name)), name).message("", 0)
 
 
 def _tokens(text: str, name: str) -> Iterator[_Token]:
@@ -80,11 +77,6 @@ class _Reader:
             while self._is(";") or self._is(","):
                 self._next()
         return fields
-
-    def end(self) -> None:
-        """Nothing may be left."""
-        if (token := self._peek()) is not None:
-            raise self._trouble(f"{token.text!r} closes nothing")
 
     def _values(self, depth: int) -> list[Any]:
         colon = self._is(":")
@@ -156,8 +148,8 @@ class _Reader:
 
 
 def _scalar(text: str) -> Any:
-    if text in {"true", "false"}:
-        return text == "true"
+    if text in {"true", "True", "false", "False"}:
+        return text in {"true", "True"}
     for number in (lambda: int(text, 0), lambda: int(text), lambda: float(text.rstrip("fF"))):
         try:
             return number() if text[0] in "+-.0123456789" else text
