@@ -17,8 +17,8 @@ from modelyard.watch import metrics
 from modelyard.watch.counters import Counter, read_totals
 
 _OK = head(200, JSON)
-# /models/NAME@2, /v1/models/NAME:predict, /v2/models/NAME/versions/2/infer
-_MODEL = re.compile(r"(?:/v\d+)?/models/([^/:@]+)(?:@([^/:]+)|/versions/(\d+))?")
+# /models/NAME@2, /v1/models/NAME:predict, /v1/models/NAME/labels/ALIAS:predict, /v2/models/NAME/versions/2/infer
+_MODEL = re.compile(r"(?:/v\d+)?/models/([^/:@]+)(?:(?:@|/labels/)([^/:]+)|/versions/(\d+))?")
 _DIGITS = 18  # of a version's number
 
 

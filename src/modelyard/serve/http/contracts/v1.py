@@ -200,7 +200,7 @@ def _tensor(spec: TensorSpec) -> dict[str, Any]:
 class _Question(msgspec.Struct, forbid_unknown_fields=True):
     instances: msgspec.Raw = msgspec.Raw(b"")
     inputs: msgspec.Raw = msgspec.Raw(b"")
-    signature_name: str = _DEFAULT
+    signature_name: str = ""
 
 
 _QUESTION = msgspec.json.Decoder(_Question)
@@ -221,9 +221,9 @@ class _Predict:
         except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
             return self._explain(body)
         text = bytes(asked.instances or asked.inputs)
-        # One member with its value, or two with a name of ours; anything else has to be looked at.
+        # One member beside the name, each said once; anything else has to be looked at.
         said = body.count(b":") - text.count(b":")
-        if (asked.instances and asked.inputs) or said != 1 + (b'"signature_name"' in body):
+        if (asked.instances and asked.inputs) or said != 1 + bool(asked.signature_name):
             return self._explain(body)
         _check_name(asked.signature_name, "predict")
         if asked.inputs:

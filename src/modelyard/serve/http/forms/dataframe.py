@@ -17,7 +17,7 @@ from modelyard.core.signature import Signature
 from modelyard.core.tensor import Array
 from modelyard.serve.http.forms.document import expect_object, kind, members, parse
 from modelyard.serve.http.forms.instances import InstanceForm
-from modelyard.serve.http.forms.rows import dump_array
+from modelyard.serve.http.forms.rows import RowForm, dump_array
 
 FORMATS = ("dataframe_split", "dataframe_records", "instances", "inputs")
 
@@ -32,7 +32,9 @@ class _Split(msgspec.Struct, forbid_unknown_fields=True):
 
 
 class _Body(msgspec.Struct, forbid_unknown_fields=True):
-    dataframe_split: _Split
+    dataframe_split: _Split | None = None
+    dataframe_records: msgspec.Raw = msgspec.Raw(b"")
+    instances: msgspec.Raw = msgspec.Raw(b"")
 
 
 _BODY = msgspec.json.Decoder(_Body)
@@ -44,6 +46,7 @@ class DataframeForm:
     def __init__(self, signature: Signature, name: str, version: int) -> None:
         self._signature = signature
         self._instances = InstanceForm(signature, name, version)
+        self._row_form = RowForm(signature, name, version)
         names = [spec.name for spec in signature.outputs]
         main = signature.prediction or (names[0] if len(names) == 1 else "")
         self._at = names.index(main) if main else None  # None: every output, by its name
@@ -51,12 +54,24 @@ class DataframeForm:
     def decode(self, body: bytes | bytearray) -> tuple[Array, ...]:
         """The arranged arrays that the body stands for; a `ModelyardError` says what does not fit."""
         try:
-            split = _BODY.decode(body).dataframe_split
-            if body.count(b":") == 3 + (split.index is not None):  # so nothing is said twice
-                return self._from_split(split.columns, split.data, split.index)
+            arrays = self._well_formed(body)
         except (msgspec.DecodeError, UnicodeDecodeError, RecursionError, ModelyardError):
-            pass
-        return self._explain(body)
+            arrays = None
+        return self._explain(body) if arrays is None else arrays
+
+    def _well_formed(self, body: bytes | bytearray) -> tuple[Array, ...] | None:
+        """The arrays of a body with a single member; None when there are more, or anything may be said twice."""
+        asked = _BODY.decode(body)
+        split = asked.dataframe_split
+        if split is not None:
+            once = body.count(b":") == 3 + (split.index is not None)
+            return self._from_split(split.columns, split.data, split.index) if once else None
+        text = bytes(asked.dataframe_records or asked.instances)
+        if body.count(b":") - text.count(b":") != 1:
+            return None
+        if asked.instances:
+            return self._instances.rows(text)
+        return self._row_form.decode(text) if text[:1] == b"[" else None
 
     def encode(self, outputs: Sequence[Array]) -> bytes:
         """``{"predictions": [...]}``: the prediction of each row, or an object of all outputs where none is the one."""

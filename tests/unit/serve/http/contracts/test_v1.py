@@ -55,13 +55,18 @@ def test_versions_and_labels(desk: Desk, address: str, expected: float) -> None:
 
 
 @pytest.mark.parametrize(
-    "address",
-    ["missing:predict", "linear/versions/7:predict", "linear/labels/none:predict", "linear/labels/gone:predict"],
+    ("address", "words"),
+    [
+        ("missing:predict", "no model 'missing'"),
+        ("linear/versions/7:predict", "no served version of 'linear': '7'"),
+        ("linear/labels/none:predict", "no alias 'none'"),
+        ("linear/labels/gone:predict", "no address"),
+    ],
 )
-def test_what_is_not_served_is_404(desk: Desk, address: str) -> None:
+def test_what_is_not_served_is_404(desk: Desk, address: str, words: str) -> None:
     answer = ask(desk, address, {"instances": [1]})
     assert answer.status == 404
-    assert set(answer.json) == {"error"}
+    assert words in answer.json["error"]
 
 
 def test_an_explanation_is_nowhere_to_be_had(desk: Desk) -> None:
@@ -113,6 +118,7 @@ def test_an_output_keeps_its_shape(desk: Desk) -> None:
         ("linear", [1], "'body' must be an object, got a list"),
         ("linear", b"", "not valid JSON"),
         ("linear", b'{"instances": [1], "instances": [2]}', "'instances' is sent twice"),
+        ("linear", b'{"signature_name": "", "instances": [1], "instances": [2]}', "'instances' is sent twice"),
         ("linear", {"instances": "x"}, "'instances' must be a list, got text"),
         ("linear", {"instances": []}, "no rows"),
         ("linear", {"instances": [{"slope": 3}]}, "no input 'slope'"),
