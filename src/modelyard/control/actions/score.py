@@ -109,18 +109,21 @@ class _Scoring:
         self._fields = [(at, name) for at, name in enumerate(self._header) if name in fields]
         self.copied = tuple(name for name in self._header if name not in fields)
         self._labels = self._label_names() if probabilities else []
+        outputs = [spec.name for spec in model.signature.outputs]
+        # Without one output that is the answer, each is a column of its own.
+        self._outputs = [] if model.signature.prediction or len(outputs) == 1 else outputs
 
     def run(self, out: TextIO, bad: TextIO, on_progress: Callable[[float, float], None], size: int) -> Scored:
-        answer = _free("prediction", self._header)
         writer = csv.writer(out, lineterminator="\n")
-        writer.writerow([*self._header, answer, *(f"probability_{label}" for label in self._labels)])
+        answers = [_free(name, self._header) for name in self._outputs or ("prediction",)]
+        writer.writerow([*self._header, *answers, *(f"probability_{label}" for label in self._labels)])
         refuser = csv.writer(bad, lineterminator="\n")
         refuser.writerow([*self._header, "row", "reason"])
         rows = refused = 0
         reason = ""
         for chunk in _chunks(self._rows, _CHUNK_ROWS):
-            answers, problems = self._ask(chunk)
-            for at, (cells, found) in enumerate(zip(chunk, answers, strict=True)):
+            answered, problems = self._ask(chunk)
+            for at, (cells, found) in enumerate(zip(chunk, answered, strict=True)):
                 if at in problems:
                     refuser.writerow([*self._fit(cells), rows + refused + 1, problems[at]])
                     refused += 1
@@ -159,10 +162,11 @@ class _Scoring:
         return [*cells[: len(self._header)], *[""] * missing]
 
     def _answers(self, prediction: Prediction, rows: int) -> list[list[Any]]:
+        values = [[row[name] for name in self._outputs] if self._outputs else [row] for row in prediction.values]
         if prediction.probabilities is None or not self._labels:
-            return [[prediction.values[at]] for at in range(rows)]
+            return values[:rows]
         scores = prediction.probabilities
-        return [[prediction.values[at], *(scores[at][label] for label in self._labels)] for at in range(rows)]
+        return [[*values[at], *(scores[at][label] for label in self._labels)] for at in range(rows)]
 
     def _label_names(self) -> list[str]:
         signature = self._model.signature
