@@ -153,7 +153,7 @@ def room_bytes(workers: int) -> int:
     Left is what the machine has, or what the container's control group still allows where that is less.
     """
     left = min(psutil.virtual_memory().available, *_allowed(Path("/sys/fs/cgroup")))
-    return max(0, left) // (MEMORY_FACTOR * workers)
+    return max(0, int(left)) // (MEMORY_FACTOR * workers)
 
 
 def _allowed(group: Path) -> Iterator[int]:

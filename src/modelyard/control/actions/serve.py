@@ -55,8 +55,8 @@ def serve(
     name = f"serve-{port}"
     path = settings.plans / f"{name}.json"
     path.unlink(missing_ok=True)  # from a server on this port that was killed
-    clerk = _Clerk(name, requested, options)
-    supervisor = Supervisor(sockets, path, options, lambda event: clerk.hear(event) or on_event(event))
+    clerk = _Clerk(name, requested, options, on_event)
+    supervisor = Supervisor(sockets, path, options, clerk.hear)
     try:
         supervisor.start()
         on_event(_listening(options, sockets))
@@ -82,7 +82,10 @@ def serve(
 class _Clerk:
     """Loads and unloads what workers ask for, one after the other, in a thread beside the supervisor's loop."""
 
-    def __init__(self, server: str, requested: Sequence[str], options: Options) -> None:
+    def __init__(
+        self, server: str, requested: Sequence[str], options: Options, on_event: Callable[[Event], None]
+    ) -> None:
+        self._on_event = on_event
         self._server = server
         self._requested = requested
         self._workers = options.workers
@@ -93,12 +96,12 @@ class _Clerk:
         self._home = home
         self._answer = answer
 
-    def hear(self, event: Event) -> bool:
-        """Whether this event is a question of a worker; it is answered later."""
-        if "repository" not in event:
-            return False
-        self._thread.submit(self._work, event)
-        return True
+    def hear(self, event: Event) -> None:
+        """Every event of the supervisor: questions of workers are answered later, all others passed on."""
+        if "repository" in event:
+            self._thread.submit(self._work, event)
+        else:
+            self._on_event(event)
 
     def _work(self, event: Event) -> None:
         try:

@@ -23,7 +23,7 @@ from modelyard.core.schema import ANY_OBJECT, Described, Schema, body, operation
 from modelyard.core.tensor import Array
 from modelyard.serve import platforms
 from modelyard.serve.http.endpoint import Endpoint
-from modelyard.serve.http.errors import JSON, STATUS
+from modelyard.serve.http.errors import JSON, status
 from modelyard.serve.http.forms import swagger
 from modelyard.serve.http.forms.dataframe import DataframeForm
 from modelyard.serve.http.forms.document import members, parse
@@ -90,9 +90,9 @@ class _Talk:
         self._own = (b"x-ms-server-version: " + served.encode(),) if served.isascii() and served.isprintable() else ()
         self._own = self._own if served else ()
 
-    def head(self, status: int, kind: bytes, headers: Mapping[bytes, bytes], *more: bytes) -> bytes:
+    def head(self, code: int, kind: bytes, headers: Mapping[bytes, bytes], *more: bytes) -> bytes:
         """The head of an answer to a request with these headers."""
-        return head(status, kind, *self._ids(headers), *self._cors(headers), *self._own, *more)
+        return head(code, kind, *self._ids(headers), *self._cors(headers), *self._own, *more)
 
     def refuse(self, error: ModelyardError, request: Request) -> tuple[bytes, bytes]:
         """``{"message": sentence}``; what the script would have failed at has status 500."""
@@ -101,8 +101,7 @@ class _Talk:
         if error.kind is Kind.TIMEOUT:
             text = f"Scoring timeout after {self.timeout_s * 1e3:.0f} ms"
         mark = b"x-ms-run-function-failed: %s" % (b"True" if failed else b"False")
-        status = 500 if failed else STATUS[error.kind]
-        return self.head(status, JSON, request.headers, mark), orjson.dumps({"message": text})
+        return self.head(500 if failed else status(error), JSON, request.headers, mark), orjson.dumps({"message": text})
 
     def checked(self, handler: Handler, request: Request) -> None:
         """Call the handler, unless an id is too long to be carried."""

@@ -20,7 +20,7 @@ from modelyard.core.inference import InferRequest, InferResponse
 from modelyard.core.schema import ANY_OBJECT, Described, Schema, body, operation
 from modelyard.serve import platforms
 from modelyard.serve.http.endpoint import Endpoint
-from modelyard.serve.http.errors import JSON, STATUS
+from modelyard.serve.http.errors import JSON, status
 from modelyard.serve.http.forms.invocation import Invocation
 from modelyard.serve.http.protocol import Request, head
 from modelyard.serve.http.site import Handler, Route, Site, Table, document, refusing, sole
@@ -35,7 +35,6 @@ _VISIBLE = re.compile(rb"[\x20-\x7e]{1,1024}")
 _OK = head(200, JSON)
 _EMPTY = head(200, b"text/plain")
 _UNREADY = head(503, b"text/plain")
-_HEADS = {status: head(status, JSON) for status in STATUS.values()}
 
 
 class _Load(msgspec.Struct):
@@ -62,7 +61,7 @@ def refuse(error: ModelyardError, request: Request) -> tuple[bytes, bytes]:
     """``{"error_code": ..., "message": ...}``; SageMaker passes it on as the original message."""
     del request
     text = error.detail + (f" ({error.cause})" if error.cause else "")
-    return _HEADS[STATUS[error.kind]], orjson.dumps({"error_code": error.code, "message": text})
+    return head(status(error), JSON), orjson.dumps({"error_code": error.code, "message": text})
 
 
 def operations(site: Site, models: Sequence[Described]) -> Mapping[str, Any]:

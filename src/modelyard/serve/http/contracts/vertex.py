@@ -15,7 +15,7 @@ from modelyard.core.errors import InvalidRequest, ModelyardError
 from modelyard.core.inference import InferRequest, InferResponse
 from modelyard.core.schema import Described, Schema, body, operation
 from modelyard.serve.http.endpoint import Endpoint
-from modelyard.serve.http.errors import JSON, STATUS, protocol_error
+from modelyard.serve.http.errors import JSON, protocol_error, status
 from modelyard.serve.http.forms.dataframe import DataframeForm
 from modelyard.serve.http.forms.document import expect_object, members, parse
 from modelyard.serve.http.forms.instances import InstanceForm
@@ -33,7 +33,6 @@ PREFIXES = (b"/v1/endpoints",)
 _REDIRECT = b"x-vertex-ai-triton-redirect"
 _MEMBERS = msgspec.json.Decoder(dict[str, msgspec.Raw])
 _INSTANCES = frozenset({"instances", "parameters"})
-_HEADS = {status: head(status, JSON) for status in (200, *STATUS.values())}
 
 
 def routes(site: Site, roster: Roster) -> Table:
@@ -41,7 +40,7 @@ def routes(site: Site, roster: Roster) -> Table:
 
     def health(request: Request) -> None:
         ready = bool(site.plane.ready and roster.models)
-        request.respond(_HEADS[200 if ready else 503], b'{"ready":true}' if ready else b'{"ready":false}')
+        request.respond(head(200 if ready else 503, JSON), b'{"ready":true}' if ready else b'{"ready":false}')
 
     predict = _predict(site, roster)
     table: Table = {}
@@ -56,7 +55,7 @@ def routes(site: Site, roster: Roster) -> Table:
 def refuse(error: ModelyardError, request: Request) -> tuple[bytes, bytes]:
     """``{"error": sentence}``, which Vertex AI passes on."""
     del request
-    return _HEADS[STATUS[error.kind]], protocol_error(error)
+    return head(status(error), JSON), protocol_error(error)
 
 
 def operations(site: Site, models: Sequence[Described]) -> Mapping[str, Any]:

@@ -17,7 +17,7 @@ from typing import Any
 import msgspec
 import orjson
 
-from modelyard.core.errors import InvalidRequest, ModelyardError, NoRows, Unsupported
+from modelyard.core.errors import InvalidRequest, MissingExtra, ModelyardError, NoRows, NotAcceptable, Unsupported
 from modelyard.core.signature import Signature
 from modelyard.core.tensor import Array
 from modelyard.serve.http import forms
@@ -27,6 +27,7 @@ from modelyard.serve.http.forms.document import parse
 from modelyard.serve.http.forms.instances import InstanceForm
 from modelyard.serve.http.forms.rows import RowForm, dump_array
 from modelyard.serve.http.forms.tensors import TensorForm, json_length
+from modelyard.serve.http.negotiation import media_type, ranked
 
 JSON = b"application/json"
 LINES = b"application/jsonlines"
@@ -36,7 +37,7 @@ ENVELOPES = frozenset(FORMATS)
 Writer = Callable[[Sequence[Array]], tuple[bytes, bytes]]
 Headers = Mapping[bytes, bytes]
 
-_LINE_TYPES = frozenset({LINES, b"application/x-ndjson", b"application/jsonl", b"application/x-jsonlines"})
+_LINE_TYPES = (LINES, b"application/x-ndjson", b"application/jsonl", b"application/x-jsonlines")
 _OCTETS = b"application/octet-stream"
 _BINARY = b"application/vnd.%s-triton.binary+json"
 _CSV = b"text/csv"
@@ -91,7 +92,7 @@ class Invocation:
         """
         kind, parameters = _media(headers.get(b"content-type", b""))
         arrays, own = self._decode(kind, parameters, body, headers)
-        return arrays, self._writer(accept, own) or own
+        return arrays, self._writer(accept, own)
 
     def read_json(self, body: bytes | bytearray) -> tuple[tuple[Array, ...], Writer]:
         """The same for a body that is JSON, and an answer that is."""
@@ -101,7 +102,8 @@ class Invocation:
         try:
             members = _MEMBERS.decode(body)
         except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
-            members = dict.fromkeys(found) if isinstance(found := parse(body), dict) else {}  # it may hold NaN
+            found = parse(body)  # it may hold NaN
+            members = dict.fromkeys(found, msgspec.Raw()) if isinstance(found, dict) else {}
         given = ENVELOPES & members.keys() - self._own
         if "inputs" in given and _is_tensors(members["inputs"]):
             arrays, wanted = self._tensors.decode(body, None)
@@ -152,20 +154,21 @@ class Invocation:
             return self._rows.decode(lines[0])
         return self._rows.decode_lines(lines)
 
-    def _writer(self, accept: bytes, own: Writer) -> Writer | None:
-        """The first form of those accepted that is spoken here; None for the question's own."""
-        if not accept:
-            return None
-        for kind, parameters in _accepted(accept):
-            if kind in (JSON, b"*/*", b"application/*", self._binary, _OCTETS):
-                return self._write_rows if kind == JSON and own == self._write_lines else own
-            if kind in _LINE_TYPES:
-                return self._write_lines
-            if kind == _CSV and parameters.get(b"header") != b"present":
-                return self._write_csv
-            if kind in forms.FORMS:
-                return partial(self._write_form, self._form(kind))
-        raise Unsupported(what=f"an answer as {accept.decode('latin-1')[:80]!r}", hint=_HINT)
+    def _writer(self, accept: bytes, own: Writer) -> Writer:
+        """The most welcome form; of equally welcome ones the question's own."""
+        offered = (b"", JSON, self._binary, _OCTETS, _CSV, *_LINE_TYPES, *forms.FORMS)
+        kind = next(iter(ranked(accept, offered)), None) if accept else b""
+        if kind is None:
+            raise NotAcceptable(accept=accept.decode("latin-1")[:200], known=forms.OFFERED)
+        if kind == JSON and own == self._write_lines:
+            return self._write_rows
+        if kind in (b"", JSON, self._binary, _OCTETS):
+            return own
+        if kind in _LINE_TYPES:
+            return self._write_lines
+        if kind == _CSV and b"header=present" not in accept.lower():
+            return self._write_csv
+        return partial(self._write_form, self._form(kind))
 
     def _form(self, kind: bytes) -> forms.Form:
         """The form of this media type; its library is needed when it is first asked for."""
@@ -173,7 +176,10 @@ class Invocation:
             if kind not in forms.FORMS:
                 told = f"content type {kind.decode('latin-1')[:80]!r}" if kind else "a body without a content type"
                 raise Unsupported(what=told, hint=_HINT)
-            self._forms[kind] = self._made(kind)
+            try:
+                self._forms[kind] = self._made(kind)
+            except MissingExtra as exc:
+                raise Unsupported(what=exc.detail, hint=exc.hint) from exc
         return self._forms[kind]
 
     def _write_rows(self, outputs: Sequence[Array]) -> tuple[bytes, bytes]:
@@ -213,10 +219,8 @@ def _texts(array: Array) -> list[Any]:
     return values
 
 
-def _is_tensors(raw: msgspec.Raw | None) -> bool:
+def _is_tensors(raw: msgspec.Raw) -> bool:
     """Whether ``inputs`` are protocol v2's."""
-    if raw is None:
-        return False
     try:
         items = _FIRST.decode(raw)
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
@@ -241,31 +245,11 @@ def _without_header(
 @lru_cache(maxsize=256)
 def _media(value: bytes) -> tuple[bytes, Mapping[bytes, bytes]]:
     """A ``Content-Type`` in parts; UTF-8 is the only charset."""
-    kind, parameters = _parts(value)
-    charset = parameters.get(b"charset", b"utf-8").strip(b'"')
+    kind, parameters = media_type(value)
+    charset = parameters.get(b"charset", b"utf-8")
     if charset not in (b"utf-8", b"utf8", b"us-ascii"):
-        raise Unsupported(what=f"charset {charset.decode('latin-1')[:40]!r}", hint="send it as UTF-8")
+        raise Unsupported(what=f"charset {charset.decode('latin-1')[:40]!r}", hint="send it in UTF-8")
     return kind, parameters
-
-
-@lru_cache(maxsize=256)
-def _accepted(value: bytes) -> list[tuple[bytes, Mapping[bytes, bytes]]]:
-    """The parts of an ``Accept``, the most wanted first."""
-    items = [_parts(item) for item in value.split(b",") if item.strip()]
-    return sorted(items, key=lambda item: -_weight(item[1].get(b"q", b"1")))
-
-
-def _weight(text: bytes) -> float:
-    try:
-        return float(text)
-    except ValueError:
-        return 0.0
-
-
-def _parts(value: bytes) -> tuple[bytes, dict[bytes, bytes]]:
-    kind, *rest = value.lower().split(b";")
-    pairs = [part.partition(b"=") for part in rest]
-    return kind.strip(), {name.strip(): text.strip() for name, _, text in pairs}
 
 
 _HINT = "send JSON, CSV, JSON lines, npy, Parquet, Arrow, MessagePack, XML or v2 tensors"
