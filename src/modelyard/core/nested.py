@@ -13,6 +13,9 @@ from modelyard.core.tensor import Array, Datatype, narrowed
 
 _KINDS = {"b": "true and false", "U": "text", "i": "whole numbers", "u": "whole numbers", "f": "fractions"}
 
+_BOOLS = frozenset({bool, np.bool_})
+_LISTS = frozenset({list, tuple})
+
 
 def from_nested(spec: TensorSpec, values: Sequence[Any]) -> Array:
     """The tensor whose rows are `values`: scalars or nested lists, one per row, at least one.
@@ -35,7 +38,19 @@ def from_nested(spec: TensorSpec, values: Sequence[Any]) -> Array:
     kind = array.dtype.kind
     if kind not in ("b" if spec.datatype is Datatype.BOOL else "iu" if spec.datatype.is_integer else "iuf"):
         raise _wrong_type(spec, _KINDS.get(kind, "mixed values"))
+    if spec.datatype is not Datatype.BOOL and _has_bool(values):
+        raise _wrong_type(spec, "mixed values")
     return _cast(spec, array)
+
+
+def _has_bool(values: Sequence[Any]) -> bool:
+    """Whether a list holds true or false, which numpy turns into 1 and 0 where numbers stand beside them."""
+    if isinstance(values, np.ndarray):
+        return False
+    kinds = set(map(type, values))
+    if not kinds.isdisjoint(_BOOLS):
+        return True
+    return not kinds.isdisjoint(_LISTS) and any(_has_bool(item) for item in values)
 
 
 def _texts(spec: TensorSpec, array: Array) -> Array:
