@@ -160,9 +160,12 @@ def _has_main(signature: Signature) -> bool:
 
 
 def _operation(name: str, summary: str, **more: Any) -> Schema:
-    """Content types that are not supported are refused in plain text, all else in JSON."""
-    made = operation(name, summary, refusal="application/json", **more)
-    made["responses"]["default"]["content"][_TEXT.decode()] = {"schema": {"type": "string"}}
+    """Unknown addresses below ``/models`` are refused as everywhere there, content types in plain text, else in JSON."""
+    made = operation(name, summary, **more)
+    made["responses"]["default"]["content"] |= {
+        "application/json": {"schema": {"type": "object"}},
+        _TEXT.decode(): {"schema": {"type": "string"}},
+    }
     return made
 
 
