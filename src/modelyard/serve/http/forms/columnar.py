@@ -83,7 +83,7 @@ class _ColumnForm:
         seen = set()
         for name in schema.names:
             if name in seen:
-                raise InvalidRequest(what=f"input {name[:80]!r} is sent twice")
+                raise InvalidRequest(what=f"{name[:80]!r} is sent twice")
             seen.add(name)
         check_fields(self._signature, dict.fromkeys(schema.names), set(self._signature.field_names), "")
         for spec in self._signature.inputs:
@@ -125,7 +125,7 @@ class ParquetForm(_ColumnForm):
             file = pq.ParquetFile(pa.py_buffer(body), **self._limits())
             schema = file.schema_arrow
             self._check(schema)
-            weigh_pages(body, _chunks(file.metadata))
+            weigh_pages(body)
             texts = [name for name in schema.names if _is_text(schema.field(name).type)]
             # A text that is repeated stays one text: each row has a number that leads to it.
             file = pq.ParquetFile(pa.py_buffer(body), read_dictionary=texts, pre_buffer=False, **self._limits())
@@ -184,17 +184,6 @@ def _translated(what: str) -> Iterator[None]:
         yield
     except (pa.ArrowException, OSError, EOFError, ValueError, KeyError, TypeError, MemoryError, OverflowError) as exc:
         raise InvalidRequest(what=f"the body is not a {what} that can be read", cause=str(exc)[:200]) from exc
-
-
-def _chunks(metadata: pq.FileMetaData) -> Iterator[tuple[int, int]]:
-    """First and last byte of every column chunk."""
-    for group in range(metadata.num_row_groups):
-        for at in range(metadata.num_columns):
-            chunk = metadata.row_group(group).column(at)
-            first = chunk.data_page_offset
-            if chunk.dictionary_page_offset is not None and 0 < chunk.dictionary_page_offset < first:
-                first = chunk.dictionary_page_offset
-            yield first, first + chunk.total_compressed_size
 
 
 def _messages(stream: pa.Buffer) -> Iterator[tuple[memoryview, memoryview]]:

@@ -13,7 +13,6 @@ from xml.parsers import expat
 
 from modelyard.core.cells import from_cell_rows
 from modelyard.core.errors import InvalidRequest, Unsupported
-from modelyard.core.rows import at_row
 from modelyard.core.schema import has_columns
 from modelyard.core.signature import Signature
 from modelyard.core.tensor import Array
@@ -152,8 +151,7 @@ class _Document:
         self._name = attributes["name"]
         self._text = []
         if self._name in self._rows[-1]:
-            where = at_row(len(self._rows) - 1, 2)
-            raise InvalidRequest(what=f"input {self._name[:80]!r} is sent twice{where}")
+            raise InvalidRequest(what=f"{self._name[:80]!r} is sent twice")
 
     def _end(self, tag: str) -> None:
         self._depth -= 1

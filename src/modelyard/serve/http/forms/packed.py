@@ -16,6 +16,8 @@ from modelyard.serve.http.forms.answers import AnswerTable
 from modelyard.serve.http.forms.rows import dump_array, from_document
 
 _DECODER = msgspec.msgpack.Decoder()
+_ROWS = msgspec.msgpack.Decoder(list[msgspec.Raw])
+_LAST_SMALL_MAP, _MAP_OF_16_BITS = 0x8F, 0xDE
 _ENCODER = msgspec.msgpack.Encoder()
 
 
@@ -50,7 +52,9 @@ class MessagePackForm:
             raise InvalidRequest(what="the MessagePack is nested too deeply") from exc
         except (msgspec.DecodeError, UnicodeDecodeError, TypeError, ValueError, MemoryError, OverflowError) as exc:
             raise InvalidRequest(what="the body is not valid MessagePack", cause=str(exc)[:200]) from exc
-        return from_document(self._signature, document)
+        arrays = from_document(self._signature, document)
+        _check_once(body, document)
+        return arrays
 
     def encode(self, outputs: Sequence[Array]) -> bytes:
         """``{"prediction": [...]}``; NaN and infinity as they are."""
@@ -72,6 +76,21 @@ class MessagePackForm:
             return columns
         rows = zip(*columns.values(), strict=True)
         return {"prediction": [dict(zip(columns, row, strict=True)) for row in rows]}
+
+
+def _check_once(body: bytes | bytearray, document: Any) -> None:
+    """Refuse a name that is said twice in a row: a map that announces more entries than it has."""
+    rows = _ROWS.decode(body) if isinstance(document, list) else [body]
+    for row, found in zip(rows, document if isinstance(document, list) else [document], strict=True):
+        if _announced(bytes(row)) != len(found):
+            raise InvalidRequest(what="a name is sent twice in one row")
+
+
+def _announced(packed: bytes) -> int:
+    """How many entries a packed map says it has."""
+    if packed[0] <= _LAST_SMALL_MAP:
+        return packed[0] & 15
+    return int.from_bytes(packed[1:3] if packed[0] == _MAP_OF_16_BITS else packed[1:5], "big")
 
 
 def shortest(array: Array) -> Array:

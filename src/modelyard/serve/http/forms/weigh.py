@@ -3,7 +3,7 @@
 A few kilobytes can claim to be terabytes: pages that unfold a thousandfold, runs of one repeated value, texts that
 share a beginning. The libraries trust those claims; this file adds them up first.
 
-Sources: ``parquet.thrift`` (PageHeader) in Thrift's compact protocol; ``Message.fbs`` of Arrow in flatbuffers.
+Sources: ``parquet.thrift`` (FileMetaData, PageHeader) in Thrift's compact protocol; Arrow's ``Message.fbs`` in flatbuffers.
 """
 
 from __future__ import annotations
@@ -22,6 +22,9 @@ PIECES = 50_000
 _DEPTH = 8
 _SHARED_BEGINNINGS = 7  # DELTA_BYTE_ARRAY: each text may repeat all of the one before it
 _VARINT_BYTES = 10
+_PARQUET = b"PAR1"
+_PAGES = {5: 2, 8: 4}  # fields of the headers of both kinds of data page, and where each says its encoding
+_DICTIONARY_PAGE = 7
 
 
 class Scales:
@@ -45,34 +48,77 @@ class Scales:
             raise TooLarge(what="number of pages or batches", limit=str(PIECES))
 
 
-def weigh_pages(body: bytes, spans: Iterable[tuple[int, int]]) -> None:
-    """Refuse a Parquet body whose pages unfold to too much; `spans` are the column chunks' first and last bytes."""
+def weigh_pages(body: bytes) -> None:
+    """Refuse a Parquet body whose pages unfold to too much.
+
+    The footer is read here too: pyarrow's own view of a damaged one ends the process instead of raising.
+    """
+    length = int.from_bytes(body[-8:-4], "little")
+    if not body.endswith(_PARQUET) or not 0 < length <= len(body) - 8:
+        raise _damaged()
     scales = Scales()
-    for at, end in spans:
-        while at < end:
-            page = _Thrift(body, at)
-            fields = page.struct()
-            size, packed = fields.get(2, 0), fields.get(3, -1)
-            head = fields.get(5) or fields.get(7) or fields.get(8) or {}
-            encoding = head.get(4 if 8 in fields else 2)
-            if not isinstance(size, int) or not isinstance(packed, int) or packed < 0:
-                raise _damaged()
-            if encoding == _SHARED_BEGINNINGS and 7 not in fields:
+    for group in _structs(_Thrift(body, len(body) - 8 - length).struct(), 4):
+        for chunk in _structs(group, 1):
+            _weigh_chunk(body, _Struct(chunk).struct(3), scales)
+
+
+def _weigh_chunk(body: bytes, about: _Struct, scales: Scales) -> None:
+    """One column's pages, from the first to the last byte that the footer gives them."""
+    first, dictionary = about.number(9), about.number(11)
+    at = dictionary if 0 < dictionary < first else first
+    end = at + about.number(7)
+    while at < end:
+        reader = _Thrift(body, at)
+        page = _Struct(reader.struct())
+        for kind, place in _PAGES.items():
+            if kind in page and page.struct(kind).number(place) == _SHARED_BEGINNINGS:
                 raise Unsupported(what="Parquet's encoding DELTA_BYTE_ARRAY", hint="write the file with plain encoding")
-            scales.add(size_bytes=size, values=head.get(1, 0))
-            at = page.at + packed
+        heads = [page.struct(kind) for kind in (*_PAGES, _DICTIONARY_PAGE) if kind in page]
+        packed = page.number(3)
+        if packed < 0:
+            raise _damaged()
+        scales.add(size_bytes=page.number(2), values=max((head.number(1) for head in heads), default=0))
+        at = reader.at + packed
+
+
+class _Struct(dict[int, Any]):
+    """A struct's fields by number; one that is left out is 0, or nothing."""
+
+    def number(self, field: int) -> int:
+        """The whole number in this field."""
+        value = self.get(field, 0)
+        if not isinstance(value, int):
+            raise _damaged()
+        return value
+
+    def struct(self, field: int) -> _Struct:
+        """The struct in this field."""
+        value = self.get(field, {})
+        if not isinstance(value, dict):
+            raise _damaged()
+        return _Struct(value)
+
+
+def _structs(fields: dict[int, Any], field: int) -> list[dict[int, Any]]:
+    """The list of structs in this field."""
+    found = fields.get(field, [])
+    if not isinstance(found, list) or not all(isinstance(item, dict) for item in found):
+        raise _damaged()
+    return found
 
 
 class _Thrift:
-    """Reads structs of Thrift's compact protocol as dicts of field number to int or dict; the rest is skipped."""
+    """Reads structs of Thrift's compact protocol as dicts of field number to int, dict or list; the rest is skipped."""
 
     def __init__(self, raw: bytes, at: int) -> None:
         self._raw = raw
         self.at = at
+        self._left = PIECES
 
     def struct(self, depth: int = 0) -> dict[int, Any]:
         """The struct that begins here."""
-        if depth > _DEPTH:
+        self._left -= 1
+        if depth > _DEPTH or self._left < 0:
             raise _damaged()
         fields: dict[int, Any] = {}
         number = 0
@@ -91,23 +137,25 @@ class _Thrift:
         if kind == 12:
             return self.struct(depth + 1)
         if kind in {9, 10}:
-            return self._skip_list(depth)
+            return self._list(depth)
         if kind not in {3, 7, 8}:
             raise _damaged()
         length = {3: 1, 7: 8}.get(kind) or self._varint()
         self.at += length
         return None
 
-    def _skip_list(self, depth: int) -> None:
+    def _list(self, depth: int) -> list[Any]:
+        """The structs of a list; other elements are nothing."""
         mark = self._byte()
+        kind = mark & 15
         count = mark >> 4 if mark >> 4 < 15 else self._varint()
         if count > len(self._raw) - self.at:
             raise _damaged()
-        for _ in range(count):
-            if mark & 15 in {1, 2}:
-                self.at += 1
-            else:
-                self._value(mark & 15, depth + 1)
+        if kind in {1, 2, 3}:
+            self.at += count
+            return []
+        found = [self._value(kind, depth + 1) for _ in range(count)]
+        return found if kind == 12 else []
 
     def _number(self) -> int:
         raw = self._varint()
