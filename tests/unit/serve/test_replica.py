@@ -143,6 +143,25 @@ def test_too_many_waiting_are_refused_and_the_others_answered(page: Page) -> Non
     assert set(told.errors) == {None}
 
 
+def test_who_leaves_the_queue_is_not_run(page: Page) -> None:
+    pool, gate, told = ThreadPoolExecutor(1), threading.Event(), Told()
+    loaded = replica(page, pool)
+    loaded.cost = Cost(first_s=1.0, next_s=0.0)
+    pool.submit(gate.wait)
+
+    async def ask() -> None:
+        waiting = [loaded.submit(ONE, told) for _ in range(5)]
+        assert [each.cancel() for each in waiting[1:] if each] == [True] * 4
+        assert loaded._queued == 1
+        gate.set()
+        await told.all(1)
+        await asyncio.sleep(0.05)
+
+    asyncio.run(ask())
+    assert told.errors == [None]
+    assert loaded._queued == 0
+
+
 def test_a_bug_in_the_model_or_the_answer_is_still_answered(page: Page) -> None:
     loaded = replica(page)
     loaded.cost = Cost(first_s=1.0, next_s=0.0)

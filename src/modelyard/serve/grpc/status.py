@@ -25,9 +25,10 @@ STATUS: dict[Kind, grpc.StatusCode] = {
 #: Trailing metadata of a refusal: the stable code that `modelyard explain` knows.
 CODE = "modelyard-code"
 REQUEST_ID = "x-request-id"
-_LONGEST = 2000  # of a status message: clients take 8 KiB of metadata in all
+_LONGEST = 2000  # bytes of a status message: they travel threefold at worst, and clients take 8 KiB of metadata in all
 
 
 def sentence(error: ModelyardError) -> str:
     """What happened, and why where that is known."""
-    return (error.detail + (f" ({error.cause})" if error.cause else ""))[:_LONGEST]
+    text = error.detail + (f" ({error.cause})" if error.cause else "")
+    return text.encode(errors="replace")[:_LONGEST].decode(errors="ignore")
