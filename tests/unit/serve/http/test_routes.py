@@ -103,7 +103,7 @@ def test_predict_needs_exactly_one_model(desk: Desk, tmp_path: Path) -> None:
 
 
 def test_the_server_describes_itself(desk: Desk) -> None:
-    assert desk.ask("GET", "/v2").json["extensions"] == ["binary_tensor_data"]
+    assert desk.ask("GET", "/v2").json["name"] == "modelyard"
     assert desk.ask("GET", "/v2").body == desk.ask("GET", "/v2/").body
     assert desk.ask("GET", "/v2/models").json == {"models": ["linear", "mixed", "image"]}
     listed = desk.ask("GET", "/models").json["models"][0]
