@@ -160,7 +160,7 @@ def _has_main(signature: Signature) -> bool:
 
 
 def _operation(name: str, summary: str, **more: Any) -> Schema:
-    """Unknown addresses below ``/models`` are refused as everywhere there, content types in plain text, else in JSON."""
+    """Unknown addresses are refused as everywhere, content types in plain text, all else in JSON."""
     made = operation(name, summary, **more)
     made["responses"]["default"]["content"] |= {
         "application/json": {"schema": {"type": "object"}},
