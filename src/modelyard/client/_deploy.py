@@ -25,7 +25,7 @@ from modelyard.control.actions.import_folder import import_folder, read_folder
 from modelyard.control.actions.import_model import Extras
 from modelyard.core.errors import InvalidModel, InvalidRequest, Kind, ModelyardError, Unavailable
 from modelyard.core.reference import check_name
-from modelyard.registry.versions import Model, Version
+from modelyard.registry.versions import PRODUCTION, Model, Version
 from modelyard.serve.http.forms.dataframe import FORMATS
 from modelyard.serve.supervisor import Event
 
@@ -113,8 +113,10 @@ def import_model(home: Home, name: str, model_uri: str, flavor: str | None, conf
     return version
 
 
-def told(model: Model) -> dict[str, Any]:
-    """A model as MLflow shows deployments."""
+def told(model: Model, made: Version | None = None) -> dict[str, Any]:
+    """A model as MLflow shows deployments: by the version that answers for its name, which may not be `made`."""
+    if made is not None and model.default.version != made.version:
+        _log.warning("%s answers for %s, not %s: move it with -C alias=%s", model.default, model.name, made, PRODUCTION)
     return {
         "name": model.name,
         "flavor": model.default.source_format.partition("-")[0],

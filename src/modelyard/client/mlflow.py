@@ -134,7 +134,11 @@ class ModelyardDeploymentClient(BaseDeploymentClient):  # type: ignore[misc]  # 
                 home.catalogue.model(name)
             except NotFound:
                 return
-            remove(home, parse_reference(name), force=_deploy.flag(wanted, "force"))
+            try:
+                remove(home, parse_reference(name), force=_deploy.flag(wanted, "force"))
+            except Conflict as exc:
+                exc.facts["hint"] = "remove the aliases too: -C force=true"
+                raise
 
     def list_deployments(self, endpoint: str | None = None) -> list[dict[str, Any]]:
         """Every model of the registry; with an endpoint those that it serves."""
@@ -225,7 +229,7 @@ class ModelyardDeploymentClient(BaseDeploymentClient):  # type: ignore[misc]  # 
         server = endpoint or self._server
         if server:
             _deploy.wait_live(server, version)
-        return _deploy.told(home.catalogue.model(name))
+        return _deploy.told(home.catalogue.model(name), version)
 
     def _served(self, endpoint: str) -> list[str]:
         return [model["name"] for model in json.loads(_deploy.ask(endpoint.rstrip("/"), "/models"))["models"]]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import threading
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
@@ -48,11 +49,26 @@ def test_a_scikit_learn_model_answers_like_the_original(target: Any, saved: dict
         target.predict("ages", {"age": [1], "height": [object()]})
     with pytest.raises(error(), match="force"):
         target.delete_deployment("ages", config={"force": "perhaps"})
-    with pytest.raises(error()):
-        target.delete_deployment("ages")  # aliases point at it
+    with pytest.raises(error(), match=r"points at it; remove the aliases too: -C force=true"):
+        target.delete_deployment("ages")
     target.delete_deployment("ages", config={"force": "true"})
     target.delete_deployment("ages")
     assert target.list_deployments() == []
+
+
+def test_an_update_behind_an_alias_says_so(
+    target: Any, saved: dict[str, str], caplog: pytest.LogCaptureFixture
+) -> None:
+    target.create_deployment("line", saved["line"], config={"alias": "production"})
+    told = logging.getLogger("mlflow.modelyard")
+    told.addHandler(caplog.handler)  # MLflow's loggers do not pass on what they are told
+    try:
+        assert target.update_deployment("line", saved["ages"])["version"] == 1
+    finally:
+        told.removeHandler(caplog.handler)
+    assert "line@1 answers for line, not line@2: move it with -C alias=production" in caplog.text
+    moved = target.update_deployment("line", saved["ages"], config={"alias": "production"})
+    assert (moved["version"], moved["versions"]) == (2, [1, 2])
 
 
 def test_updates_are_versions(target: Any, saved: dict[str, str]) -> None:
