@@ -186,7 +186,7 @@ def narrowed(array: Array, datatype: Datatype) -> Array:
     array
         Of ``datatype.dtype``; floats are rounded to the nearest, ties to even, and what is too large is infinite.
     """
-    with np.errstate(over="ignore"):
+    with np.errstate(over="ignore", invalid="ignore"):  # a signalling NaN is a NaN
         array = array.astype(datatype.dtype)
     return _rounded(array).view("<f4") if datatype is Datatype.BF16 else array
 

@@ -3,7 +3,8 @@
 A few kilobytes can claim to be terabytes: pages that unfold a thousandfold, runs of one repeated value, texts that
 share a beginning. The libraries trust those claims; this file adds them up first.
 
-Sources: ``parquet.thrift`` (FileMetaData, PageHeader) in Thrift's compact protocol; Arrow's ``Message.fbs`` in flatbuffers.
+Sources: ``parquet.thrift`` (FileMetaData, PageHeader) in Thrift's compact protocol; Arrow's ``Message.fbs``, a
+flatbuffer.
 """
 
 from __future__ import annotations
