@@ -7,8 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from functools import lru_cache
-from importlib import import_module
-from typing import Any, Protocol, cast
+from typing import Any, Protocol
 
 import orjson
 
@@ -22,6 +21,7 @@ from modelyard.core.signature import Signature
 from modelyard.core.tensor import Array
 from modelyard.serve.http.endpoint import Endpoint
 from modelyard.serve.http.errors import JSON, STATUS
+from modelyard.serve.http.forms import form
 from modelyard.serve.http.forms.dataframe import DataframeForm
 from modelyard.serve.http.protocol import Request, head
 from modelyard.serve.http.site import Handler, Route, Site, Table, refusing, sole, versions
@@ -108,7 +108,7 @@ def _invoke(model: Described, mark: str) -> Schema:
         asked["example"] = {"dataframe_split": {"columns": list(row), "data": [list(row.values())]}}
         given = model.answers if _has_main(model.signature) else examples.predictions(model)
         answer["example"] = {"predictions": list(given[:1])}
-    tables = {kind.decode(): {"schema": {"type": "string"}} for kind in _FORMS}
+    tables = {kind.decode(): {"schema": {"type": "string"}} for kind in _TABLES}
     return _operation(
         f"invocations_{mark}{model.name}",
         f"MLflow: score with {model.name}",
@@ -193,16 +193,14 @@ def _sole(roster: Roster, table: Table) -> Handler:
     return table[b"/models/%s/invocations" % model.name.encode()].handlers[b"POST"]
 
 
-class _Form(Protocol):
-    """A body that is not JSON."""
+class _Reads(Protocol):
+    """A kind of body, for one version."""
 
     def decode(self, body: bytes | bytearray) -> tuple[Array, ...]: ...
 
 
-_FORMS = {
-    b"text/csv": "modelyard.serve.http.forms.delimited:CsvForm",
-    b"application/vnd.apache.parquet": "modelyard.serve.http.forms.columnar:ParquetForm",
-}
+#: Bodies that are not JSON, by their media types in `forms.FORMS`.
+_TABLES = (b"text/csv", b"application/vnd.apache.parquet")
 
 
 class _Codec:
@@ -211,35 +209,33 @@ class _Codec:
     def __init__(self, replica: Replica) -> None:
         self._replica = replica
         self._json_form = DataframeForm(replica.signature, replica.name, replica.version)
-        self._forms: dict[bytes, _Form] = {JSON: self._json_form}
+        self._forms: dict[bytes, _Reads] = {JSON: self._json_form}
         self._json = head(200, JSON, b"modelyard-model: " + replica.label.encode())
 
     def decode(self, request: Request) -> InferRequest:
         """The rows, in the form that the content type names."""
         name = _media(request.headers.get(b"content-type", b""))
-        form = self._forms.get(name) or self._made(name)
-        return InferRequest(form.decode(request.body))
+        read = self._forms.get(name) or self._made(name)
+        return InferRequest(read.decode(request.body))
 
     def encode(self, asked: InferRequest, given: InferResponse) -> tuple[bytes, bytes]:
         """``{"predictions": [...]}``."""
         del asked
         return self._json, self._json_form.encode(given.outputs)
 
-    def _made(self, name: bytes) -> _Form:
+    def _made(self, name: bytes) -> _Reads:
         """A form that is asked for the first time; only then its library is needed."""
-        module, _, cls = _FORMS[name].partition(":")
-        make = getattr(import_module(module), cls)
-        form = cast(_Form, make(self._replica.signature, self._replica.name, self._replica.version))
-        self._forms[name] = form
-        return form
+        made = form(name)(self._replica.signature, self._replica.name, self._replica.version)
+        self._forms[name] = made
+        return made
 
 
 @lru_cache(maxsize=256)
 def _media(kind: bytes) -> bytes:
     """The media type of a ``Content-Type``, which may say UTF-8 and nothing else."""
     name, *parameters = [part.strip() for part in kind.lower().split(b";")]
-    if name != JSON and name not in _FORMS:
-        known = ", ".join(item.decode() for item in (JSON, *_FORMS))
+    if name != JSON and name not in _TABLES:
+        known = ", ".join(item.decode() for item in (JSON, *_TABLES))
         told = f"content type {kind.decode('latin-1')[:80]!r}" if kind else "a body without a content type"
         raise Unsupported(what=told, cause=f"supported are: {known}")
     for parameter in parameters:

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+from io import BytesIO
 from pathlib import Path
 from typing import Any
 
+import pyarrow.parquet
 import pytest
 
 import modelyard
@@ -118,3 +120,14 @@ def test_only_post(desk: Desk) -> None:
     answer = desk.ask("GET", "/invocations")
     assert (answer.status, answer.headers["allow"]) == (405, "OPTIONS, POST")
     assert answer.json["error_code"] == "BAD_REQUEST"
+
+
+def test_tables_are_the_same_rows(desk: Desk) -> None:
+    parquet = BytesIO()
+    pyarrow.parquet.write_table(pyarrow.table({"feature": [1.0, 2.5]}), parquet)
+    for kind, body in {"text/csv": b"feature\n1\n2.5\n", "application/vnd.apache.parquet": parquet.getvalue()}.items():
+        answer = ask(desk, body, kind=kind)
+        assert (answer.status, answer.json) == (200, {"predictions": [3.0, 7.5]})
+        assert answer.headers["content-type"] == JSON
+        refused = ask(desk, b"slope\n1\n", kind=kind)
+        assert (refused.status, refused.json["error_code"]) == (400, "BAD_REQUEST")
