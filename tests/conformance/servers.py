@@ -23,6 +23,9 @@ class Start:
 
 SERVERS: dict[str, Start] = {
     "usual": Start(("--workers", "2")),
+    "explicit": Start(("linear", "--repository", "explicit", "--workers", "2")),
+    "openapi": Start(("mixed", "--contracts", "all")),
+    "openapi of all": Start(("--contracts", "all")),
     "mixed alone": Start(("mixed",)),
     "mlflow target": Start(()),
 }
