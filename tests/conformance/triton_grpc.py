@@ -16,6 +16,7 @@ from tests.acceptance.serving import Served
 from tests.conformance import check
 
 CLIENT = "tritonclient grpc"
+_MANY = 1_000_000  # rows that take longer than a millisecond to send
 
 
 def client(server: Served) -> triton.InferenceServerClient:
@@ -173,7 +174,10 @@ def parameters(server: Served) -> None:
             headers={"x-request-id": "mine"},
         )
         assert answer.as_numpy("prediction").tolist() == [2.0]
-        assert status_of(lambda: asked.infer("linear", [numbers(1.0)], client_timeout=0.0)) == "DEADLINE_EXCEEDED"
+        assert (
+            status_of(lambda: asked.infer("linear", [numbers(*[1.0] * _MANY)], client_timeout=0.001))
+            == "DEADLINE_EXCEEDED"
+        )
 
 
 @check(client=CLIENT, feature="cancellation")

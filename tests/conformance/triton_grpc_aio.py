@@ -14,6 +14,7 @@ from tests.acceptance.serving import Served
 from tests.conformance import check
 
 CLIENT = "tritonclient grpc.aio"
+_MANY = 1_000_000  # rows that take longer than a millisecond to send
 
 
 def client(server: Served) -> triton.InferenceServerClient:
@@ -64,7 +65,10 @@ async def errors(server: Served) -> None:
             assert answer.as_numpy("prediction")[499] == 998.0
         assert await status_of(asked.infer("nobody", [numbers(1.0)])) == "NOT_FOUND"
         assert await status_of(asked.infer("linear", [])) == "INVALID_ARGUMENT"
-        assert await status_of(asked.infer("linear", [numbers(1.0)], client_timeout=0.0)) == "DEADLINE_EXCEEDED"
+        assert (
+            await status_of(asked.infer("linear", [numbers(*[1.0] * _MANY)], client_timeout=0.001))
+            == "DEADLINE_EXCEEDED"
+        )
 
 
 @check(client=CLIENT, feature="streaming")
