@@ -223,6 +223,27 @@ def echo_bundle(name: str = "echo") -> Bundle:
     return _bundle(name, Task.GENERIC, signature, _serialise(graph), rows)
 
 
+def brain_bundle(name: str = "brain") -> Bundle:
+    """``twice`` of a BF16 tensor ``brain`` [-1, 2], as an import makes it: FP32 at the graph's edge, BF16 inside."""
+    graph = helper.make_graph(
+        [
+            helper.make_node("Cast", ["brain_fp32"], ["brain"], to=TensorProto.BFLOAT16),
+            helper.make_node("Cast", ["brain"], ["wide"], to=TensorProto.FLOAT),
+            helper.make_node("Add", ["wide", "wide"], ["sum"]),
+            helper.make_node("Cast", ["sum"], ["twice"], to=TensorProto.BFLOAT16),
+            helper.make_node("Cast", ["twice"], ["twice_fp32"], to=TensorProto.FLOAT),
+        ],
+        "brain",
+        [helper.make_tensor_value_info("brain_fp32", TensorProto.FLOAT, ["rows", 2])],
+        [helper.make_tensor_value_info("twice_fp32", TensorProto.FLOAT, ["rows", 2])],
+    )
+    signature = Signature(
+        inputs=(TensorSpec(name="brain", datatype=Datatype.BF16, shape=(-1, 2), graph_name="brain_fp32"),),
+        outputs=(TensorSpec(name="twice", datatype=Datatype.BF16, shape=(-1, 2), graph_name="twice_fp32"),),
+    )
+    return _bundle(name, Task.GENERIC, signature, _serialise(graph), [{"brain": [0.5, -1.0]}, {"brain": [1.003, 0.0]}])
+
+
 def _serialise(graph: onnx.GraphProto) -> bytes:
     opsets = [helper.make_opsetid("", 17), helper.make_opsetid("ai.onnx.ml", 3)]
     model = helper.make_model(graph, opset_imports=opsets, ir_version=8)

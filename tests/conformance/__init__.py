@@ -9,14 +9,15 @@ running server (`tests.acceptance.serving.Served`) and asserts; it may be ``asyn
             ...
 
 Checks live in one file a client or contract, ``tests/conformance/<contract>.py``; every file of this folder is read.
-They run as tests (``pytest tests/conformance``, a part of ``make test``) and as a program that prints the table
-(``python -m tests.conformance [WORD]...``; words narrow the rows down, by what they contain).
+They run as tests (``pytest tests/conformance``, a part of ``make test``; those that are ``long`` of ``make test-long``)
+and as a program that prints the table (``python -m tests.conformance [WORD]...``; words narrow the rows down, by what
+they contain).
 
 A server is started once, on demand, and shared by the checks that name it (``server="usual"`` unless told
 otherwise): a check leaves it as it found it. `tests.conformance.servers` has the table of servers, to which a line is
 added for another way of starting one, and the models that all of them serve: ``linear``, ``mixed``, ``image``,
-``count`` and ``echo`` (FP16 and BYTES, unchanged; see `tests.models`), and ``heating``, a trained classifier with
-probabilities.
+``count``, ``echo`` (FP16 and BYTES, unchanged) and ``brain`` (BF16, doubled; see `tests.models`), and ``heating``, a
+trained classifier with probabilities.
 """
 
 from __future__ import annotations
@@ -36,12 +37,13 @@ _OURS = {"__init__", "__main__", "servers", "conftest"}
 
 @dataclass(frozen=True)
 class Check:
-    """One row: a client, what it is tried with, the server it wants, and the function that asserts."""
+    """One row: a client, what it is tried with, the server it wants, the function that asserts, if it takes long."""
 
     client: str
     feature: str
     server: str
     function: Callable[[Served], Any]
+    long: bool = False
 
     @property
     def name(self) -> str:
@@ -59,12 +61,12 @@ _CHECKS: dict[str, Check] = {}
 
 
 def check(
-    *, client: str, feature: str, server: str = "usual"
+    *, client: str, feature: str, server: str = "usual", long: bool = False
 ) -> Callable[[Callable[[Served], Any]], Callable[[Served], Any]]:
     """Register a function as the row `client` x `feature`, against the server of that name in `servers.SERVERS`."""
 
     def register(function: Callable[[Served], Any]) -> Callable[[Served], Any]:
-        row = Check(client, feature, server, function)
+        row = Check(client, feature, server, function, long)
         assert row.name not in _CHECKS, f"two checks are called {row.name!r}"
         _CHECKS[row.name] = row
         return function

@@ -10,7 +10,7 @@ from modelyard.control.actions.train import train
 from modelyard.lab.recipe import Recipe
 from tests.acceptance.serving import Served, home_with
 from tests.lessons import HOUSES
-from tests.models import count_bundle, echo_bundle, image_bundle, linear_bundle, mixed_bundle
+from tests.models import brain_bundle, count_bundle, echo_bundle, image_bundle, linear_bundle, mixed_bundle
 
 
 @dataclass(frozen=True)
@@ -60,7 +60,7 @@ class Servers:
         """A home with the usual models, made when it is first asked for."""
         path = self._folder / "home"
         if not path.exists():
-            bundles = (linear_bundle(), mixed_bundle(), image_bundle(), count_bundle(), echo_bundle())
+            bundles = (linear_bundle(), mixed_bundle(), image_bundle(), count_bundle(), echo_bundle(), brain_bundle())
             home = home_with(path, *bundles)
             train(home, HOUSES, Recipe(target="heating", model="logistic"), name="heating")
         return path

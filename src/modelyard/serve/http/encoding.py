@@ -127,7 +127,8 @@ def _chosen(accepted: bytes) -> bytes:
             weights[name.strip()] = float(parameter.strip().removeprefix(b"q=") or 1)
         except ValueError:
             weights[name.strip()] = 0.0
-    names = [name for name in (b"zstd", b"gzip", b"deflate") if weights.get(name, weights.get(b"*", 0.0)) > 0]
+    # Of equals gzip: clients over aiohttp say that they take zstd and then read gzip and deflate only (tritonclient).
+    names = [name for name in (b"gzip", b"deflate", b"zstd") if weights.get(name, weights.get(b"*", 0.0)) > 0]
     return max(names, key=lambda name: weights.get(name, 0.0), default=b"")
 
 
