@@ -169,12 +169,11 @@ def _as(feature: Feature, column: Column) -> Feature:
         raise InvalidModel(
             what=f"its settings declare the column {column.name!r} as {column.kind}; the model takes {feature.kind}"
         )
-    if column.kind in _WORDS:
-        return feature
-    if column.kind is FeatureKind.NUMBER or feature.kind is FeatureKind.BOOLEAN:
+    if column.kind not in _WHOLE:
         return feature
     # A column of whole numbers cannot hold a gap where it was made, so a null in it is news unless training saw some.
-    return msgspec.structs.replace(feature, kind=column.kind, nullable=feature.nullable and not column.required)
+    kind = feature.kind if feature.kind is FeatureKind.BOOLEAN else column.kind
+    return msgspec.structs.replace(feature, kind=kind, nullable=feature.nullable and not column.required)
 
 
 def _row(before: Sequence[Feature], after: Sequence[Feature], given: dict[str, Any]) -> dict[str, Any] | None:

@@ -100,30 +100,6 @@ def read_table(path: Path, *, min_rows: int = 1) -> Table:
     return Table(frame=pd.DataFrame(series), name=path.name, sha256=sha256(raw))
 
 
-def frame_of(columns: Sequence[str], rows: Sequence[Sequence[Any]]) -> pd.DataFrame:
-    """Rows of plain values (None is missing) as a frame: numbers, truth values, and all else as text.
-
-    Raises
-    ------
-    InvalidData
-        A column mixes numbers and text.
-    MissingExtra
-        pandas is not installed.
-    """
-    try:
-        import pandas as pd  # noqa: PLC0415 - as above
-    except ImportError as exc:
-        raise MissingExtra(what="reading rows as a table", library="pandas", extra="train") from exc
-    frame: dict[str, Any] = {}
-    for at, name in enumerate(columns):
-        values = [math.nan if row[at] is None else row[at] for row in rows]
-        kinds = {type(row[at]) for row in rows} - {type(None)}
-        if str in kinds and len(kinds) > 1:
-            raise InvalidData(what=f"the column {name!r} mixes text with something else")
-        frame[name] = pd.Series(values, dtype=None if kinds <= {int, float} or kinds == {bool} else object)
-    return pd.DataFrame(frame)
-
-
 def read_bytes(path: Path) -> bytes:
     """The bytes of a data file; `NotFound`, `InvalidData` or `TooLarge` when there is nothing usable."""
     try:

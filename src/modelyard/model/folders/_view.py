@@ -12,6 +12,7 @@ from modelyard.core.errors import InvalidModel, MissingExtra, NotFound
 MAX_SETTINGS_BYTES = 1 << 20
 MAX_ENTRIES = 20_000
 MAX_DEPTH = 8
+MAX_NESTED = 64
 _MIB = 1 << 20
 
 
@@ -95,8 +96,13 @@ class View:
             raise MissingExtra(what=f"reading {name}", library="PyYAML", extra="convert") from exc
         text = self.text(name)
         try:
-            if any(isinstance(event, yaml.AliasEvent) for event in yaml.parse(text, Loader=yaml.SafeLoader)):
-                raise InvalidModel(what=f"{name} uses YAML aliases, which can hide any amount of data in a few lines")
+            depth = 0
+            for event in yaml.parse(text, Loader=yaml.SafeLoader):
+                depth += isinstance(event, yaml.CollectionStartEvent) - isinstance(event, yaml.CollectionEndEvent)
+                if depth > MAX_NESTED:
+                    raise InvalidModel(what=f"{name} is nested more than {MAX_NESTED} deep")
+                if isinstance(event, yaml.AliasEvent):
+                    raise InvalidModel(what=f"{name} uses YAML aliases, which hide any amount of data in a few lines")
             return yaml.safe_load(text)
         except (yaml.YAMLError, RecursionError, ValueError) as exc:
             words = " ".join(str(exc).split())
