@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from tests.acceptance.serving import Served
-from tests.conformance import Check, __main__, checks
+from tests.conformance import Check, __main__, checks, openapi
 from tests.conformance.servers import SERVERS, Servers
 
 
@@ -18,9 +18,23 @@ def servers(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Servers]:
         yield running
 
 
-@pytest.mark.parametrize("row", checks(), ids=lambda row: row.name)
+ROWS = [pytest.param(row, id=row.name, marks=[pytest.mark.long] * row.long) for row in checks()]
+
+
+@pytest.mark.parametrize("row", ROWS)
 def test_conformance(row: Check, servers: Servers) -> None:
     row.run(servers.get(row.server))
+
+
+def test_the_bare_addresses_keep_the_documents_word(servers: Servers) -> None:
+    """The long row in short: no versions and aliases, which are the same handlers."""
+    openapi.everything(servers.get("openapi"), "--exclude-path-regex", r"[{]|/v2/$", examples=4)
+
+
+@pytest.mark.long
+def test_every_model_keeps_the_documents_word(servers: Servers) -> None:
+    openapi.everything(servers.get("openapi of all"), examples=40)
+    openapi.valid_rows(servers.get("openapi of all"), examples=200)
 
 
 def test_every_check_names_a_server_that_there_is() -> None:

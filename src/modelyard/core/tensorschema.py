@@ -12,12 +12,13 @@ from modelyard.core.tensor import Datatype
 Schema = dict[str, Any]
 ANY_OBJECT: Schema = {"type": "object"}
 _PARAMETERS: Schema = {"type": ["object", "null"]}
+_AXES: Schema = {"type": "array", "items": {"type": "integer", "minimum": 0}}
 
 
 def tensors_schema(signature: Signature) -> Schema:
     """JSON Schema of a protocol v2 request: each input by its name, with its own datatype, shape and elements."""
     count = len(signature.inputs)
-    inputs = [_tensor(spec, str(spec.datatype), _asked_data(spec)) for spec in signature.inputs]
+    inputs = [_asked(spec) for spec in signature.inputs]
     names: Schema = {"enum": [spec.name for spec in signature.outputs]}
     output = {"type": "object", "properties": {"name": names, "parameters": _PARAMETERS}, "required": ["name"]}
     return {
@@ -36,10 +37,10 @@ def tensors_answer_schema(signature: Signature) -> Schema:
     """JSON Schema of a protocol v2 answer: the outputs that were asked for, their data flat and row by row."""
     outputs = []
     for spec in signature.outputs:
-        data = {"type": "array", "items": scalar(spec.datatype)}
-        outputs.append(_tensor(spec, str(spec.datatype), data))
+        rank: Schema = {"minItems": len(spec.shape), "maxItems": len(spec.shape)}
+        outputs.append(_tensor(spec.name, spec.datatype, _AXES | rank, scalar(spec.datatype)))
         if spec.labels:  # the best classes, when `classification` asks for them
-            outputs.append(_tensor(spec, str(Datatype.BYTES), {"type": "array", "items": {"type": "string"}}))
+            outputs.append(_tensor(spec.name, Datatype.BYTES, _AXES, {"type": "string"}))
     return {
         "type": "object",
         "properties": {
@@ -107,15 +108,27 @@ def _object(properties: Schema) -> Schema:
     }
 
 
-def _tensor(spec: TensorSpec, datatype: str, data: Schema) -> Schema:
+def _tensor(name: str, datatype: Datatype, shape: Schema, element: Schema) -> Schema:
     properties = {
-        "name": {"const": spec.name},
-        "datatype": {"const": datatype},
-        "shape": _shape(spec) if datatype == spec.datatype else {"type": "array", "items": {"type": "integer"}},
+        "name": {"const": name},
+        "datatype": {"const": str(datatype)},
+        "shape": shape,
         "parameters": _PARAMETERS,
-        "data": data,
+        "data": {"type": "array", "items": element},
     }
     return {"type": "object", "properties": properties, "required": ["name", "datatype", "shape", "data"]}
+
+
+def _asked(spec: TensorSpec) -> Schema:
+    """Elements flat in row-major order, or nested as deep as the shape."""
+    nullable = not spec.features or any(feature.nullable for feature in spec.features)
+    element = scalar(spec.datatype, nullable=nullable)
+    flat: Schema = {"type": "array", "items": element, "minItems": 1}
+    deep = flat
+    for _ in spec.shape[1:] or (1,):
+        deep = {"type": "array", "items": deep, "minItems": 1}
+    tensor = _tensor(spec.name, spec.datatype, _shape(spec), element)
+    return {**tensor, "properties": {**tensor["properties"], "data": {"anyOf": [flat, deep]}}}
 
 
 def _shape(spec: TensorSpec) -> Schema:
@@ -125,16 +138,6 @@ def _shape(spec: TensorSpec) -> Schema:
         return {"type": "array", "items": rows, "minItems": 1, "maxItems": 2}
     axes = [{"type": "integer", "minimum": 0} if axis == ANY else {"const": axis} for axis in spec.shape[1:]]
     return {"type": "array", "prefixItems": [rows, *axes], "minItems": len(spec.shape), "maxItems": len(spec.shape)}
-
-
-def _asked_data(spec: TensorSpec) -> Schema:
-    """Elements flat in row-major order, or nested as deep as the shape."""
-    nullable = not spec.features or any(feature.nullable for feature in spec.features)
-    flat: Schema = {"type": "array", "items": scalar(spec.datatype, nullable=nullable), "minItems": 1}
-    nested = flat
-    for _ in spec.shape[1:] or (1,):
-        nested = {"type": "array", "items": nested, "minItems": 1}
-    return {"anyOf": [flat, nested]}
 
 
 def _either(schemas: Sequence[Schema]) -> Schema:

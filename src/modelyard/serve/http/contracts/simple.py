@@ -60,7 +60,7 @@ def operations(site: Site, models: Sequence[Described]) -> Mapping[str, Any]:
 
 
 def _predict(model: Described, mark: str) -> Schema:
-    return operation(
+    made = operation(
         f"predict_{mark}{model.name}",
         f"Predict with {model.name}",
         tag=model.name,
@@ -69,6 +69,8 @@ def _predict(model: Described, mark: str) -> Schema:
         requestBody=body(offers.questions(model)),
         answer=offers.answers(model),
     )
+    made["responses"]["default"]["content"]["application/problem+xml"] = {}  # to those who speak XML
+    return made
 
 
 _OBJECT: Schema = {"application/json": {"schema": ANY_OBJECT}}

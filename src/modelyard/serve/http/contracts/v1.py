@@ -119,7 +119,10 @@ def _operation(name: str, summary: str, **more: Any) -> Schema:
 _OBJECT: Schema = {"application/json": {"schema": ANY_OBJECT}}
 _NAME: Schema = {"type": "string", "description": f"There is one: {_DEFAULT}."}
 _EXAMPLES: Schema = {"type": "array", "items": ANY_OBJECT, "minItems": 1}
-_SCORES: Schema = {"type": "array", "items": {"type": "array", "prefixItems": [{"type": "string"}, {"type": "number"}]}}
+_SCORES: Schema = {
+    "type": "array",
+    "items": {"type": "array", "items": {"type": ["string", "number", "null"]}, "minItems": 2, "maxItems": 2},
+}
 
 
 def _model(site: Site, model: ServedModel) -> Table:
