@@ -7,10 +7,12 @@ import socket
 import time
 from pathlib import Path
 
+import grpc
 import pytest
 
 from modelyard.control.actions.publish import publish
 from modelyard.serve.app import MODEL_THREADS
+from tests.acceptance.calls import dial, question, raw_call
 from tests.acceptance.load import Load, wait_until
 from tests.acceptance.serving import Served, home_with, plan_of
 from tests.models import linear_bundle
@@ -116,8 +118,10 @@ def exchange(port: int, data: bytes) -> bytes:
 def test_memory_and_descriptors_stay_flat(tmp_path: Path) -> None:
     """Three minutes of good and bad requests, disconnects and swaps; measured after a first minute of warm-up."""
     home = home_with(tmp_path, linear_bundle(slope=1.0))
-    with Served(tmp_path) as served, Load(served) as load:
+    with Served(tmp_path) as served, Load(served) as load, dial(served) as channel:
         worker = served.workers()[0]
+        ask = raw_call(channel)
+        ask(question())  # the library of gRPC has started its threads, which are as many ever after
         threads = worker.num_threads()
         readings = []
         for minute in range(4):
@@ -125,6 +129,10 @@ def test_memory_and_descriptors_stay_flat(tmp_path: Path) -> None:
             while time.monotonic() < until:
                 served.post("/predict", {"feature": "x"})
                 exchange(served.port, SEEDS[0][:50])
+                for _ in range(20):
+                    ask(question())
+                with dial(served) as another, pytest.raises(grpc.RpcError):
+                    raw_call(another)(question("nobody"))
                 publish(home, linear_bundle(slope=float(1 + int(time.monotonic()) % 7)))
                 time.sleep(0.5)
             readings.append((worker.memory_info().rss / 2**20, worker.num_fds(), worker.num_threads()))

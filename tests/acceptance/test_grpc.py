@@ -19,13 +19,12 @@ import tritonclient.grpc as triton
 from grpc_health.v1 import health_pb2, health_pb2_grpc
 
 from modelyard.control.actions.publish import publish
-from modelyard.serve.grpc.messages import SERVICE, message
+from modelyard.serve.grpc.messages import SERVICE
 from modelyard.watch.counters import read_totals
+from tests.acceptance.calls import REQUEST, dial, question, raw_call
 from tests.acceptance.load import wait_until
 from tests.acceptance.serving import Served, home_with, plan_of, slow_bundle
 from tests.models import linear_bundle, mixed_bundle
-
-_REQUEST, _ANSWER = message("ModelInferRequest"), message("ModelInferResponse")
 
 
 @pytest.fixture(scope="module")
@@ -58,25 +57,6 @@ def slow_input() -> triton.InferInput:
     tensor = triton.InferInput("input", [1, 1], "FP32")
     tensor.set_data_from_numpy(np.array([[2.0]], dtype=np.float32))
     return tensor
-
-
-def dial(served: Served, **options: int) -> grpc.Channel:
-    """A channel with a connection of its own, so that it may meet another worker."""
-    own = [("grpc.use_local_subchannel_pool", 1), *((f"grpc.{name}", value) for name, value in options.items())]
-    return grpc.insecure_channel(f"127.0.0.1:{served.grpc_port}", options=own)
-
-
-def raw_call(channel: grpc.Channel) -> grpc.UnaryUnaryMultiCallable:
-    return channel.unary_unary(f"/{SERVICE}/ModelInfer", _REQUEST.SerializeToString, _ANSWER.FromString)
-
-
-def question(model: str = "linear", datatype: str = "FP64", rows: int = 1) -> Any:
-    raw = np.full(rows, 3, dtype={"FP64": "<f8", "FP32": "<f4"}[datatype]).tobytes()
-    return _REQUEST(
-        model_name=model,
-        inputs=[{"name": "input", "datatype": datatype, "shape": [rows, 1]}],
-        raw_input_contents=[raw],
-    )
 
 
 def test_it_answers_as_rest_does(served: Served, client: triton.InferenceServerClient) -> None:
@@ -254,7 +234,7 @@ def test_many_callers_at_once(served: Served) -> None:
             call = raw_call(channel)
             rows = [
                 call(
-                    _REQUEST(
+                    REQUEST(
                         model_name="linear",
                         inputs=[{"name": "input", "datatype": "FP64", "shape": [1, 1]}],
                         raw_input_contents=[np.array([caller * 1000.0 + at]).tobytes()],
