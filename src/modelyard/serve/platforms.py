@@ -240,7 +240,7 @@ _RANGES = {"port": (1, 65535), "workers": (1, 256), "body_mb": (0, 2048)}
 
 def _number(environ: Mapping[str, str], name: str, lowest: int, highest: int) -> int:
     text = environ[name].strip()
-    number = int(text) if text.isdecimal() and len(text) <= len(str(highest)) else -1
+    number = int(text) if text.isascii() and text.isdecimal() and len(text) <= len(str(highest)) else -1
     if not lowest <= number <= highest:
         raise InvalidRequest(what=f"{name} is {text[:40]!r}, and must be a number from {lowest} to {highest}")
     return number

@@ -67,6 +67,7 @@ def load(home: Home, server: str, name: str, usual: Sequence[str] = ()) -> Plan:
         return msgspec.structs.replace(plan, requested=(*plan.requested, *mine))
 
     try:
+        home.catalogue.model(name)  # a bare name, nothing with @ in it
         plans.render(home, mine)
     except (NotFound, InvalidName) as exc:
         known = [model.name for model in home.catalogue.models()]

@@ -132,7 +132,8 @@ class _Codec:
         """Arrays for ``instances``, beside which there may be ``parameters``; None for any other body."""
         try:
             found = _MEMBERS.decode(text)
-            simple = text.count(b":") < len(_INSTANCES) or found.keys() == {"instances"}
+            once = text.count(b'"instances"') == 1 and b"\\u" not in text
+            simple = once and found.keys() == {"instances"}
         except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
             found, simple = {}, False
         if found and "instances" not in found:

@@ -115,10 +115,10 @@ class Invocation:
     def _decode(
         self, kind: bytes, parameters: Mapping[bytes, bytes], body: bytes | bytearray, headers: Headers
     ) -> tuple[tuple[Array, ...], Writer]:
-        if kind.endswith(b"json") and kind != self._binary:
-            return self.read_json(body)
         if kind in _LINE_TYPES:
             return self._lines(body), self._write_lines
+        if kind.endswith(b"json") and kind != self._binary:
+            return self.read_json(body)
         if kind in (_OCTETS, self._binary):
             length = json_length(headers)
             if length is None and kind == _OCTETS:
@@ -150,9 +150,12 @@ class Invocation:
         for at, line in enumerate(lines):
             if line.lstrip()[:1] != b"{":
                 raise InvalidRequest(what=f"line {at + 1} is not a JSON object")
-        if len(lines) == 1:
-            return self._rows.decode(lines[0])
-        return self._rows.decode_lines(lines)
+        try:
+            return self._rows.decode_lines(lines)
+        except InvalidRequest:
+            for line in lines:  # one of them says what is wrong with it
+                self._rows.decode(line)
+            raise
 
     def _writer(self, accept: bytes, own: Writer) -> Writer:
         """The most welcome form; of equally welcome ones the question's own."""

@@ -19,6 +19,7 @@ VERSIONS = {"2": "2.0", "2.0": "2.0", "3": "3.0", "3.0": "3.0", "3.1": "3.1"}
 _REFERENCE = "#/components/schemas/"
 _DEFINITION = "#/definitions/"
 _CHOICES = {"anyOf", "oneOf"}  # which Swagger 2.0 does not have
+_EXCLUSIVE = {"exclusiveMinimum": "minimum", "exclusiveMaximum": "maximum"}  # which used to be marks on these
 _VALUES = {"enum", "example", "required"}  # what they hold is no schema
 
 
@@ -153,6 +154,8 @@ def _word(name: str, value: Any, version: str) -> Schema:
         return {name: value}
     if name == "properties":
         return {name: {field: _schema(item, version) for field, item in value.items()}}
+    if name in _EXCLUSIVE:
+        return {_EXCLUSIVE[name]: value, name: True}
     if name == "prefixItems":
         return {"items": {}}
     return {} if name in _CHOICES and version == "2.0" else {name: _schema(value, version)}
