@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import logging
-import threading
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any
 
@@ -124,46 +122,3 @@ def test_help_names_every_option(target: Any) -> None:
 
     text = flow("modelyard.client.mlflow").target_help()
     assert [name for names in _deploy._OPTIONS.values() for name in names if name not in text] == []
-
-
-def test_every_kind_of_error_has_mlflows_word() -> None:
-    from modelyard.core.errors import Kind
-
-    codes = flow("modelyard.client._deploy").CODES
-    assert set(codes) == set(Kind)
-    known = flow("mlflow.protos.databricks_pb2").ErrorCode
-    assert all(known.Value(word) is not None for word in codes.values())
-
-
-class _Refusing(BaseHTTPRequestHandler):
-    def do_POST(self) -> None:
-        self.rfile.read(int(self.headers["content-length"]))
-        body = b'{"error_code": "RESOURCE_EXHAUSTED", "message": "too much"}' if "busy" in self.path else b"<html>"
-        self.send_response(429 if "busy" in self.path else 502)
-        self.send_header("content-length", str(len(body)))
-        self.end_headers()
-        self.wfile.write(body)
-
-    def log_message(self, *args: Any) -> None:
-        del args
-
-
-def test_refusals_of_a_server_are_mlflows_errors(target: Any) -> None:
-    server = ThreadingHTTPServer(("127.0.0.1", 0), _Refusing)
-    thread = threading.Thread(target=server.serve_forever)
-    thread.start()
-    try:
-        url = f"http://127.0.0.1:{server.server_port}"
-        with pytest.raises(error(), match="too much") as caught:
-            target.predict("busy", [[1]], endpoint=url)
-        assert caught.value.error_code == "RESOURCE_EXHAUSTED"  # type: ignore[attr-defined]
-        with pytest.raises(error(), match="<html>"):
-            target.predict("other", [[1]], endpoint=url)
-    finally:
-        server.shutdown()
-        thread.join()
-        server.server_close()
-    with pytest.raises(error(), match="cannot be reached"):
-        target.predict("line", [[1]], endpoint=url)
-    with pytest.raises(error(), match="not an http"):
-        target.predict("line", [[1]], endpoint="file:///etc")

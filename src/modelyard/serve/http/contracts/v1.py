@@ -13,7 +13,7 @@ import msgspec
 import orjson
 
 from modelyard.core import examples
-from modelyard.core.errors import InvalidRequest, ModelyardError, WrongType
+from modelyard.core.errors import InvalidRequest, ModelyardError
 from modelyard.core.inference import InferRequest, InferResponse
 from modelyard.core.manifest import Task
 from modelyard.core.schema import ANY_OBJECT, Described, Schema, addresses, body, named, operation, reference
@@ -21,7 +21,8 @@ from modelyard.core.signature import Signature, TensorSpec
 from modelyard.core.tensor import Array, Datatype
 from modelyard.serve.http.endpoint import Codec, Endpoint
 from modelyard.serve.http.errors import JSON, STATUS, protocol_error
-from modelyard.serve.http.forms.document import expect_object, kind, members, parse
+from modelyard.serve.http.forms.document import members, parse
+from modelyard.serve.http.forms.examples import DEFAULT, ExampleForm, check_name
 from modelyard.serve.http.forms.instances import InstanceForm
 from modelyard.serve.http.forms.rows import dump_array
 from modelyard.serve.http.protocol import Request, head
@@ -32,7 +33,6 @@ from modelyard.serve.replica import Replica
 PREFIXES = (b"/v1",)
 
 _HEADS = {status: head(status, JSON) for status in (200, *STATUS.values())}
-_DEFAULT = "serving_default"
 _DTYPES = {
     Datatype.FP16: "DT_HALF",
     Datatype.BF16: "DT_BFLOAT16",
@@ -117,7 +117,7 @@ def _operation(name: str, summary: str, **more: Any) -> Schema:
 
 
 _OBJECT: Schema = {"application/json": {"schema": ANY_OBJECT}}
-_NAME: Schema = {"type": "string", "description": f"There is one: {_DEFAULT}."}
+_NAME: Schema = {"type": "string", "description": f"There is one: {DEFAULT}."}
 _EXAMPLES: Schema = {"type": "array", "items": ANY_OBJECT, "minItems": 1}
 _SCORES: Schema = {
     "type": "array",
@@ -191,7 +191,7 @@ def _metadata(replica: Replica) -> dict[str, Any]:
     }
     return {
         "model_spec": {"name": replica.name, "signature_name": "", "version": str(replica.version)},
-        "metadata": {"signature_def": {"signature_def": {_DEFAULT: definition}}},
+        "metadata": {"signature_def": {"signature_def": {DEFAULT: definition}}},
     }
 
 
@@ -228,7 +228,7 @@ class _Predict:
         said = body.count(b":") - text.count(b":")
         if (asked.instances and asked.inputs) or said != 1 + bool(asked.signature_name):
             return self._explain(body)
-        _check_name(asked.signature_name, "predict")
+        check_name(asked.signature_name, "predict")
         if asked.inputs:
             return InferRequest(self._form.columns(text), form=True)
         return InferRequest(self._form.rows(text), form=False)
@@ -242,7 +242,7 @@ class _Predict:
     def _explain(self, body: bytes | bytearray) -> InferRequest:
         """Parse the whole body, which may hold NaN, or say what is wrong with it."""
         asked = members(parse(body), ("instances", "inputs", "signature_name"))
-        _check_name(asked.get("signature_name", ""), "predict")
+        check_name(asked.get("signature_name", ""), "predict")
         if ("instances" in asked) == ("inputs" in asked):
             raise InvalidRequest(
                 what="a question has either instances or inputs", hint='send rows: {"instances": [...]}'
@@ -253,28 +253,17 @@ class _Predict:
 
 
 class _Examples:
-    """Rows as ``examples`` of named features, which may share a ``context``; `results` writes what is answered."""
+    """Rows as ``examples`` of named features; `results` writes what is answered."""
 
     def __init__(self, replica: Replica, verb: str, output: int, results: Callable[[Array], bytes]) -> None:
-        self._form = InstanceForm(replica.signature, replica.name, replica.version)
+        self._form = ExampleForm(replica.signature, replica.name, replica.version, verb)
         self._json = _head(replica)
-        self._verb = verb
         self._output = output
         self._results = results
 
     def decode(self, request: Request) -> InferRequest:
-        """The examples, each with the context in it."""
-        asked = members(parse(request.body), ("examples", "context", "signature_name"))
-        _check_name(asked.get("signature_name", ""), self._verb)
-        context = expect_object(asked.get("context", {}), "context")
-        examples = asked.get("examples")
-        if not isinstance(examples, list):
-            raise WrongType(field="examples", expected="a list of objects", got=kind(examples), where="")
-        for at, example in enumerate(examples):
-            both = context.keys() & expect_object(example, f"example {at}").keys()
-            if both:
-                raise InvalidRequest(what=f"{min(both)[:80]!r} is both in the context and in example {at}")
-        return InferRequest(self._form.from_rows([{**context, **example} for example in examples]))
+        """The examples as rows."""
+        return InferRequest(self._form.decode(request.body))
 
     def encode(self, asked: InferRequest, given: InferResponse) -> tuple[bytes, bytes]:
         """``results``, as TensorFlow Serving answers, and ``result``, as its documentation says."""
@@ -323,9 +312,3 @@ def _cannot(replica: Replica, verb: str, cause: str) -> ModelyardError:
 
 def _head(replica: Replica) -> bytes:
     return head(200, JSON, b"modelyard-model: " + replica.label.encode())
-
-
-def _check_name(name: Any, verb: str) -> None:
-    """A model has one signature, which goes by the usual names."""
-    if not isinstance(name, str) or name not in {"", _DEFAULT, verb, f"tensorflow/serving/{verb}"}:
-        raise InvalidRequest(what=f"no signature {str(name)[:80]!r}", hint=f"leave it out, or say {_DEFAULT!r}")
