@@ -35,6 +35,9 @@ TESTED_ELSEWHERE: dict[str, str] = {
     "serve/app.py": "tests/acceptance/test_lifecycle.py",
     "serve/supervisor.py": "tests/acceptance/test_lifecycle.py",
     "serve/http/endpoint.py": "tests/acceptance/test_serve.py",
+    "serve/grpc/health.py": "tests/unit/serve/grpc/test_servicer.py",
+    "serve/grpc/reflection.py": "tests/unit/serve/grpc/test_servicer.py",
+    "serve/grpc/server.py": "tests/unit/serve/grpc/test_servicer.py",
     "store/blobs/": "tests/contract/test_blobs.py",
     "store/migrations/env.py": "tests/unit/store/test_migrations.py",
 }

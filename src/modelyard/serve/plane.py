@@ -64,7 +64,7 @@ class Roster:
 
 
 class Plane:
-    """What this worker serves right now, for every edge: HTTP on the event loop, gRPC in threads of its own.
+    """What this worker serves right now, for every edge: HTTP and gRPC, both on the event loop.
 
     Parameters
     ----------
