@@ -326,3 +326,15 @@ def test_without_grpc_nothing_listens(tmp_path: Path) -> None:
         assert served.post("/predict", {"feature": 2.0}) == (200, {"prediction": [4.0]})
         assert next(event for event in served.events if "listening" in event)["grpc_port"] is None
         assert not any("grpc" in str(Path(m.path)) for m in served.workers()[0].memory_maps())
+
+
+def test_without_its_library_http_works_and_asking_for_it_is_an_error(tmp_path: Path) -> None:
+    home_with(tmp_path / "home", linear_bundle())
+    (tmp_path / "sitecustomize.py").write_text("import sys; sys.modules['grpc'] = None\n")
+    with Served(tmp_path / "home", PYTHONPATH=str(tmp_path)) as served:
+        assert served.post("/predict", {"feature": 2.0}) == (200, {"prediction": [4.0]})
+        assert next(event for event in served.events if "listening" in event)["grpc_port"] is None
+    asked = Served(tmp_path / "home", "--grpc-port", "0", PYTHONPATH=str(tmp_path))
+    assert asked.process.wait(20) == 1
+    asked.stop()
+    assert "EXTRA-MISSING" in asked.output

@@ -101,10 +101,6 @@ class Replica:
         reply(InferResponse(outputs, began, began, perf_counter()), None)
         return None
 
-    def call(self, asked: InferRequest) -> InferResponse:
-        """Ask the model here and now; for threads other than the event loop's, which may wait."""
-        return self._run(asked, perf_counter())
-
     def count(self, asked: InferRequest, given: InferResponse, started_s: float) -> None:
         """Count one answered request that was read at `started_s` (`time.perf_counter`). On the event loop only."""
         now, asked_s, began_s = perf_counter(), given.asked_s, given.began_s

@@ -203,12 +203,6 @@ def test_requests_are_counted_by_their_outcome(tmp_path: Path, page: Page) -> No
     assert found.last_s == pytest.approx(datetime.now(UTC).timestamp(), abs=5)
 
 
-def test_a_call_is_answered_where_it_is_made(page: Page) -> None:
-    given = replica(page).call(ONE)
-    assert given.outputs[0].tolist() == [6.0]
-    assert given.asked_s <= given.began_s <= given.ended_s
-
-
 @pytest.mark.parametrize("late", [True, False])
 def test_who_waited_too_long_is_told_so(page: Page, late: bool) -> None:
     loaded, told = replica(page, ThreadPoolExecutor(1)), Told()
