@@ -87,8 +87,10 @@ def _column(feature: Feature, datatype: Datatype, values: Array | None) -> Array
 
 
 def _floats(feature: Feature, datatype: Datatype, values: Array) -> Array:
-    if values.dtype.kind == "f" and feature.kind is FeatureKind.INTEGER and not _whole(values):
-        raise _Unclear
+    if values.dtype.kind == "f" and feature.kind is FeatureKind.INTEGER:
+        if not _whole(values):
+            raise _Unclear
+        values = values + 0.0  # there is no minus nothing among whole numbers
     return narrowed(values.astype(np.float64), datatype)  # too large for the type turns infinite, which is refused
 
 
