@@ -11,7 +11,7 @@ from modelyard.core.signature import Signature
 
 Schema = dict[str, Any]
 PROBLEM = "application/problem+json"
-ANY_OBJECT: Schema = {"type": "object"}
+ANY_OBJECT: Schema = {"type": "object", "additionalProperties": True}
 
 
 @dataclass(frozen=True)

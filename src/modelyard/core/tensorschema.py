@@ -10,8 +10,8 @@ from modelyard.core.signature import ANY, Signature, TensorSpec
 from modelyard.core.tensor import Datatype
 
 Schema = dict[str, Any]
-ANY_OBJECT: Schema = {"type": "object"}
-_PARAMETERS: Schema = {"type": ["object", "null"]}
+ANY_OBJECT: Schema = {"type": "object", "additionalProperties": True}
+_PARAMETERS: Schema = {"type": ["object", "null"], "additionalProperties": True}
 _AXES: Schema = {"type": "array", "items": {"type": "integer", "minimum": 0}}
 
 

@@ -9,7 +9,7 @@ from msgspec.structs import replace
 
 import modelyard
 from modelyard.core import examples
-from modelyard.core.schema import Described, Schema, openapi, operation
+from modelyard.core.schema import ANY_OBJECT, Described, Schema, openapi, operation
 from modelyard.core.signature import Signature
 from modelyard.model.bundle import Bundle
 from modelyard.serve.http import contracts
@@ -100,7 +100,7 @@ def _own_document(name: str) -> Schema:
 
 
 _UNSEEN: dict[str, Any] = {"minimum": None, "maximum": None, "unit": "", "description": ""}
-_JSON_OBJECT: Schema = {"application/json": {"schema": {"type": "object"}}}
+_JSON_OBJECT: Schema = {"application/json": {"schema": ANY_OBJECT}}
 _TEXT: Schema = {"text/plain": {"schema": {"type": "string"}}}
 _HOUSE: dict[str, Schema] = {
     "/": {"get": operation("home", "Is somebody there? Browsers are sent to /docs.", answer=_JSON_OBJECT)},

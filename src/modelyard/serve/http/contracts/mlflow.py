@@ -122,8 +122,8 @@ def _question(model: Described) -> Schema:
     """Exactly one of four formats, with parameters beside it."""
     row = reference(model, "Row")
     columns = {"type": "array", "items": {"enum": list(model.signature.field_names)}}
-    index = {"type": ["array", "null"]}
-    split = {"columns": columns, "index": index, "data": {"type": "array", "items": {"type": "array"}, "minItems": 1}}
+    index = {"type": ["array", "null"], "items": {}}
+    split = {"columns": columns, "index": index, "data": {"type": "array", "items": _CELLS, "minItems": 1}}
     records = {"type": "array", "items": row, "minItems": 1}
     formats: dict[str, Schema] = {
         "dataframe_split": {
@@ -140,7 +140,7 @@ def _question(model: Described) -> Schema:
         "anyOf": [
             {
                 "type": "object",
-                "properties": {name: schema, "params": {"type": ["object", "null"]}},
+                "properties": {name: schema, "params": {"type": ["object", "null"], "additionalProperties": True}},
                 "required": [name],
                 "additionalProperties": False,
             }
@@ -170,6 +170,7 @@ def _operation(name: str, summary: str, **more: Any) -> Schema:
 
 
 _ANY_JSON: Schema = {"application/json": {"schema": {}}}
+_CELLS: Schema = {"type": "array", "items": {}}
 _PREDICTIONS: Schema = {"type": "object", "required": ["predictions"]}
 
 
