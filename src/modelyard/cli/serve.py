@@ -95,7 +95,7 @@ def command(screen: Screen, settings: Settings, models: tuple[str, ...], plan: P
         if models:
             raise click.UsageError("give MODEL or --plan, not both")
         if options.repository == "explicit":
-            raise click.UsageError("a --plan has no registry to load models from: leave --repository explicit out")
+            raise click.UsageError("a --plan has no registry: leave --repository explicit, or SAGEMAKER_MULTI_MODEL, out")
         serve_plan(plan, options, narrator.tell)
     else:
         limits = Limits(body_bytes=flags["max_body_mb"] * _MIB)
@@ -187,6 +187,9 @@ class _Narrator:
 
     def _trouble(self, event: Mapping[str, Any]) -> None:
         self._screen.warn(f"{event['model']} goes on as it was: {event['trouble']}")
+
+    def _without_grpc(self, event: Mapping[str, Any]) -> None:
+        self._screen.warn(f"worker {event['worker']} does not answer gRPC: {event['no_grpc']}")
 
     def _died(self, event: Mapping[str, Any]) -> None:
         self._screen.warn(f"worker {event['worker']} stopped (code {event['died']}); starting another")
