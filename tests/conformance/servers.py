@@ -28,6 +28,7 @@ SERVERS: dict[str, Start] = {
     "openapi of all": Start(("--contracts", "all")),
     "mixed alone": Start(("mixed",)),
     "mlflow target": Start(()),
+    "multi-model": Start(("--workers", "2"), {"SAGEMAKER_MULTI_MODEL": "true"}),
 }
 
 
