@@ -338,3 +338,14 @@ def test_without_its_library_http_works_and_asking_for_it_is_an_error(tmp_path: 
     assert asked.process.wait(20) == 1
     asked.stop()
     assert "EXTRA-MISSING" in asked.output
+
+
+def test_when_its_library_breaks_http_goes_on(tmp_path: Path) -> None:
+    """What is found but cannot be imported is told, once the worker tries."""
+    home_with(tmp_path / "home", linear_bundle())
+    broken = tmp_path / "grpc_reflection"
+    broken.mkdir()
+    (broken / "__init__.py").write_text("raise ImportError('of another version')\n")
+    with Served(tmp_path / "home", PYTHONPATH=str(tmp_path)) as served:
+        assert "of another version" in served.wait_for("no_grpc")["no_grpc"]
+        assert served.post("/predict", {"feature": 2.0}) == (200, {"prediction": [4.0]})

@@ -157,7 +157,7 @@ class _Narrator:
             click.echo(json.dumps(dict(event)))
             return
         say = {"listening": self._listening, "loaded": self._loaded, "trouble": self._trouble, "died": self._died}
-        say |= {"ready": self._serving, "unloaded": self._unloaded}
+        say |= {"ready": self._serving, "unloaded": self._unloaded, "no_grpc": self._without_grpc}
         for key in event.keys() & say.keys():
             say[key](event)
 

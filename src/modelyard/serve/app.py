@@ -96,13 +96,12 @@ class Worker:
     async def _start_grpc(self, limits: Limits) -> None:
         """Answer gRPC too. Its library takes long to import, so HTTP does not wait for it."""
         host, port = self._options.host, self._options.grpc_port
-        library = await asyncio.to_thread(import_module, "modelyard.serve.grpc.server")
-        grpc = library.Server(self._plane, self._options.run, limits, self._page.counter(UNROUTED))
         try:
+            library = await asyncio.to_thread(import_module, "modelyard.serve.grpc.server")
+            grpc = library.Server(self._plane, self._options.run, limits, self._page.counter(UNROUTED))
             await grpc.start(host, port)
-        except ModelyardError as exc:
-            log.error("no gRPC: %s", exc)
-            self._tell({"trouble": exc.detail, "model": "gRPC"})
+        except (ModelyardError, ImportError) as exc:  # HTTP goes on
+            self._tell({"no_grpc": str(exc)})
             return
         self._grpc = grpc
         self._tell({"grpc": port})

@@ -5,6 +5,7 @@ It lives on the worker's event loop. See docs/decisions for why not in threads.
 
 from __future__ import annotations
 
+import logging
 from pathlib import Path
 
 import grpc
@@ -19,6 +20,7 @@ from modelyard.watch.counters import Counter
 
 #: Most calls, streams among them, that one worker has open at once.
 MAX_CALLS = 1024
+_LIBRARY = "grpc._cython.cygrpc"  # the name of its logger
 _PING_MS = 10_000  # clients that look after idle connections may do so this often
 
 
@@ -44,6 +46,7 @@ class Server:
             health.SERVICE: health.handlers(plane, [SERVICE]),
             **reflection.handlers([SERVICE, health.SERVICE]),
         }
+        logging.getLogger(_LIBRARY).addFilter(_is_news)
         self._server = grpc.aio.server(
             handlers=[grpc.method_handlers_generic_handler(name, methods) for name, methods in handlers.items()],
             options=_options(limits),
@@ -67,6 +70,11 @@ class Server:
     async def stop(self, grace_s: float) -> None:
         """Take no new calls; those under way have `grace_s` to end. A second call can only shorten that."""
         await self._server.stop(grace_s)
+
+
+def _is_news(record: logging.LogRecord) -> bool:
+    """All but this: a call that could not be answered, because its caller left or its deadline passed just then."""
+    return record.exc_info is None or not isinstance(record.exc_info[1], grpc.aio.InternalError)
 
 
 def _options(limits: Limits) -> list[tuple[str, int]]:

@@ -416,3 +416,12 @@ def test_reflection_knows_every_service_that_it_lists(booth: Booth, service: str
         await stream.done_writing()
 
     booth.ask(ask)
+
+
+def test_the_librarys_log_tells_no_tales_of_ended_calls() -> None:
+    def record(error: Exception) -> logging.LogRecord:
+        return logging.LogRecord("x", logging.ERROR, "x", 1, "x", (), (type(error), error, None))
+
+    assert server._is_news(record(ValueError()))
+    assert not server._is_news(record(grpc.aio.InternalError()))
+    assert server._is_news(logging.LogRecord("x", logging.ERROR, "x", 1, "x", (), None))
