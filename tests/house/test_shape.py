@@ -26,6 +26,7 @@ DEEP_FOLDERS: dict[str, str] = {
 TESTED_ELSEWHERE: dict[str, str] = {
     "__init__.py": "tests/unit/client/test_local.py",
     "__main__.py": "tests/acceptance/serving.py",
+    "cli/_folders.py": "tests/acceptance/test_folders.py",
     "cli/serve.py": "tests/acceptance/test_serve.py",
     "control/actions/serve.py": "tests/acceptance/test_lifecycle.py",
     "model/runtime/": "tests/contract/test_runtimes.py",

@@ -14,7 +14,6 @@ from click.core import ParameterSource
 from modelyard.cli.errors import FAILED
 from modelyard.cli.screen import Screen
 from modelyard.core.errors import InvalidModel, NotFound
-from modelyard.core.manifest import MANIFEST
 from modelyard.core.settings import Settings
 
 if TYPE_CHECKING:
@@ -31,7 +30,11 @@ _FLAGS = {"port": "http_port", "grpc_port": "grpc_port", "workers": "parallel_wo
 
 def is_foreign(path: Path) -> bool:
     """Whether the path is a folder, and not an exported bundle."""
-    return path.is_dir() and not (path / MANIFEST).is_file()
+    if not path.is_dir():
+        return False
+    from modelyard.control.actions import import_folder  # noqa: PLC0415 - brings numpy
+
+    return import_folder.is_foreign(path)
 
 
 def bring_in(screen: Screen, settings: Settings, path: Path, extras: Extras) -> int:

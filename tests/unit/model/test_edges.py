@@ -5,9 +5,12 @@ from __future__ import annotations
 import numpy as np
 import onnx
 import onnxruntime as ort
+import pytest
 from onnx import ModelProto, NodeProto, TensorProto, helper
 
-from modelyard.model.edges import widen
+from modelyard.core.errors import HostileModel, InvalidModel
+from modelyard.model import hostile
+from modelyard.model.edges import gather, widen
 
 BF16, FP32, TEXT = TensorProto.BFLOAT16, TensorProto.FLOAT, TensorProto.STRING
 
@@ -55,3 +58,43 @@ def test_other_graphs_are_as_they_were() -> None:
     before = made.SerializeToString(deterministic=True)
     assert widen(made) == {}
     assert made.SerializeToString(deterministic=True) == before
+
+
+def scaled(**about: str) -> ModelProto:
+    """``y = x * w``, with w kept in another file, as `about` says."""
+    made = model([helper.make_node("Mul", ["x", "w"], ["y"])], {"x": FP32}, {"y": FP32})
+    tensor = TensorProto(name="w", data_type=FP32, dims=[1], data_location=TensorProto.EXTERNAL)
+    for key, value in about.items():
+        tensor.external_data.add(key=key, value=value)
+    made.graph.initializer.append(tensor)
+    return made
+
+
+def test_tensors_in_a_file_beside_the_graph_are_brought_in() -> None:
+    beside = {"weights": np.array([1, 2, 3], np.float32).tobytes()}
+    made = scaled(location="weights", offset="4", length="4")
+    assert gather(made, beside)
+    hostile.check(made)
+    assert session(made).run(["y"], {"x": np.array([5], np.float32)})[0].tolist() == [10]
+
+
+@pytest.mark.parametrize(
+    "about",
+    [
+        {"location": "weights", "offset": "8", "length": "8"},
+        {"location": "weights", "offset": "99"},
+        {"location": "weights", "offset": "-4"},
+        {"location": "weights", "length": "many"},
+    ],
+)
+def test_tensors_beyond_their_file_are_refused(about: dict[str, str]) -> None:
+    with pytest.raises(InvalidModel):
+        gather(scaled(**about), {"weights": b"\0" * 12})
+
+
+@pytest.mark.parametrize("location", ["/etc/passwd", "../weights", "other", ""])
+def test_only_files_that_came_along_are_looked_at(location: str) -> None:
+    made = scaled(location=location)
+    assert not gather(made, {"weights": b"\0" * 4})
+    with pytest.raises(HostileModel, match="another file"):
+        hostile.check(made)

@@ -70,6 +70,17 @@ def test_the_same_bundle_again_is_the_same_version(catalogue: Catalogue) -> None
     assert catalogue.publish(manifest(mark="1")).version == 3, "an older bundle published again is news: a roll-back"
 
 
+def test_a_number_may_be_asked_for_and_is_never_used_twice(catalogue: Catalogue) -> None:
+    asked = [
+        catalogue.publish(manifest(mark=str(at)), at_least=at_least).version for at, at_least in enumerate([3, 2, 9])
+    ]
+    assert asked == [3, 4, 9]
+    assert catalogue.publish(manifest(mark="next")).version == 10
+    assert catalogue.publish(manifest(mark="next"), at_least=99).version == 10  # the same bundle again
+    catalogue.remove_model("churn")
+    assert catalogue.publish(manifest(mark="again"), at_least=5).version == 11
+
+
 def test_a_removed_number_is_never_used_again(catalogue: Catalogue) -> None:
     for mark in "123":
         catalogue.publish(manifest(mark=mark))

@@ -28,7 +28,7 @@ from modelyard.model.folders import Folder, Member, Refusal, Setting, open_folde
 from modelyard.model.formats import Request
 from modelyard.model.inspect import MAX_BYTES
 from modelyard.model.table import Table, read_table
-from modelyard.registry.versions import Version
+from modelyard.registry.versions import LATEST, PRODUCTION, Version
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -265,7 +265,8 @@ def _numbered(version: str) -> tuple[int, str]:
     if version.isdigit() and version.isascii() and 0 < len(version) <= 9 and int(version) > 0:
         return int(version), ""
     alias = suggest_name(version)
-    return 1, f"v{alias}" if alias.isdigit() else alias
+    taken = alias.isdigit() or alias in {LATEST, PRODUCTION}  # they mean something here already
+    return 1, f"v-{alias}" if taken else alias
 
 
 def _read_beside(member: Member) -> dict[str, bytes]:

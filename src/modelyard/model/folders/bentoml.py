@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from dataclasses import replace
 from typing import Any
 
-from modelyard.core.errors import InvalidModel
+from modelyard.core.errors import InvalidModel, ModelyardError
 from modelyard.model.declared import Declared
 from modelyard.model.folders import ONNX, SKLEARN, Folder, Member, Refusal, Setting, View
 
@@ -59,18 +59,24 @@ def read(view: View, environ: Mapping[str, str]) -> Folder:
         hint = "sklearn and onnx are read; save it with bentoml.onnx, or import its own file"
         refusal = Refusal(name, f"it was saved with {module or 'no module'}", hint)
         return Folder("bentoml", view.path, (), (refusal,), tuple(settings))
+    try:
+        return Folder("bentoml", view.path, (_member(view, document, name, module),), (), tuple(settings))
+    except ModelyardError as exc:
+        return Folder("bentoml", view.path, (), (Refusal(name, exc.detail, exc.hint),), tuple(settings))
+
+
+def _member(view: View, document: Mapping[str, Any], name: str, module: str) -> Member:
     file, formats = _MODULES[module]
-    path = view.inside(file)
-    member = Member(
+    beside = tuple(view.inside(each) for each in view.files() if each.endswith(".data")) if formats is ONNX else ()
+    return Member(
         name=name,
-        path=path,
+        path=view.inside(file),
         formats=formats,
         version=str(document.get("version") or ""),
         declared=Declared(answer=_answer(document)),
-        beside=tuple(view.inside(each) for each in view.files() if each.endswith(".data")) if formats is ONNX else (),
+        beside=beside,
         facts={key: document[key] for key in _FACTS if document.get(key) not in (None, {}, [])},
     )
-    return Folder("bentoml", view.path, (member,), (), tuple(settings))
 
 
 def _is_model(view: View) -> bool:
