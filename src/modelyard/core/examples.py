@@ -54,6 +54,12 @@ def predictions(model: Described) -> list[Any]:
     return [dict(zip(given, values, strict=True)) for values in zip(*given.values(), strict=True)]
 
 
+def frames(model: Described) -> list[Any]:
+    """The golden answers as MLflow's predictions."""
+    one = bool(model.signature.prediction) or len(model.signature.outputs) == 1
+    return list(model.answers) if one else predictions(model)
+
+
 def _tensor(spec: TensorSpec, array: np.ndarray[Any, Any]) -> dict[str, Any]:
     data = [_plain(value, spec) for value in array.ravel().tolist()]
     return {"name": spec.name, "datatype": str(spec.datatype), "shape": list(array.shape), "data": data}

@@ -164,7 +164,8 @@ def reference(model: Described, part: str) -> Schema:
         The model.
     part : str
         ``Row``, ``Columns`` (where it `has_columns`), ``Answer``; ``Tensors`` and ``TensorsAnswer`` for protocol v2;
-        ``Instances`` and ``Predictions``, ``Inputs`` and ``Outputs`` as TensorFlow Serving has them.
+        ``Instances`` and ``Predictions``, ``Inputs`` and ``Outputs`` as TensorFlow Serving has them; ``Frames`` and
+        ``FramesAnswer`` for MLflow; ``Invocation`` and ``InvocationAnswer`` for clouds, which take any of these.
     """
     return {"$ref": f"{_COMPONENTS}{model.title}{part}"}
 
@@ -236,6 +237,17 @@ def _columns(model: Described) -> list[Schema]:
     return [reference(model, "Columns")] if has_columns(model.signature) else []
 
 
+def _frames(model: Described) -> Schema:
+    forms = {part: reference(model, part) for part in ("Row", "Instances", "Inputs")}
+    return tensorschema.frames_schema(model.signature, forms)
+
+
+def _invocation(model: Described) -> Schema:
+    """Every JSON that clouds' callers send: a row, rows, columns, MLflow's formats, protocol v2's tensors."""
+    forms = [reference(model, part) for part in ("Row", "Instances", "Frames", "Tensors")]
+    return {"anyOf": [*forms, *_columns(model)]}
+
+
 _PARTS: dict[str, Callable[[Described], Schema]] = {
     "Row": lambda model: jsonschema.row_schema(model.signature),
     "Columns": lambda model: jsonschema.columns_schema(model.signature),
@@ -246,4 +258,10 @@ _PARTS: dict[str, Callable[[Described], Schema]] = {
     "Inputs": lambda model: tensorschema.inputs_schema(model.signature, _columns(model)),
     "Predictions": lambda model: tensorschema.predictions_schema(model.signature),
     "Outputs": lambda model: tensorschema.outputs_schema(model.signature),
+    "Frames": _frames,
+    "FramesAnswer": lambda model: tensorschema.frames_answer_schema(model.signature, reference(model, "Predictions")),
+    "Invocation": _invocation,
+    "InvocationAnswer": lambda model: {
+        "anyOf": [reference(model, part) for part in ("Answer", "FramesAnswer", "TensorsAnswer")]
+    },
 }

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
-from modelyard.core.jsonschema import nested, scalar
+from modelyard.core.jsonschema import nested, prediction_schema, scalar
 from modelyard.core.signature import ANY, Signature, TensorSpec
 from modelyard.core.tensor import Datatype
 
@@ -82,6 +82,36 @@ def outputs_schema(signature: Signature) -> Schema:
     """JSON Schema of ``outputs``, which answers ``inputs``: the only output, or an object of all."""
     parts = {spec.name: {"type": "array", "items": _given(spec)} for spec in signature.outputs}
     return next(iter(parts.values())) if len(parts) == 1 else _object(parts)
+
+
+def frames_schema(signature: Signature, forms: Mapping[str, Schema]) -> Schema:
+    """JSON Schema of MLflow's question: exactly one of four formats, with parameters beside it.
+
+    Parameters
+    ----------
+    signature : Signature
+        Of the model.
+    forms : mapping
+        References to its ``Row``, ``Instances`` and ``Inputs``.
+    """
+    columns = {"type": "array", "items": {"enum": list(signature.field_names)}}
+    cells: Schema = {"type": "array", "items": {"type": "array", "items": {}}, "minItems": 1}
+    split = {"columns": columns, "data": cells, "index": {"type": ["array", "null"], "items": {}}}
+    formats: dict[str, Schema] = {
+        "dataframe_split": {**_object(split), "required": ["columns", "data"]},
+        "dataframe_records": {"type": "array", "items": forms["Row"], "minItems": 1},
+        "instances": forms["Instances"],
+        "inputs": {"anyOf": [forms["Inputs"], forms["Instances"]]},
+    }
+    asked = [{**_object({name: schema, "params": _PARAMETERS}), "required": [name]} for name, schema in formats.items()]
+    return {"anyOf": asked}
+
+
+def frames_answer_schema(signature: Signature, predictions: Schema) -> Schema:
+    """JSON Schema of MLflow's answer; `predictions` is the reference for a model with several outputs."""
+    if signature.prediction or len(signature.outputs) == 1:
+        predictions = {"type": "array", "items": prediction_schema(signature)}
+    return {"type": "object", "properties": {"predictions": predictions}, "required": ["predictions"]}
 
 
 def _cell(spec: TensorSpec) -> Schema:

@@ -15,9 +15,7 @@ import modelyard
 from modelyard.core import examples
 from modelyard.core.errors import Kind, ModelyardError, Unsupported
 from modelyard.core.inference import InferRequest, InferResponse
-from modelyard.core.jsonschema import prediction_schema
 from modelyard.core.schema import Described, Schema, addresses, body, named, only, operation, reference
-from modelyard.core.signature import Signature
 from modelyard.core.tensor import Array
 from modelyard.serve.http.endpoint import Endpoint
 from modelyard.serve.http.errors import JSON, STATUS
@@ -101,13 +99,12 @@ def operations(site: Site, models: Sequence[Described]) -> Mapping[str, Any]:
 
 
 def _invoke(model: Described, mark: str) -> Schema:
-    answer: Schema = {"schema": _PREDICTIONS | {"properties": {"predictions": _predictions(model)}}}
-    asked: Schema = {"schema": _question(model)}
+    answer: Schema = {"schema": reference(model, "FramesAnswer")}
+    asked: Schema = {"schema": reference(model, "Frames")}
     if model.rows:
         row = model.rows[0]
         asked["example"] = {"dataframe_split": {"columns": list(row), "data": [list(row.values())]}}
-        given = model.answers if _has_main(model.signature) else examples.predictions(model)
-        answer["example"] = {"predictions": list(given[:1])}
+        answer["example"] = {"predictions": examples.frames(model)[:1]}
     tables = {kind.decode(): {"schema": {"type": "string"}} for kind in _TABLES}
     return _operation(
         f"invocations_{mark}{model.name}",
@@ -116,47 +113,6 @@ def _invoke(model: Described, mark: str) -> Schema:
         requestBody=body({"application/json": asked} | tables),
         answer={"application/json": answer},
     )
-
-
-def _question(model: Described) -> Schema:
-    """Exactly one of four formats, with parameters beside it."""
-    row = reference(model, "Row")
-    columns = {"type": "array", "items": {"enum": list(model.signature.field_names)}}
-    index = {"type": ["array", "null"], "items": {}}
-    split = {"columns": columns, "index": index, "data": {"type": "array", "items": _CELLS, "minItems": 1}}
-    records = {"type": "array", "items": row, "minItems": 1}
-    formats: dict[str, Schema] = {
-        "dataframe_split": {
-            "type": "object",
-            "properties": split,
-            "required": ["columns", "data"],
-            "additionalProperties": False,
-        },
-        "dataframe_records": records,
-        "instances": reference(model, "Instances"),
-        "inputs": {"anyOf": [reference(model, "Inputs"), reference(model, "Instances")]},
-    }
-    return {
-        "anyOf": [
-            {
-                "type": "object",
-                "properties": {name: schema, "params": {"type": ["object", "null"], "additionalProperties": True}},
-                "required": [name],
-                "additionalProperties": False,
-            }
-            for name, schema in formats.items()
-        ]
-    }
-
-
-def _predictions(model: Described) -> Schema:
-    if not _has_main(model.signature):
-        return reference(model, "Predictions")
-    return {"type": "array", "items": prediction_schema(model.signature)}
-
-
-def _has_main(signature: Signature) -> bool:
-    return bool(signature.prediction) or len(signature.outputs) == 1
 
 
 def _operation(name: str, summary: str, **more: Any) -> Schema:
@@ -170,8 +126,6 @@ def _operation(name: str, summary: str, **more: Any) -> Schema:
 
 
 _ANY_JSON: Schema = {"application/json": {"schema": {}}}
-_CELLS: Schema = {"type": "array", "items": {}}
-_PREDICTIONS: Schema = {"type": "object", "required": ["predictions"]}
 
 
 def _model(model: ServedModel, limit_bytes: int) -> Table:

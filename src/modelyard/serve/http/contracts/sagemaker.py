@@ -17,7 +17,7 @@ import orjson
 
 from modelyard.core.errors import InvalidRequest, ModelyardError, NotFound
 from modelyard.core.inference import InferRequest, InferResponse
-from modelyard.core.schema import ANY_OBJECT, Described, Schema, body, operation
+from modelyard.core.schema import ANY_OBJECT, Described, Schema, body, only, operation, reference
 from modelyard.serve import platforms
 from modelyard.serve.http.endpoint import Endpoint
 from modelyard.serve.http.errors import JSON, status
@@ -65,11 +65,12 @@ def refuse(error: ModelyardError, request: Request) -> tuple[bytes, bytes]:
 
 
 def operations(site: Site, models: Sequence[Described]) -> Mapping[str, Any]:
-    """OpenAPI path items."""
-    del models
+    """OpenAPI path items; typed where one model is served, which is then the one that is meant."""
+    single = only(models)
     plain = partial(operation, tag="sagemaker", refusal="application/json")
-    answer: Schema = {"application/json": {"schema": {}}, "text/csv": {"schema": {"type": "string"}}}
-    question = body({"application/json": {"schema": {}}, "text/csv": {"schema": {"type": "string"}}})
+    csv: Schema = {"text/csv": {"schema": {"type": "string"}}}
+    answer = {"application/json": {"schema": {} if single is None else reference(single, "InvocationAnswer")}} | csv
+    question = body({"application/json": {"schema": {} if single is None else reference(single, "Invocation")}} | csv)
     told: Schema = {"application/json": {"schema": ANY_OBJECT}}
     ping = plain("sagemaker_ping", "Can it answer?", answer={})
     invoke = plain("sagemaker_invocations", "Predict.", requestBody=question, answer=answer)

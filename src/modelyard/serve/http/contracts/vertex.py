@@ -11,9 +11,10 @@ from typing import Any
 
 import msgspec
 
+from modelyard.core import examples
 from modelyard.core.errors import InvalidRequest, ModelyardError
 from modelyard.core.inference import InferRequest, InferResponse
-from modelyard.core.schema import Described, Schema, body, operation
+from modelyard.core.schema import Described, Schema, body, only, operation, reference
 from modelyard.serve.http.endpoint import Endpoint
 from modelyard.serve.http.errors import JSON, protocol_error, status
 from modelyard.serve.http.forms.dataframe import DataframeForm
@@ -59,18 +60,36 @@ def refuse(error: ModelyardError, request: Request) -> tuple[bytes, bytes]:
 
 
 def operations(site: Site, models: Sequence[Described]) -> Mapping[str, Any]:
-    """OpenAPI path items."""
-    del models
+    """OpenAPI path items; typed where one model is served, which is then the one that is meant."""
+    single = only(models)
     plain = partial(operation, tag="vertex", refusal="application/json")
     items: dict[str, Any] = {}
     for address in map(bytes.decode, _addresses(site, "AIP_HEALTH_ROUTE", HEALTH)):
         ready: Schema = {"application/json": {"schema": {"type": "object"}}}
         items[address] = {"get": plain("vertex_health", "Can it answer?", parameters=_path(address), answer=ready)}
     for address in map(bytes.decode, _addresses(site, "AIP_PREDICT_ROUTE", PREDICT)):
-        question = body({"application/json": {"schema": _QUESTION}})
-        asked = plain("vertex_predict", "Predict.", parameters=_path(address), requestBody=question, answer=_ANSWER)
+        asked = plain("vertex_predict", "Predict.", parameters=_path(address), **_bodies(single))
         items[address] = {**items.get(address, {}), "post": asked}
     return items
+
+
+def _bodies(model: Described | None) -> Schema:
+    """``instances`` and ``parameters``, or any other invocation; and the answers to them."""
+    if model is None:
+        return {"requestBody": body(_JSON_OF_ANY), "answer": _JSON_OF_ANY}
+    parameters: Schema = {"type": ["object", "null"], "additionalProperties": True}
+    own: Schema = {
+        "type": "object",
+        "properties": {"instances": reference(model, "Instances"), "parameters": parameters},
+        "required": ["instances"],
+        "additionalProperties": False,
+    }
+    asked: Schema = {"schema": {"anyOf": [own, reference(model, "Invocation")]}}
+    given: Schema = {"schema": reference(model, "InvocationAnswer")}
+    if model.rows:
+        asked["example"] = {"instances": [dict(model.rows[0])]}
+        given["example"] = {"predictions": examples.frames(model)[:1]}
+    return {"requestBody": body({"application/json": asked}), "answer": {"application/json": given}}
 
 
 def _addresses(site: Site, variable: str, usual: str) -> list[bytes]:
@@ -152,17 +171,4 @@ class _Codec:
         return JSON, self._frames.encode(outputs)
 
 
-_QUESTION: Schema = {
-    "type": "object",
-    "properties": {"instances": {"type": "array", "minItems": 1}, "parameters": {"type": "object"}},
-    "required": ["instances"],
-}
-_ANSWER: Schema = {
-    "application/json": {
-        "schema": {
-            "type": "object",
-            "properties": {"predictions": {"type": "array"}},
-            "required": ["predictions"],
-        }
-    }
-}
+_JSON_OF_ANY: Schema = {"application/json": {"schema": {}}}
