@@ -24,10 +24,11 @@ from modelyard.core.errors import (
     WrongShape,
     WrongType,
 )
-from modelyard.core.tensor import Array, Datatype
+from modelyard.core.tensor import Array, Datatype, narrowed
 
 _FEW = 10
 ANY = -1  # a variable axis, as the protocol writes it
+_BF16 = Datatype.BF16
 
 
 class FeatureKind(StrEnum):
@@ -171,6 +172,8 @@ class TensorSpec(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True, 
 
     def _check_values(self, array: Array) -> None:
         if self.datatype.is_float:
+            if self.datatype is _BF16:  # a float32 may be too large for it
+                array = narrowed(array, _BF16)
             # Ten numbers are looked at faster one by one than by two calls of numpy.
             few = array.size <= _FEW
             if not (all(map(isfinite, array.ravel().tolist())) if few else np.isfinite(array).all()):

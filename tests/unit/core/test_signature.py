@@ -241,3 +241,11 @@ def test_floats_that_stand_for_whole_numbers_have_no_fraction() -> None:
             WrongType, match=rf"'f{column}' must be {expected}, got the number {re.escape(str(bad))} \(row 2\)"
         ):
             spec.check(array)
+
+
+def test_a_number_too_large_for_bf16_is_infinite() -> None:
+    """BF16 is carried by float32, whose largest number is a little larger."""
+    spec = TensorSpec(name="x", datatype=Datatype.BF16, shape=(-1, 1), features=(Feature(name="x"),))
+    assert spec.check(np.array([[3.39e38]], np.float32)).shape == (1, 1)
+    with pytest.raises(NotANumber, match="'x'"):
+        spec.check(np.array([[1.0], [3.4e38]], np.float32))
