@@ -11,6 +11,7 @@ from importlib import import_module
 from importlib.util import find_spec
 from typing import ClassVar, Protocol, cast
 
+from modelyard.core.errors import MissingExtra
 from modelyard.core.signature import Signature
 from modelyard.core.tensor import Array
 
@@ -34,7 +35,7 @@ FORMS: dict[bytes, str] = {
 }
 #: The media types by which clients are told of the forms: each one's first.
 OFFERED: tuple[str, ...] = tuple({target: media.decode() for media, target in reversed(FORMS.items())}.values())[::-1]
-_LIBRARIES = {"columnar": "pyarrow"}
+_LIBRARIES = {"columnar": ("pyarrow", "arrow")}  # and the extra that brings it
 
 
 class Form(Protocol):
@@ -72,10 +73,16 @@ class Form(Protocol):
 def form(media: bytes) -> type[Form]:
     """The form of a media type in `FORMS`, imported; `MissingExtra` where its library is not installed."""
     module, _, name = FORMS[media].partition(":")
-    return cast(type[Form], getattr(import_module(_HERE + module), name))
+    try:
+        return cast(type[Form], getattr(import_module(_HERE + module), name))
+    except ModuleNotFoundError as exc:
+        library, extra = _LIBRARIES.get(module, ("", ""))
+        if exc.name is None or exc.name.partition(".")[0] != library:
+            raise
+        raise MissingExtra(what=media.decode(), library=library, extra=extra) from exc
 
 
 def installed(media: str) -> bool:
     """Whether the library that this form needs is there, without importing it."""
-    library = _LIBRARIES.get(FORMS[media.encode()].partition(":")[0])
-    return library is None or find_spec(library) is not None
+    library, _ = _LIBRARIES.get(FORMS[media.encode()].partition(":")[0], ("", ""))
+    return not library or find_spec(library) is not None
