@@ -22,10 +22,11 @@ from modelyard.core.errors import (
     NotFound,
     NotInRepository,
 )
-from modelyard.core.manifest import MANIFEST
+from modelyard.core.manifest import MANIFEST, MODEL
 from modelyard.core.plan import Plan, PlannedModel, PlannedVersion
 from modelyard.core.reference import parse_reference
 from modelyard.model.bundle import open_bundle
+from modelyard.model.inspect import inspect
 
 #: Memory that a served model needs in each worker, as a multiple of its bundle's size: the graph as it was read, and
 #: the runtime's own copy of its weights, laid out and packed.
@@ -102,13 +103,15 @@ def mount(home: Home, server: str, name: str, folder: str, room_bytes: Callable[
         A model of that name is served.
     NoRoom
         It is larger than `room_bytes` allows.
-    InvalidRequest, LoadFailed, CorruptBundle
-        The name cannot be used; there is no bundle, or several; its bytes were changed.
+    InvalidRequest, LoadFailed, CorruptBundle, HostileModel
+        The name cannot be used; there is no bundle, or several; its bytes were changed; its graph does what no model
+        may do.
     """
     if not _NAME.fullmatch(name):
         raise InvalidRequest(what=f"{name[:80]!r} cannot be a model's name", cause="letters, digits, '.', '_' and '-'")
     place = _place(name, Path(folder))
     bundle = open_bundle(place)
+    inspect(bundle.files[MODEL])  # it did not come through an import of ours, which would have
 
     def change(plan: Plan) -> Plan:
         if any(model.name == name for model in plan.models):
@@ -141,7 +144,10 @@ def _place(name: str, folder: Path) -> Path:
     """The one folder with a manifest: this one, or one right below it."""
     if not folder.is_absolute() or ".." in folder.parts:
         raise InvalidRequest(what=f"{str(folder)[:200]!r} is not an absolute folder")
-    found = sorted(path.parent for pattern in (MANIFEST, f"*/{MANIFEST}") for path in folder.glob(pattern))
+    try:
+        found = sorted(path.parent for pattern in (MANIFEST, f"*/{MANIFEST}") for path in folder.glob(pattern))
+    except (OSError, ValueError) as exc:  # too long, not readable, or with a byte that no path may have
+        raise LoadFailed(model=name, what="its folder cannot be read") from exc
     if len(found) != 1:
         what = "no bundle lies in its folder" if not found else f"{len(found)} bundles lie in its folder"
         raise LoadFailed(model=name, what=what, hint="make one with: modelyard model export NAME FOLDER")

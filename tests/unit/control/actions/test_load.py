@@ -4,13 +4,24 @@ from __future__ import annotations
 
 from pathlib import Path
 
+import onnx
 import pytest
 
 from modelyard.control.actions import load, plans
 from modelyard.control.actions.home import Home
 from modelyard.control.actions.publish import publish
-from modelyard.core.errors import Conflict, CorruptBundle, InvalidRequest, LoadFailed, NoRoom, NotInRepository
+from modelyard.core.errors import (
+    Conflict,
+    CorruptBundle,
+    HostileModel,
+    InvalidRequest,
+    LoadFailed,
+    NoRoom,
+    NotInRepository,
+)
+from modelyard.core.manifest import MODEL
 from modelyard.core.plan import Plan
+from modelyard.model.bundle import seal
 from tests.models import linear_bundle
 
 SERVER = "server"
@@ -104,6 +115,9 @@ def test_what_cannot_be_mounted_changes_nothing(served: Home, tmp_path: Path) ->
     for name in ("a/b", "", "-x", "x" * 101, "ä"):
         with pytest.raises(InvalidRequest, match="cannot be a model's name"):
             load.mount(served, SERVER, name, str(folder), lambda: ROOM)
+    for place in ("/a\0b", "/" + "x" * 5000):
+        with pytest.raises(LoadFailed):
+            load.mount(served, SERVER, "x", place, lambda: ROOM)
     for place in ("relative", str(folder / ".." / "a")):
         with pytest.raises(InvalidRequest, match="absolute"):
             load.mount(served, SERVER, "x", place, lambda: ROOM)
@@ -116,6 +130,19 @@ def test_what_cannot_be_mounted_changes_nothing(served: Home, tmp_path: Path) ->
     with pytest.raises(CorruptBundle):
         load.mount(served, SERVER, "x", str(folder / "deeper"), lambda: ROOM)
     assert _saved(served) == before
+
+
+def test_a_graph_that_no_import_has_seen_is_checked_like_one(served: Home, tmp_path: Path) -> None:
+    bundle = linear_bundle("mine")
+    graph = onnx.ModelProto.FromString(bundle.files[MODEL])
+    weight = graph.graph.initializer[0]
+    weight.ClearField("raw_data")
+    weight.data_location = onnx.TensorProto.EXTERNAL
+    weight.external_data.add(key="location", value="passwd")
+    (tmp_path / "a").mkdir()
+    seal(bundle.manifest, {**bundle.files, MODEL: graph.SerializeToString()}).write(tmp_path / "a")
+    with pytest.raises(HostileModel, match="refused"):
+        load.mount(served, SERVER, "x", str(tmp_path / "a"), lambda: ROOM)
 
 
 def test_a_folder_hides_a_model_of_the_registry_with_its_name(served: Home, tmp_path: Path) -> None:
