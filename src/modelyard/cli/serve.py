@@ -95,7 +95,7 @@ def command(screen: Screen, settings: Settings, models: tuple[str, ...], plan: P
         if models:
             raise click.UsageError("give MODEL or --plan, not both")
         if options.repository == "explicit":
-            raise click.UsageError("a --plan has no registry: leave --repository explicit, or SAGEMAKER_MULTI_MODEL, out")
+            raise click.UsageError("a --plan has no registry: no --repository explicit, no SAGEMAKER_MULTI_MODEL")
         serve_plan(plan, options, narrator.tell)
     else:
         limits = Limits(body_bytes=flags["max_body_mb"] * _MIB)
