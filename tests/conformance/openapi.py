@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import subprocess
 import sys
 from pathlib import Path
@@ -42,6 +43,15 @@ positive_data_acceptance.expected-statuses = ["200"]
 response_schema_conformance.enabled = true
 content_type_conformance.enabled = true
 """
+
+
+@check(client="modelyard openapi", feature="says what a server says", server="openapi")
+def same_document(server: Served) -> None:
+    told = document_of(server)
+    home = {"MODELYARD_HOME": str(server.home), "PATH": os.environ["PATH"]}
+    command = [sys.executable, "-m", "modelyard", "openapi", "mixed", "--contracts", "all"]
+    done = subprocess.run(command, env=home, capture_output=True, text=True, timeout=60)
+    assert json.loads(done.stdout) == told
 
 
 def run(document: dict[str, Any], url: str, config: str, *args: str, examples: int = EXAMPLES) -> None:

@@ -30,6 +30,15 @@ def test_the_document_is_printed_and_written(home: Home, tmp_path: Path) -> None
     assert json.loads(target.read_text()) == document
 
 
+def test_a_platforms_environment_is_heard(home: Home) -> None:
+    publish(home, linear_bundle())
+    environ = {"MODELYARD_HOME": str(home.settings.home)}
+    told = {"AIP_PREDICT_ROUTE": "/here", "AIP_HEALTH_ROUTE": "/well", "AIP_HTTP_PORT": "8080"}
+    for obj, there in ((told, True), ({}, False)):
+        done = CliRunner().invoke(root, ["openapi"], env=environ, obj=obj)
+        assert ("/here" in json.loads(done.output)["paths"]) == there
+
+
 def test_no_such_model(home: Home) -> None:
     done = CliRunner().invoke(root, ["openapi", "nobody"], env={"MODELYARD_HOME": str(home.settings.home)})
     assert done.exit_code == 3

@@ -13,7 +13,7 @@ from modelyard.control.actions.openapi import openapi, write
 from modelyard.control.actions.publish import publish
 from modelyard.core.errors import NotFound, Unavailable
 from modelyard.core.reference import parse_reference
-from modelyard.serve.http.contracts import CONTRACTS
+from modelyard.serve.http.contracts import chosen
 from modelyard.watch.counters import Page
 from tests.models import linear_bundle, mixed_bundle
 from tests.unit.serve.desk import Desk, served
@@ -36,8 +36,7 @@ def test_it_is_what_a_server_says(spoken: str, filled: Home, tmp_path: Path) -> 
     )
     models = [type(linear)(linear.name, 1, linear.versions, linear.aliases)]
     models.append(served(page, mixed_bundle(), aliases={"latest": 1}))
-    words = {"": {}, "all": {"contracts": tuple(CONTRACTS)}, "v2": {"contracts": ("v2",)}}
-    desk = Desk(tmp_path, *models, page=page, **words[spoken])
+    desk = Desk(tmp_path, *models, page=page, contracts=chosen(spoken))
     assert json.loads(json.dumps(openapi(filled, (), spoken))) == desk.ask("GET", "/openapi.json").json
 
 
