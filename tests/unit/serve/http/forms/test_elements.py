@@ -1,18 +1,19 @@
-"""Elements as JSON: texts by their content type. `test_tensors` tries every other element inside whole requests."""
+"""Elements in JSON and not in JSON: texts by their content type, halves of a float. `test_tensors` has the rest."""
 
 from __future__ import annotations
 
 import json
 from typing import Any
 
+import numpy as np
 import pytest
 
 from modelyard.core.errors import Unsupported, WrongType
 from modelyard.core.signature import Signature, TensorSpec
-from modelyard.core.tensor import Datatype
+from modelyard.core.tensor import Datatype, encode_raw
 from modelyard.serve.http.forms.tensors import TensorForm
 
-SPECS = [TensorSpec(name=kind.lower(), datatype=kind, shape=(-1, -1)) for kind in (Datatype.BYTES, Datatype.INT8)]
+SPECS = [TensorSpec(name=kind.lower(), datatype=kind, shape=(-1, -1)) for kind in Datatype]
 ECHOES = {spec.datatype: TensorForm(Signature(inputs=(spec,), outputs=(spec,)), "echo", 1) for spec in SPECS}
 
 
@@ -44,3 +45,19 @@ def test_content_types_that_are_refused() -> None:
             form.decode(text(["a"], kind), None)
     with pytest.raises(Unsupported, match="'base64' of its data"):
         ECHOES[Datatype.INT8].decode(text([1], "base64", "INT8"), None)
+
+
+@pytest.mark.parametrize("datatype", [Datatype.FP16, Datatype.BF16])
+def test_halves_go_in_and_out_in_binary(datatype: Datatype) -> None:
+    codec, name = ECHOES[datatype], datatype.lower()
+    raw = encode_raw(np.array([[1.5, -2.0]]), datatype)
+    item = {"name": name, "shape": [1, 2], "datatype": datatype, "parameters": {"binary_data_size": 4}}
+    text = json.dumps({"inputs": [item], "parameters": {"binary_data_output": True}}).encode()
+    arrays, wanted = codec.decode(text + raw, b"%d" % len(text))
+    assert arrays[0].tolist() == [[1.5, -2.0]]
+    body, length = codec.encode(arrays, wanted)
+    assert body[length:] == raw
+    classes = {"name": name, "parameters": {"classification": 1}}
+    text = json.dumps({"inputs": [item], "outputs": [classes]}).encode()
+    arrays, wanted = codec.decode(text + raw, b"%d" % len(text))
+    assert json.loads(codec.encode(arrays, wanted)[0])["outputs"][0]["data"] == ["1.500000:0"]

@@ -1,4 +1,4 @@
-"""Raw binary requests: what a body's length says, and bodies that are no tensor."""
+"""Raw binary requests: what a body's length says, bodies that are no tensor, and where the length of JSON stands."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ import pytest
 from modelyard.core.errors import InvalidRequest, ModelyardError, NoRows, WrongShape
 from modelyard.core.signature import Signature, TensorSpec
 from modelyard.core.tensor import Datatype, encode_raw
-from modelyard.serve.http.forms.tensors import TensorForm, Wanted
+from modelyard.serve.http.forms.tensors import TensorForm, Wanted, json_length
 from tests.models import mixed_signature
 
 MIXED = TensorForm(mixed_signature(), "mixed", 2)
@@ -67,3 +67,26 @@ def test_a_text_is_sent_as_it_is() -> None:
 def test_raw_bodies_that_are_no_tensor(form: TensorForm, body: bytes, error: type[ModelyardError], says: str) -> None:
     with pytest.raises(error, match=says):
         form.decode(body, b"0")
+
+
+@pytest.mark.parametrize(
+    ("headers", "length"),
+    [
+        ({}, None),
+        ({b"content-type": b"application/json"}, None),
+        ({b"inference-header-content-length": b"7"}, b"7"),
+        ({b"content-type": b"application/vnd.sagemaker-triton.binary+json;json-header-size=31"}, b"31"),
+        ({b"content-type": b"application/vnd.vertex-ai-triton.binary+json; json-header-size=0"}, b"0"),
+        ({b"content-type": b"application/vnd.other.binary+json;json-header-size=31"}, None),
+        ({b"content-type": b"application/vnd.sagemaker-triton.binary+json;json-header-size=x"}, None),
+        (
+            {
+                b"inference-header-content-length": b"7",
+                b"content-type": b"application/vnd.sagemaker-triton.binary+json;json-header-size=31",
+            },
+            b"7",
+        ),
+    ],
+)
+def test_where_the_length_of_the_json_stands(headers: dict[bytes, bytes], length: bytes | None) -> None:
+    assert json_length(headers) == length

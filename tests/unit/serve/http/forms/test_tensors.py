@@ -22,7 +22,7 @@ from modelyard.core.errors import (
 )
 from modelyard.core.signature import Signature, TensorSpec
 from modelyard.core.tensor import Array, Datatype, encode_raw, narrowed
-from modelyard.serve.http.forms.tensors import TensorForm, Wanted, json_length
+from modelyard.serve.http.forms.tensors import TensorForm, Wanted
 from tests.models import count_bundle, image_bundle, linear_signature, mixed_signature
 from tests.unit.serve.http.forms.hostile import HOSTILE, outcome, same
 
@@ -389,43 +389,6 @@ def test_halves_are_refused_in_json_and_told_what_to_do(datatype: Datatype) -> N
         error = outcome(lambda: codec.decode(*with_raw({"inputs": [binary], **more}, b"\0\0")))  # noqa: B023
         assert isinstance(error, InvalidRequest)
         assert "binary data format" in error.cause
-
-
-@pytest.mark.parametrize("datatype", HALVES)
-def test_halves_go_in_and_out_in_binary(datatype: Datatype) -> None:
-    codec, name = ECHOES[datatype], datatype.lower()
-    raw = encode_raw(np.array([[1.5, -2.0]]), datatype)
-    item = {"name": name, "shape": [1, 2], "datatype": datatype, "parameters": {"binary_data_size": 4}}
-    arrays, wanted = codec.decode(*with_raw({"inputs": [item], "parameters": {"binary_data_output": True}}, raw))
-    assert arrays[0].tolist() == [[1.5, -2.0]]
-    body, length = codec.encode(arrays, wanted)
-    assert body[length:] == raw
-    classes = {"name": name, "parameters": {"classification": 1}}
-    arrays, wanted = codec.decode(*with_raw({"inputs": [item], "outputs": [classes]}, raw))
-    assert json.loads(codec.encode(arrays, wanted)[0])["outputs"][0]["data"] == ["1.500000:0"]
-
-
-@pytest.mark.parametrize(
-    ("headers", "length"),
-    [
-        ({}, None),
-        ({b"content-type": b"application/json"}, None),
-        ({b"inference-header-content-length": b"7"}, b"7"),
-        ({b"content-type": b"application/vnd.sagemaker-triton.binary+json;json-header-size=31"}, b"31"),
-        ({b"content-type": b"application/vnd.vertex-ai-triton.binary+json; json-header-size=0"}, b"0"),
-        ({b"content-type": b"application/vnd.other.binary+json;json-header-size=31"}, None),
-        ({b"content-type": b"application/vnd.sagemaker-triton.binary+json;json-header-size=x"}, None),
-        (
-            {
-                b"inference-header-content-length": b"7",
-                b"content-type": b"application/vnd.sagemaker-triton.binary+json;json-header-size=31",
-            },
-            b"7",
-        ),
-    ],
-)
-def test_where_the_length_of_the_json_stands(headers: dict[bytes, bytes], length: bytes | None) -> None:
-    assert json_length(headers) == length
 
 
 JUNK = st.recursive(
