@@ -15,6 +15,7 @@ import joblib
 import numpy as np
 import pandas as pd
 import pytest
+import tritonclient.grpc as triton_grpc
 import tritonclient.http as triton_http
 from sklearn.compose import make_column_transformer
 from sklearn.impute import SimpleImputer
@@ -24,6 +25,7 @@ from sklearn.preprocessing import OneHotEncoder, StandardScaler
 
 import modelyard
 from modelyard.model import sandbox
+from tests.acceptance.load import wait_until
 from tests.acceptance.serving import Served
 from tests.folders import (
     LABELS,
@@ -60,7 +62,15 @@ def free_port() -> int:
         return int(probe.getsockname()[1])
 
 
-class Started(Served):
+class Patient(Served):
+    """A server that converts models before it starts."""
+
+    def __enter__(self) -> Patient:
+        self.wait_for("ready", CONVERT_S)
+        return self
+
+
+class Started(Patient):
     """`modelyard serve` with nothing but what is given: no ``--port 0`` that would win over the folder."""
 
     def __init__(self, home: Path, *args: str, **environ: str) -> None:
@@ -73,10 +83,6 @@ class Started(Served):
         with pytest.MonkeyPatch.context() as patch:
             patch.setattr(subprocess, "Popen", without_port)
             super().__init__(home, *args, **environ)
-
-    def __enter__(self) -> Started:
-        self.wait_for("ready", CONVERT_S)
-        return self
 
 
 def asked(served: Served, model: str, rows: np.ndarray[Any, Any], name: str, **more: Any) -> Any:
@@ -102,7 +108,11 @@ def test_an_mlserver_repository_is_served_as_it_was(tmp_path: Path) -> None:
     with Started(home, str(repository), MLSERVER_HTTP_PORT=str(http)) as served:
         assert served.port == http
         assert len(served.workers()) == 2
-        assert next(event for event in served.events if "listening" in event)["listening"][0] == "127.0.0.1"
+        listening = next(event for event in served.events if "listening" in event)
+        assert (listening["listening"][0], listening["grpc_port"]) == ("127.0.0.1", grpc)
+        wait_until(lambda: sum("grpc" in event for event in served.events) == 2)
+        with triton_grpc.InferenceServerClient(f"127.0.0.1:{grpc}") as client:
+            assert client.is_model_ready("iris-linear", "3")
         given = asked(served, "iris-forest", rows, "input")
         assert given.as_numpy("predict").ravel().tolist() == trees.predict(rows).tolist()
         assert np.allclose(given.as_numpy("predict_proba"), trees.predict_proba(rows), atol=1e-6)
@@ -165,7 +175,7 @@ def test_an_explicit_host_is_refused_as_ever(tmp_path: Path) -> None:
 def test_a_triton_repository_keeps_its_versions_and_labels(tmp_path: Path) -> None:
     rows = iris()[0].astype(np.float32)
     triton(tmp_path / "repository" / "iris_net", versions=(2, 5), more="version_policy { all {} }\ninstance_group {}")
-    with Served(tmp_path / "home", str(tmp_path / "repository")) as served:
+    with Patient(tmp_path / "home", str(tmp_path / "repository")) as served:
         for version in (2, 5):
             given = asked(served, "iris-net", rows, "x", model_version=str(version))
             assert np.allclose(given.as_numpy("probs"), softmax(rows, seed=version), atol=1e-6)
@@ -242,7 +252,7 @@ def test_an_mlflow_model_with_its_signature(how: str, loans: tuple[Any, pd.DataF
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("MODELYARD_HOME", str(home))
         assert list(modelyard.load("loans").predict(frame)) == model.predict(frame).tolist()
-    with Served(home, f"{folder}/") as served:
+    with Patient(home, f"{folder}/") as served:
         rows = json.loads(frame.to_json(orient="split"))
         status, found = served.post(
             "/invocations", {"dataframe_split": {"columns": rows["columns"], "data": rows["data"]}}
@@ -255,7 +265,7 @@ def test_an_mlflow_onnx_model_with_tensors_beside_it(tmp_path: Path) -> None:
     folder = mlflow_onnx(tmp_path / "wide_net", softmax_onnx(classes=16, width=64))
     assert any(path.suffix == ".data" for path in folder.iterdir())
     rows = np.random.default_rng(1).normal(size=(5, 64)).astype(np.float32)
-    with Served(tmp_path / "home", str(folder)) as served:
+    with Patient(tmp_path / "home", str(folder)) as served:
         given = asked(served, "wide-net", rows, "x").as_numpy("probs")
     assert np.allclose(given, softmax(rows, classes=16), atol=1e-6)
 
@@ -265,7 +275,7 @@ def test_bentoml_models(tmp_path: Path) -> None:
     trees = forest()
     bentoml(tmp_path / "a", trees)
     bentoml(tmp_path / "b", softmax_onnx(), name="iris_net", version="7")
-    with Served(tmp_path / "home", f"{tmp_path}/a", f"{tmp_path}/b") as served:
+    with Patient(tmp_path / "home", f"{tmp_path}/a", f"{tmp_path}/b") as served:
         given = asked(served, "iris-clf", rows, "input")
         assert given.as_numpy("label").ravel().tolist() == trees.predict(rows).tolist()
         thin = rows.astype(np.float32)
