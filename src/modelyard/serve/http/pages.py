@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Iterable, Mapping
 from functools import cached_property
 from html import escape
 from importlib.resources import files
+from typing import Any
 
 import orjson
 
 import modelyard
 from modelyard.core.errors import ModelyardError
-from modelyard.core.schema import Described
+from modelyard.core.schema import Described, Schema
 from modelyard.core.signature import Feature, FeatureKind, Signature
 from modelyard.serve.http.documents import describe, specification
 from modelyard.serve.http.errors import JSON, PROBLEM, STATUS, problem
@@ -24,6 +26,18 @@ _POLICY = (
     b"base-uri 'none'; form-action 'none'; frame-ancestors 'none'"
 )
 _HEADS = {status: head(status, PROBLEM) for status in STATUS.values()}
+_FORMATS = {
+    "application/json": "JSON",
+    "application/xml": "XML",
+    "text/csv": "CSV",
+    "application/x-ndjson": "JSON lines",
+    "application/vnd.apache.parquet": "Parquet",
+    "application/vnd.apache.arrow.stream": "Arrow stream",
+    "application/vnd.apache.arrow.file": "Arrow file",
+    "application/vnd.msgpack": "MessagePack",
+    "application/x-npy": "npy",
+    "application/octet-stream": "binary tensors",
+}
 _SHOWN = 12  # categories of a feature
 _SAFE = (_POLICY, b"x-content-type-options: nosniff", b"referrer-policy: no-referrer")
 
@@ -58,8 +72,12 @@ class Documents:
 
     def _document(self, only: str = "") -> bytes:
         if only not in self._made:
-            self._made[only] = orjson.dumps(specification(self._site, self._described, only))
+            self._made[only] = orjson.dumps(specification(self._site, self._described, only) if only else self._whole)
         return self._made[only]
+
+    @cached_property
+    def _whole(self) -> Schema:
+        return specification(self._site, self._described)
 
     @cached_property
     def _described(self) -> list[Described]:
@@ -67,7 +85,7 @@ class Documents:
 
     @cached_property
     def _page(self) -> bytes:
-        sections = "".join(_section(model) for model in self._models)
+        sections = "".join(_section(model, _ways(model.name, self._whole["paths"])) for model in self._models)
         links = "".join(f'<a href="#{escape(model.name)}">{escape(model.name)}</a>' for model in self._models)
         return _PAGE.format(sections=sections, links=links, version=escape(modelyard.__version__)).encode()
 
@@ -86,7 +104,30 @@ def _describe(model: ServedModel) -> list[Described]:
     return describe(model.name, model.default, bundles, model.aliases)
 
 
-def _section(model: ServedModel) -> str:
+def _ways(name: str, paths: Mapping[str, Any]) -> str:
+    """A table row for each address that answers with predictions of this model, versions and aliases left out."""
+    rows = []
+    for address, item in paths.items():
+        asked = item.get("post", {})
+        if "{" in address or name not in asked.get("tags", ()):
+            continue
+        answers = asked["responses"]["200"].get("content", {})
+        cells = (
+            f"<code>{escape(address)}</code>",
+            escape(asked["summary"].removesuffix(f": {name}").removesuffix(f" with {name}")),
+            _media(asked["requestBody"]["content"]),
+            _media(answers),
+        )
+        rows.append("<tr>" + "".join(f"<td>{cell}</td>" for cell in cells) + "</tr>")
+    return "".join(rows)
+
+
+def _media(content: Iterable[str]) -> str:
+    """Media types by the names that people use."""
+    return escape(", ".join(_FORMATS.get(kind, kind) for kind in content))
+
+
+def _section(model: ServedModel, ways: str) -> str:
     replica, described = model.version(), _describe(model)[0]
     example = json.dumps(dict(described.rows[0]) if described.rows else {}, ensure_ascii=False, indent=2)
     answer = json.dumps({"prediction": list(described.answers[:1])}, ensure_ascii=False)
@@ -100,6 +141,7 @@ def _section(model: ServedModel) -> str:
         rows=min(16, example.count("\n") + 1),
         answer=escape(answer),
         curl=escape(_curl(replica.name, described)),
+        ways=ways,
     )
 
 
@@ -153,8 +195,8 @@ _PAGE = """<!doctype html>
 <body>
 <header>
 <h1>Models served here</h1>
-<p>Send rows as JSON, get one prediction per row. The same models answer the
-Open Inference Protocol under <code>/v2</code>.</p>
+<p>Send rows, get one prediction per row. Clients of other servers ask the same models in their own words: each
+model lists every way.</p>
 <nav aria-label="Models">{links}</nav>
 </header>
 <main>{sections}</main>
@@ -189,5 +231,14 @@ _SECTION = """
 <p class="quiet took">The recorded answer to the example.</p>
 </form>
 </div>
+<details class="card ways">
+<summary>Every way to ask {name}</summary>
+<div class="scroll" tabindex="0" role="region" aria-label="Addresses of {name}"><table>
+<thead><tr><th scope="col">POST to</th><th scope="col">As</th><th scope="col">It takes</th>
+<th scope="col">It answers</th></tr></thead>
+<tbody>{ways}</tbody>
+</table></div>
+<p class="quiet">With versions, aliases, metadata and schemas: <a href="/models/{name}/openapi.json">OpenAPI 3.1 of {name}</a></p>
+</details>
 </section>
 """
