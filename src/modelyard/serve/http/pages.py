@@ -111,14 +111,12 @@ def _ways(name: str, paths: Mapping[str, Any]) -> str:
         asked = item.get("post", {})
         if "{" in address or name not in asked.get("tags", ()):
             continue
-        answers = asked["responses"]["200"].get("content", {})
-        cells = (
-            f"<code>{escape(address)}</code>",
-            escape(asked["summary"].removesuffix(f": {name}").removesuffix(f" with {name}")),
-            _media(asked["requestBody"]["content"]),
-            _media(answers),
+        words = asked["summary"].removesuffix(f": {name}").removesuffix(f" with {name}")
+        takes, answers = asked["requestBody"]["content"], asked["responses"]["200"].get("content", {})
+        rows.append(
+            f"<tr><td><code>{escape(address)}</code></td><td>{escape(words)}</td>"
+            f'<td data-word="takes">{_media(takes)}</td><td data-word="answers">{_media(answers)}</td></tr>'
         )
-        rows.append("<tr>" + "".join(f"<td>{cell}</td>" for cell in cells) + "</tr>")
     return "".join(rows)
 
 
@@ -238,7 +236,8 @@ _SECTION = """
 <th scope="col">It answers</th></tr></thead>
 <tbody>{ways}</tbody>
 </table></div>
-<p class="quiet">With versions, aliases, metadata and schemas: <a href="/models/{name}/openapi.json">OpenAPI 3.1 of {name}</a></p>
+<p class="quiet">With versions, aliases, metadata and schemas:
+<a href="/models/{name}/openapi.json">OpenAPI 3.1 of {name}</a></p>
 </details>
 </section>
 """

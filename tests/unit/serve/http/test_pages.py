@@ -103,6 +103,22 @@ def test_the_page_loads_nothing_from_elsewhere(desk: Desk) -> None:
     assert answer.headers["x-content-type-options"] == "nosniff"
 
 
+def test_every_way_to_ask_is_listed_by_model(desk: Desk) -> None:
+    text = desk.ask("GET", "/docs").body.decode()
+    section = text[text.index('<section id="mixed"') : text.index("</section>", text.index('<section id="mixed"'))]
+    ways = section[section.index("<details") :]
+    asked = re.findall(r"<tr><td><code>([^<]*)</code>", ways)
+    assert asked == [
+        "/models/mixed/predict",
+        "/v2/models/mixed/infer",
+        "/v1/models/mixed:predict",
+        "/v1/models/mixed:classify",
+        "/models/mixed/invocations",
+    ]
+    assert "application/" not in ways, "media types go by the names that people use"
+    assert 'href="/models/mixed/openapi.json"' in ways
+
+
 def test_words_of_a_model_are_words(desk: Desk) -> None:
     text = desk.ask("GET", "/docs").body.decode()
     assert "<script>alert" not in text
