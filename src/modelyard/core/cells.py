@@ -56,7 +56,10 @@ def from_cell_rows(signature: Signature, rows: Sequence[Mapping[str, str]]) -> t
 
 
 def _present(feature: Feature, cells: Sequence[str | None]) -> list[Any]:
-    """Values of a column in which some rows have no cell."""
+    """Values of a column in which some rows may have no cell."""
+    there = [text for text in cells if text is not None]
+    if len(there) == len(cells):
+        return _parsed(feature, there)
     return [
         None if text is None else parse_cell(feature, text, at_row(at, len(cells))) for at, text in enumerate(cells)
     ]
