@@ -23,7 +23,7 @@ from tests.house.source import ROOT
 TIMEOUT_S = 240.0
 _FENCE = re.compile(r"(<!-- not run: .+? -->\n+)?^```(\w+)\n(.*?)^```$", flags=re.MULTILINE | re.DOTALL)
 _MARK = "--8<-- end of step"
-_PORT = re.compile(r"\b(?:8080|5000)\b")
+_PORT = re.compile(r"\b(?:808|500)([01])\b")  # HTTP's, and gRPC's, which is the next
 
 
 @dataclass(frozen=True)
@@ -78,7 +78,7 @@ def run(page: Path, folder: Path) -> list[str]:
     """Run the page's steps in `folder`; what differs from the page, one text a difference."""
     shutil.copytree(ROOT / "examples", folder / "examples")
     port = _free_port()
-    plan = [Step(_PORT.sub(str(port), s.command), s.shown and _PORT.sub(str(port), s.shown)) for s in steps(page)]
+    plan = [Step(_moved(step.command, port), step.shown and _moved(step.shown, port)) for step in steps(page)]
     outputs, problem = _shell(_script(plan, port), folder)
     differences = [problem] if problem else []
     for at, (step, output) in enumerate(zip(plan, outputs, strict=False)):
@@ -87,6 +87,10 @@ def run(page: Path, folder: Path) -> list[str]:
         if step.shown is not None and not matches(step.shown, output, begins=step.goes_on):
             differences.append(f"$ {step.command}\n--- shown\n{step.shown}\n--- printed\n{output}")
     return differences
+
+
+def _moved(text: str, port: int) -> str:
+    return _PORT.sub(lambda found: str(port + int(found[1])), text)
 
 
 def _script(plan: list[Step], port: int) -> str:

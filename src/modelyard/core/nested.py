@@ -43,7 +43,7 @@ def from_nested(spec: TensorSpec, values: Sequence[Any]) -> Array:
     return _cast(spec, array)
 
 
-def _has_bool(values: Sequence[Any]) -> bool:
+def _has_bool(values: Any) -> bool:
     """Whether a list holds true or false, which numpy turns into 1 and 0 where numbers stand beside them."""
     if isinstance(values, np.ndarray):
         return False
