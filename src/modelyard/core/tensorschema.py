@@ -174,5 +174,10 @@ def _either(schemas: Sequence[Schema]) -> Schema:
     return schemas[0] if len(schemas) == 1 else {"anyOf": list(schemas)}
 
 
-_B64: Schema = {"type": "object", "properties": {"b64": {"type": "string"}}, "required": ["b64"]}
+_B64: Schema = {
+    "type": "object",
+    "properties": {"b64": {"type": "string", "contentEncoding": "base64"}},
+    "required": ["b64"],
+    "additionalProperties": False,
+}
 _TEXT: Schema = {"anyOf": [{"type": "string"}, _B64]}

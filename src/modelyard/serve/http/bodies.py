@@ -17,8 +17,8 @@ from modelyard.core.tensor import Array
 from modelyard.serve.http.errors import JSON
 from modelyard.serve.http.forms import FORMS, OFFERED, Form, form
 from modelyard.serve.http.forms.rows import RowForm
+from modelyard.serve.http.message import Request, head
 from modelyard.serve.http.negotiation import ANYTHING, media_type, ranked
-from modelyard.serve.http.protocol import Request, head
 from modelyard.serve.replica import Replica
 
 #: What clients send as the type of JSON when nobody tells them: curl's and others' defaults.

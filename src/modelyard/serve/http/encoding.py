@@ -11,7 +11,7 @@ from importlib import import_module
 from typing import Any
 
 from modelyard.core.errors import InvalidRequest, TooLarge, Unsupported
-from modelyard.serve.http.protocol import Request
+from modelyard.serve.http.message import Request
 
 #: Answers below this size are sent as they are.
 WORTH_BYTES = 1024

@@ -8,7 +8,7 @@ from typing import Protocol
 from modelyard.core.errors import ModelyardError
 from modelyard.core.inference import InferRequest, InferResponse
 from modelyard.serve.http import encoding
-from modelyard.serve.http.protocol import Request
+from modelyard.serve.http.message import Request
 from modelyard.serve.http.site import Refuse
 from modelyard.serve.replica import Replica
 
@@ -21,7 +21,7 @@ class Codec(Protocol):
         ...
 
     def encode(self, asked: InferRequest, given: InferResponse) -> tuple[bytes, bytes]:
-        """The head (see `protocol.head`) and the body of the answer."""
+        """The head (see `message.head`) and the body of the answer."""
         ...
 
 

@@ -15,7 +15,7 @@ from modelyard.core.errors import Internal, Kind, ModelyardError, NoRows, TooLar
 from modelyard.core.inference import InferRequest, InferResponse
 from modelyard.core.tensor import Array
 from modelyard.serve.http.errors import problem
-from modelyard.serve.http.protocol import Request
+from modelyard.serve.http.message import Request
 from modelyard.serve.http.site import Refuse
 from modelyard.serve.replica import Replica
 
@@ -53,7 +53,7 @@ Batch = list[tuple[int, bytes]]
 
 
 class LineStream:
-    """One streamed request (see `protocol.Sink`).
+    """One streamed request (see `message.Sink`).
 
     Every line that is not blank gets exactly one line of answer, in order: a prediction, or
     ``{"error": problem, "line": n}``. A bad row does not stop the others.

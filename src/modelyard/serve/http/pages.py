@@ -17,7 +17,7 @@ from modelyard.core.schema import Described, Schema
 from modelyard.core.signature import Feature, FeatureKind, Signature
 from modelyard.serve.http.documents import describe, specification
 from modelyard.serve.http.errors import JSON, PROBLEM, STATUS, problem
-from modelyard.serve.http.protocol import Request, head
+from modelyard.serve.http.message import Request, head
 from modelyard.serve.http.site import Handler, Site
 from modelyard.serve.plane import Roster, ServedModel
 

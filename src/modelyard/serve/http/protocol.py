@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import asyncio
 import logging
-import re
 import secrets
 from collections import deque
 from collections.abc import Callable
@@ -21,14 +20,14 @@ import httptools
 
 from modelyard.core.errors import Internal, ModelyardError
 from modelyard.core.plan import Limits
-from modelyard.serve.http.errors import PROBLEM, REASONS, refusal
+from modelyard.serve.http.errors import PROBLEM, refusal
+from modelyard.serve.http.message import Request, Sink, head
 
 log = logging.getLogger("modelyard")
 
 _BODY_FLOOR_BYTES_PER_S = 64 * 1024  # a body may take body_s, and longer only while it comes at least this fast
 _PIPELINED = 16
 _USUAL = b"application/json"  # of bodies that are never streamed, and of nearly all
-_TOKEN = re.compile(rb"[A-Za-z0-9._:-]{1,128}")
 _FOREVER = float("inf")
 _SWEEP_S = 0.5
 
@@ -47,100 +46,6 @@ class Router(Protocol):
     def stream(self, request: Request) -> Sink | None:
         """Who takes the body of this request piece by piece; None when it is to be dispatched whole."""
         ...
-
-
-class Sink(Protocol):
-    """Takes a body as it arrives, and answers through `Request.begin`, `send` and `end` when `Request.clear`."""
-
-    def feed(self, data: bytes) -> None:
-        """The next piece of the body."""
-        ...
-
-    def finish(self) -> None:
-        """The body is whole."""
-        ...
-
-    def resume(self) -> None:
-        """The request may be `clear` now: it is its turn, or the client reads again. Without this, it never will be."""
-        ...
-
-
-class Request:
-    """One request, whole or streamed, and the way to answer it."""
-
-    __slots__ = (
-        *("_connection", "body", "chunks", "headers", "keep_alive", "method", "path", "payload", "query", "sink"),
-        "started",
-    )
-
-    def __init__(self, connection: Connection, url: bytes, method: bytes, headers: dict[bytes, bytes]) -> None:
-        self._connection = connection
-        self.path, _, self.query = url.partition(b"?")
-        self.method = method
-        self.headers = headers
-        self.body: bytes | bytearray = b""
-        self.keep_alive = True
-        self.payload: bytes | None = None
-        self.sink: Sink | None = None
-        self.chunks = True  # whether the client understands them
-        self.started = 0.0
-
-    @property
-    def id(self) -> bytes:
-        """The caller's ``x-request-id`` when it is a plain token, else one made here."""
-        given = self.headers.get(b"x-request-id")
-        if given is None or not _TOKEN.fullmatch(given):
-            given = self.headers[b"x-request-id"] = self._connection.server.new_id()
-        return given
-
-    def respond(self, head: bytes, body: bytes) -> None:
-        """Answer with a head made by `head` (it ends in ``content-length: ``) and this body."""
-        server = self._connection.server
-        if not self.keep_alive or server.draining:
-            self.keep_alive = False
-            tail = b"\r\nconnection: close\r\n\r\n"
-        else:
-            tail = b"\r\n\r\n"
-        sent = body if self.method != b"HEAD" else b""
-        payload = b"".join((head, b"%d" % len(body), server.date, b"\r\nx-request-id: ", self.id, tail, sent))
-        self._connection.answer(self, payload)
-
-    @property
-    def clear(self) -> bool:
-        """Whether a part of a streamed answer can be sent now: all earlier answers are out, and the client reads."""
-        return self._connection.clear(self)
-
-    def begin(self, status: int, content_type: bytes, *extra: bytes) -> None:
-        """Start a streamed answer. It may fail on the way, so its end is told by its framing, never by silence."""
-        connection = self._connection
-        self.keep_alive = self.keep_alive and self.chunks and not connection.server.draining
-        lines = [b"HTTP/1.1 %d %s" % (status, REASONS[status]), b"content-type: " + content_type, *extra]
-        lines += [b"transfer-encoding: chunked"] if self.chunks else []
-        lines += [] if self.keep_alive else [b"connection: close"]
-        lines.append(b"x-request-id: " + self.id)
-        connection.write(b"\r\n".join(lines) + connection.server.date + b"\r\n\r\n")
-
-    def send(self, data: bytes) -> None:
-        """The next part of a streamed answer; not empty."""
-        self._connection.write(b"%x\r\n%b\r\n" % (len(data), data) if self.chunks else data)
-
-    def end(self) -> None:
-        """The streamed answer is complete."""
-        self._connection.answer(self, b"0\r\n\r\n" if self.chunks else b"")
-
-    def hold(self) -> None:
-        """Take no more of the body until `go_on`."""
-        self._connection.hold()
-
-    def go_on(self) -> None:
-        """Take more of the body."""
-        self._connection.go_on()
-
-
-def head(status: int, content_type: bytes, *extra: bytes) -> bytes:
-    """The first part of a response, up to ``content-length: ``; made once for answers that are given often."""
-    lines = [b"HTTP/1.1 %d %s" % (status, REASONS[status]), b"content-type: " + content_type, *extra]
-    return b"\r\n".join(lines) + b"\r\ncontent-length: "
 
 
 class Server:

@@ -10,7 +10,7 @@ import orjson
 from modelyard.core.errors import ModelyardError, NotAllowed, NotFound
 from modelyard.serve.http import contracts, lines, pages
 from modelyard.serve.http.errors import JSON
-from modelyard.serve.http.protocol import Request, Sink, head
+from modelyard.serve.http.message import Request, Sink, head
 from modelyard.serve.http.site import Handler, Refuse, Route, Site, Table
 from modelyard.serve.plane import Roster
 from modelyard.watch import metrics

@@ -12,11 +12,11 @@ import orjson
 from modelyard.core.errors import InvalidRequest, ModelyardError, NotFound
 from modelyard.core.plan import Limits
 from modelyard.serve.http.errors import JSON
-from modelyard.serve.http.protocol import Request, Sink, head
+from modelyard.serve.http.message import Request, Sink, head
 from modelyard.serve.plane import Plane, Roster, ServedModel
 
 Handler = Callable[[Request], None]
-#: Writes an error in the words of one contract: the response's head (see `protocol.head`) and its body.
+#: Writes an error in the words of one contract: the response's head (see `message.head`) and its body.
 Refuse = Callable[[ModelyardError, Request], tuple[bytes, bytes]]
 
 

@@ -11,7 +11,8 @@ import pytest
 from modelyard.core.errors import InvalidRequest, ModelyardError
 from modelyard.core.plan import Limits
 from modelyard.serve.http.errors import JSON, problem
-from modelyard.serve.http.protocol import Connection, Request, Server, head
+from modelyard.serve.http.message import Request, head
+from modelyard.serve.http.protocol import Connection, Server
 
 OK = head(200, JSON)
 

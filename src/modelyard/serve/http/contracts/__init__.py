@@ -12,7 +12,7 @@ from typing import Any, Protocol, cast
 
 from modelyard.core.errors import ModelyardError, NotFound
 from modelyard.core.schema import Described
-from modelyard.serve.http.protocol import Request
+from modelyard.serve.http.message import Request
 from modelyard.serve.http.site import Site, Table
 from modelyard.serve.plane import Roster
 
@@ -43,7 +43,7 @@ class Contract(Protocol):
 
     @staticmethod
     def refuse(error: ModelyardError, request: Request) -> tuple[bytes, bytes]:
-        """The head (see `protocol.head`) and the body that tell this error."""
+        """The head (see `message.head`) and the body that tell this error."""
         ...
 
     @staticmethod

@@ -29,7 +29,7 @@ from modelyard.serve.http.forms.dataframe import DataframeForm
 from modelyard.serve.http.forms.document import members, parse
 from modelyard.serve.http.forms.instances import InstanceForm
 from modelyard.serve.http.forms.invocation import Invocation
-from modelyard.serve.http.protocol import Request, head
+from modelyard.serve.http.message import Request, head
 from modelyard.serve.http.site import Handler, Route, Site, Table, refusing, sole
 from modelyard.serve.plane import Roster
 from modelyard.serve.replica import Replica

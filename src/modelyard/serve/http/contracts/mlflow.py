@@ -21,7 +21,7 @@ from modelyard.serve.http.endpoint import Endpoint
 from modelyard.serve.http.errors import JSON, STATUS
 from modelyard.serve.http.forms import form
 from modelyard.serve.http.forms.dataframe import DataframeForm
-from modelyard.serve.http.protocol import Request, head
+from modelyard.serve.http.message import Request, head
 from modelyard.serve.http.site import Handler, Route, Site, Table, refusing, sole, versions
 from modelyard.serve.plane import Roster, ServedModel
 from modelyard.serve.replica import Replica

@@ -17,7 +17,7 @@ from modelyard.core.errors import InvalidRequest, ModelyardError
 from modelyard.core.schema import Described, Schema, operation
 from modelyard.serve import metadata
 from modelyard.serve.http.errors import JSON, STATUS, protocol_error
-from modelyard.serve.http.protocol import Request, head
+from modelyard.serve.http.message import Request, head
 from modelyard.serve.http.site import Route, Site, Table
 from modelyard.serve.plane import Roster
 from modelyard.serve.repository import check_load, check_unload

@@ -22,7 +22,7 @@ from modelyard.serve import platforms
 from modelyard.serve.http.endpoint import Endpoint
 from modelyard.serve.http.errors import JSON, status
 from modelyard.serve.http.forms.invocation import Invocation
-from modelyard.serve.http.protocol import Request, head
+from modelyard.serve.http.message import Request, head
 from modelyard.serve.http.site import Handler, Route, Site, Table, document, refusing, sole
 from modelyard.serve.plane import Roster, ServedModel
 

@@ -14,8 +14,8 @@ from modelyard.serve.http.errors import PROBLEM, members, problem, status
 from modelyard.serve.http.forms import markup
 from modelyard.serve.http.forms.rows import RowForm
 from modelyard.serve.http.lines import LineReader, LineStream
+from modelyard.serve.http.message import Request, head
 from modelyard.serve.http.negotiation import prefers_xml
-from modelyard.serve.http.protocol import Request, head
 from modelyard.serve.http.site import Route, Site, Table, document, refusing, sole, versions
 from modelyard.serve.plane import Roster, ServedModel
 from modelyard.serve.replica import Replica

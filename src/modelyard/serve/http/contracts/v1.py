@@ -25,7 +25,7 @@ from modelyard.serve.http.forms.document import members, parse
 from modelyard.serve.http.forms.examples import DEFAULT, ExampleForm, check_name
 from modelyard.serve.http.forms.instances import InstanceForm
 from modelyard.serve.http.forms.rows import dump_array
-from modelyard.serve.http.protocol import Request, head
+from modelyard.serve.http.message import Request, head
 from modelyard.serve.http.site import Handler, Route, Site, Table, document, refusing, versions
 from modelyard.serve.plane import Roster, ServedModel
 from modelyard.serve.replica import Replica

@@ -18,7 +18,7 @@ from modelyard.serve import metadata
 from modelyard.serve.http.endpoint import Endpoint
 from modelyard.serve.http.errors import JSON, protocol_error
 from modelyard.serve.http.forms.tensors import HEADER_LENGTH, TensorForm, json_length
-from modelyard.serve.http.protocol import Request, head
+from modelyard.serve.http.message import Request, head
 from modelyard.serve.http.site import Route, Site, Table, document, refusing, versions
 from modelyard.serve.plane import Roster, ServedModel
 from modelyard.serve.replica import Replica

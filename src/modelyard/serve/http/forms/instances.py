@@ -11,7 +11,6 @@ from __future__ import annotations
 
 import re
 from base64 import b64decode, b64encode
-from binascii import Error as NotBase64
 from collections.abc import Iterable, Sequence
 from contextlib import suppress
 from typing import Any
@@ -234,10 +233,10 @@ def _text(value: Any) -> Any:
         return value
     try:
         return b64decode(value["b64"], validate=True).decode()
-    except NotBase64 as exc:
-        raise InvalidRequest(what="a value of b64 is not base64", cause=str(exc)) from exc
     except UnicodeDecodeError as exc:
         raise InvalidRequest(what="a value of b64 is not UTF-8 text, and the model takes text") from exc
+    except ValueError as exc:  # letters that are not of base64, or not of ASCII
+        raise InvalidRequest(what="a value of b64 is not base64", cause=str(exc)) from exc
 
 
 def _blank(spec: TensorSpec) -> Any:

@@ -82,12 +82,22 @@ def json_length(headers: Mapping[bytes, bytes]) -> bytes | None:
     ----------
     headers : mapping
         Of the request. Platforms that pass no header of their clients on carry it in ``Content-Type``.
+
+    Raises
+    ------
+    InvalidRequest
+        Text would be read as numbers.
     """
     length = headers.get(HEADER_LENGTH)
     if length is None:
         kind = headers.get(b"content-type")
         if kind is not None and kind.startswith(b"application/vnd.") and (found := _CARRIED.match(kind)):
             return found[1]
+    elif length == b"0" and headers.get(b"content-type", b"").startswith(b"application/json"):
+        raise InvalidRequest(
+            what="the body is JSON by its content type, and one raw tensor by Inference-Header-Content-Length: 0",
+            hint="send a raw tensor as application/octet-stream",
+        )
     return length
 
 

@@ -36,7 +36,7 @@ def plain(values: Any) -> list[Any]:
         pa.array(["a", "b", None, "d"])[1:],
         pa.array(["a", "b", None, "d"]).dictionary_encode()[2:],
     ],
-    ids=repr,
+    ids=lambda column: f"{column.type}-{len(column)}-{column.null_count}",
 )
 def test_a_column_is_its_values(column: pa.Array) -> None:
     assert is_scalar(column.type)

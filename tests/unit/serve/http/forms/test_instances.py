@@ -117,7 +117,7 @@ def test_base64_is_text() -> None:
     same(words.columns(text([coded])), (np.array(["adelie"], dtype=object),))
 
 
-@pytest.mark.parametrize("coded", ["?", "/w=="])
+@pytest.mark.parametrize("coded", ["?", "/w==", "Größe", "YQ"])
 def test_base64_that_is_no_text_is_refused(coded: str) -> None:
     with pytest.raises(InvalidRequest, match="b64"):
         form(opaque(Datatype.BYTES)).rows(text([{"b64": coded}]))
