@@ -94,7 +94,7 @@ def test_where_the_length_of_the_json_stands(headers: dict[bytes, bytes], length
 
 def test_json_is_not_read_as_numbers() -> None:
     headers = {b"inference-header-content-length": b"0", b"content-type": b"application/json; charset=utf-8"}
-    with pytest.raises(InvalidRequest, match="application/json|JSON"):
+    with pytest.raises(InvalidRequest, match="one raw tensor"):
         json_length(headers)
     assert json_length({**headers, b"content-type": b"application/octet-stream"}) == b"0"
     assert json_length({b"inference-header-content-length": b"0"}) == b"0"
