@@ -26,7 +26,7 @@ from sklearn.preprocessing import OneHotEncoder, StandardScaler
 import modelyard
 from modelyard.model import sandbox
 from tests.acceptance.load import wait_until
-from tests.acceptance.serving import Served
+from tests.acceptance.serving import Served, home_with
 from tests.folders import (
     LABELS,
     bentoml,
@@ -40,6 +40,7 @@ from tests.folders import (
     softmax_onnx,
     triton,
 )
+from tests.models import linear_bundle
 
 pytestmark = pytest.mark.skipif(bool(sandbox.missing()), reason=f"no sandbox here: {sandbox.missing()}")
 CONVERT_S = 150.0
@@ -324,3 +325,17 @@ def test_what_is_typed_wrong_is_a_clear_error(tmp_path: Path) -> None:
     unset = command(home, "serve", MLSERVER_MODELS_DIR="/mnt/none")
     assert unset.returncode == 3
     assert "MLSERVER_MODELS_DIR" in unset.stderr
+
+
+def test_an_exported_bundle_is_served_where_it_lies(tmp_path: Path) -> None:
+    first, second = tmp_path / "first", tmp_path / "second"
+    home_with(first, linear_bundle("price"))
+    assert command(first, "model", "export", "price", str(tmp_path / "price")).returncode == 0
+    for _ in range(2):  # the second time it is there already
+        with Served(second, f"{tmp_path}/price/") as served:
+            assert served.post("/models/price@1/predict", {"feature": 3}) == (200, {"prediction": [6.0]})
+    broken = tmp_path / "price" / "model.onnx"
+    broken.write_bytes(broken.read_bytes()[:-1])
+    refused = command(second, "serve", f"{tmp_path}/price/")
+    assert refused.returncode == 1
+    assert "BUNDLE-CORRUPT" in refused.stderr

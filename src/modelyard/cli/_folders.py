@@ -65,6 +65,9 @@ def with_folders(
         if not _is_folder(settings, text):
             references.append(text)
             continue
+        if not is_foreign(Path(text)):
+            references.append(_publish(screen, settings, Path(text)))
+            continue
         done = _import(screen, settings, Path(text), None)
         if screen.as_json:
             click.echo(json.dumps(_document(done), default=str))
@@ -95,6 +98,16 @@ def _import(screen: Screen, settings: Settings, path: Path, extras: Extras | Non
     for refusal in done.refusals:
         screen.warn(f"{refusal.name}: {refusal.why}", fix=refusal.hint)
     return done
+
+
+def _publish(screen: Screen, settings: Settings, path: Path) -> str:
+    """Import the exported bundle; the version that it is, or was already."""
+    from modelyard.control.actions.home import open_home  # noqa: PLC0415 - brings numpy and the database
+    from modelyard.control.actions.import_model import import_model, look  # noqa: PLC0415 - as above
+
+    version = import_model(open_home(settings), look(path)).version
+    screen.say("Bundle", f"{path} is {version}")
+    return str(version)
 
 
 def _document(done: Import) -> dict[str, Any]:
