@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 from pathlib import Path
 from typing import Any
 
@@ -11,16 +12,19 @@ import pytest
 from jsonschema import Draft202012Validator
 from openapi_spec_validator import validate
 
-from modelyard.core.errors import ModelyardError
+from modelyard.core.errors import ModelyardError, WrongType
 from modelyard.core.jsonschema import (
     answer_schema,
     columns_schema,
     feature_schema,
     row_schema,
+    scalar,
 )
+from modelyard.core.nested import from_nested
 from modelyard.core.rows import from_columns, from_objects
 from modelyard.core.schema import Described, addresses, openapi, reference
-from modelyard.core.signature import Feature, FeatureKind, Signature
+from modelyard.core.signature import Feature, FeatureKind, Signature, TensorSpec
+from modelyard.core.tensor import Datatype
 from modelyard.core.tensorschema import tensors_answer_schema, tensors_schema
 from modelyard.model.bundle import Bundle
 from modelyard.model.runtime import load
@@ -200,3 +204,15 @@ def test_an_image_is_as_deep_as_its_shape() -> None:
     schema = row_schema(BUNDLES["image"].manifest.signature)
     assert fits(schema, {"image": np.zeros((3, 4)).tolist()})
     assert not fits(schema, {"image": np.zeros((4, 3)).tolist()})
+
+
+@pytest.mark.parametrize("datatype", [Datatype.FP16, Datatype.FP32, Datatype.BF16])
+def test_the_bounds_of_a_datatype_are_where_it_turns_infinite(datatype: Datatype) -> None:
+    limit = scalar(datatype)["exclusiveMaximum"]
+    spec = TensorSpec(name="x", datatype=datatype, shape=(-1, 1))
+    for sign in (1, -1):
+        inside = from_nested(spec, [[sign * math.nextafter(limit, 0)]])
+        assert np.isfinite(inside).all()
+        with pytest.raises(WrongType):
+            from_nested(spec, [[sign * math.nextafter(limit, math.inf)]])
+    assert scalar(datatype)["exclusiveMinimum"] == -limit
