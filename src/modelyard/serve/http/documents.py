@@ -47,16 +47,19 @@ def describe(name: str, default: int, bundles: Mapping[int, Bundle], aliases: Ma
 
 def specification(site: Site, models: Sequence[Described], only: str = "") -> Schema:
     """The OpenAPI document of these models in every contract of the site; `only` one model's part of it."""
+    names = dict.fromkeys(model.name for model in models)
+    told = [model for model in models if model.name == only] if only else models
     paths: dict[str, Any] = {}
     for name in site.contracts:
-        for address, item in contracts.contract(name).operations(site, models).items():
+        for address, item in contracts.contract(name).operations(site, told).items():
             paths[address] = {**paths.get(address, {}), **item}
-    for name in dict.fromkeys(model.name for model in models):
+    for name in names:
         paths[f"/models/{name}/openapi.json"] = {"get": _own_document(name)}
     paths |= _HOUSE
-    if only:
-        paths = {address: item for address, item in paths.items() if _speaks_of(item, only)}
-    return openapi(models, paths, modelyard.__version__)
+    if only:  # an address that names no model is its own where it is the only one
+        mine = {address: item for address, item in paths.items() if _speaks_of(item, only)}
+        paths = {address: item for address, item in mine.items() if len(names) == 1 or f"/models/{only}" in address}
+    return openapi(told, paths, modelyard.__version__)
 
 
 def _describe(

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from functools import cached_property
 from html import escape
 from importlib.resources import files
@@ -12,7 +13,7 @@ from typing import Any
 import orjson
 
 import modelyard
-from modelyard.core.errors import ModelyardError
+from modelyard.core.errors import Internal, ModelyardError
 from modelyard.core.schema import Described, Schema
 from modelyard.core.signature import Feature, FeatureKind, Signature
 from modelyard.serve.http.documents import describe, specification
@@ -40,10 +41,12 @@ _FORMATS = {
 }
 _SHOWN = 12  # categories of a feature
 _SAFE = (_POLICY, b"x-content-type-options: nosniff", b"referrer-policy: no-referrer")
+_JSON = head(200, JSON)
+_HTML = head(200, b"text/html; charset=utf-8", *_SAFE)
 
 
 class Documents:
-    """The documents of one roster, each made when it is first asked for."""
+    """The documents of one roster, each made when it is first asked for, in a thread: of many models they take long."""
 
     def __init__(self, site: Site, roster: Roster) -> None:
         self._site = site
@@ -52,15 +55,19 @@ class Documents:
 
     def openapi(self, request: Request) -> None:
         """``GET /openapi.json``."""
-        request.respond(head(200, JSON), self._document())
+        self._answer(request, _JSON, "openapi", lambda: orjson.dumps(self._whole))
 
     def openapi_of(self, name: str) -> Handler:
         """``GET /models/{name}/openapi.json``."""
-        return lambda request: request.respond(head(200, JSON), self._document(name))
+
+        def make() -> bytes:
+            return orjson.dumps(specification(self._site, self._described, name))
+
+        return lambda request: self._answer(request, _JSON, f"openapi of {name}", make)
 
     def page(self, request: Request) -> None:
         """``GET /docs``."""
-        request.respond(head(200, b"text/html; charset=utf-8", *_SAFE), self._page)
+        self._answer(request, _HTML, "page", self._page)
 
     def style(self, request: Request) -> None:
         """``GET /docs.css``."""
@@ -70,10 +77,21 @@ class Documents:
         """``GET /docs.js``."""
         request.respond(head(200, b"text/javascript; charset=utf-8", *_SAFE), _asset("docs.js"))
 
-    def _document(self, only: str = "") -> bytes:
-        if only not in self._made:
-            self._made[only] = orjson.dumps(specification(self._site, self._described, only) if only else self._whole)
-        return self._made[only]
+    def _answer(self, request: Request, first: bytes, name: str, make: Callable[[], bytes]) -> None:
+        if name in self._made:
+            request.respond(first, self._made[name])
+            return
+
+        def settle(task: asyncio.Future[bytes]) -> None:
+            error = task.exception()
+            if error is None:
+                self._made[name] = task.result()
+                request.respond(first, self._made[name])
+            else:
+                known = error if isinstance(error, ModelyardError) else Internal(cause=type(error).__name__)
+                request.respond(*refuse(known, request))
+
+        asyncio.get_running_loop().run_in_executor(None, make).add_done_callback(settle)
 
     @cached_property
     def _whole(self) -> Schema:
@@ -83,7 +101,6 @@ class Documents:
     def _described(self) -> list[Described]:
         return [one for model in self._models for one in _describe(model)]
 
-    @cached_property
     def _page(self) -> bytes:
         sections = "".join(_section(model, _ways(model.name, self._whole["paths"])) for model in self._models)
         links = "".join(f'<a href="#{escape(model.name)}">{escape(model.name)}</a>' for model in self._models)

@@ -5,17 +5,20 @@ from __future__ import annotations
 import re
 from html.parser import HTMLParser
 from pathlib import Path
+from typing import Any
 
 import msgspec
 import pytest
 from jsonschema import Draft202012Validator
 from openapi_spec_validator import validate
 
+from modelyard.core.errors import CorruptBundle
 from modelyard.core.manifest import MODEL, SAMPLES
 from modelyard.core.signature import Feature, FeatureKind
 from modelyard.model.bundle import Bundle, seal
 from modelyard.model.golden import record
 from modelyard.model.runtime import load
+from modelyard.serve.http import pages
 from modelyard.watch.counters import Page
 from tests.models import count_bundle, image_bundle, linear_bundle, mixed_bundle
 from tests.unit.serve.desk import Desk, served
@@ -145,3 +148,23 @@ def test_style_and_script_are_served(desk: Desk, path: str, kind: str) -> None:
     assert answer.headers["content-type"].startswith(kind)
     assert b"http://" not in answer.body.replace(b"http://www.w3.org", b"")
     assert b"https://" not in answer.body
+
+
+@pytest.mark.parametrize("error", [CorruptBundle(bundle="x", what="it is gone"), ValueError("a mistake of ours")])
+def test_a_document_that_cannot_be_made_is_an_error(desk: Desk, error: Exception, monkeypatch: Any) -> None:
+    def broken(*_: object) -> None:
+        raise error
+
+    monkeypatch.setattr(pages, "specification", broken)
+    for path in ("/openapi.json", "/docs", "/models/mixed/openapi.json"):
+        answer = desk.ask("GET", path)
+        assert answer.status == (400 if isinstance(error, CorruptBundle) else 500)
+        assert "mistake of ours" not in answer.body.decode()
+    monkeypatch.undo()
+    assert desk.ask("GET", "/openapi.json").status == 200  # it is tried again
+
+
+def test_a_document_is_made_once(desk: Desk, monkeypatch: Any) -> None:
+    first = desk.ask("GET", "/models/mixed/openapi.json").body
+    monkeypatch.setattr(pages, "specification", None)
+    assert desk.ask("GET", "/models/mixed/openapi.json").body == first
