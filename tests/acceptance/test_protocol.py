@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import re
 import socket
 import time
@@ -295,3 +296,27 @@ def test_two_hundred_slow_clients_do_not_stop_a_normal_one(served: Served) -> No
     finally:
         for sock in slow:
             sock.close()
+
+
+@pytest.mark.parametrize("framing", ["Content-Length: 40000000", "Transfer-Encoding: chunked"])
+def test_who_sends_too_much_is_told_so_and_not_cut_off(served: Served, framing: str) -> None:
+    """A client that writes its whole body before it reads must find the refusal, not a reset connection."""
+    piece = b"x" * 1_000_000
+    with socket.create_connection(("127.0.0.1", served.port), timeout=10) as sock:
+        sock.sendall(f"POST /predict HTTP/1.1\r\nHost: a\r\n{framing}\r\n\r\n".encode())
+        for _ in range(40):
+            sock.sendall(b"f4240\r\n" + piece + b"\r\n" if "chunked" in framing else piece)
+        answer = receive(sock)
+    assert answer.startswith(b"HTTP/1.1 413 ")
+    assert b"connection: close" in answer
+
+
+def test_who_goes_on_after_a_refusal_is_closed_in_the_end(served: Served) -> None:
+    with socket.create_connection(("127.0.0.1", served.port), timeout=10) as sock:
+        sock.sendall(b"POST /predict HTTP/1.1\r\nHost: a\r\nContent-Length: 4000000000\r\n\r\n")
+        started = time.monotonic()
+        with contextlib.suppress(ConnectionError):
+            while time.monotonic() - started < 20:
+                sock.sendall(b"x")
+                time.sleep(0.05)
+        assert time.monotonic() - started < 10

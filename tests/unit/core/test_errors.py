@@ -26,6 +26,9 @@ from modelyard.core.errors import (
 #: A value for every fact that a sentence, cause or hint speaks of.
 FACTS = {
     "method": "PUT",
+    "accept": "image/png",
+    "size_bytes": 9,
+    "room_bytes": 5,
     "allowed": "GET, POST",
     "what": "churn",
     "field": "tenur",

@@ -91,6 +91,9 @@ class _Transport:
     def write(self, data: bytes) -> None:
         self.sent += data
 
+    def can_write_eof(self) -> bool:
+        return False
+
     def close(self) -> None:
         pass
 

@@ -30,6 +30,7 @@ _PIPELINED = 16
 _USUAL = b"application/json"  # of bodies that are never streamed, and of nearly all
 _FOREVER = float("inf")
 _SWEEP_S = 0.5
+_LINGER_S = 5.0  # for the rest of a body that was refused before its end
 
 
 class Router(Protocol):
@@ -231,8 +232,8 @@ class Connection(asyncio.Protocol):
             request.keep_alive = False  # its body was not read
             self._queue.append(request)
             self.server.router.refuse(request, exc)
-            self._closing, self._reading = True, False
-            self.deadline = _FOREVER  # earlier answers may still be owed
+            if not self._closing:  # earlier answers are still owed, and this one after them
+                self._closing, self.deadline = True, _FOREVER
             return False
         if request.sink is not None:
             request.started = perf_counter()
@@ -373,11 +374,23 @@ class Connection(asyncio.Protocol):
             self._close()
 
     def _close(self) -> None:
+        """Close, when what was written is sent. Of a body that is still coming, the rest is thrown away first.
+
+        Closing with something unread resets the connection, and the client would lose the answer that says why.
+        """
         self._closing = True
         self._queue.clear()
+        transport = self._transport
+        if transport is None:
+            return
+        if self._reading and transport.can_write_eof():
+            self.deadline = self._clock() + _LINGER_S
+            transport.write_eof()
+            if not transport.is_reading():
+                transport.resume_reading()
+            return
         self.deadline = self._clock() + self._limits.write_s
-        if self._transport is not None:
-            self._transport.close()
+        transport.close()
 
     # --- deadlines and draining -------------------------------------------------------------------------------
 

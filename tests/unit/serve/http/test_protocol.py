@@ -22,11 +22,17 @@ class Transport:
 
     def __init__(self) -> None:
         self.sent = b""
-        self.closed = self.aborted = False
+        self.closed = self.aborted = self.ended = self.half_closes = False
         self.reading = True
 
     def write(self, data: bytes) -> None:
         self.sent += data
+
+    def can_write_eof(self) -> bool:
+        return self.half_closes
+
+    def write_eof(self) -> None:
+        self.ended = True
 
     def close(self) -> None:
         self.closed = True
@@ -409,3 +415,17 @@ def test_a_stream_during_the_drain_is_finished_and_then_closed() -> None:
     bench.connection.data_received(chunked(b"two"))
     assert bench.transport.sent.endswith(chunked(b"two"))
     assert bench.server.in_flight == 0
+
+
+@in_loop
+def test_the_rest_of_a_refused_body_is_thrown_away_for_a_while() -> None:
+    bench = Bench(Limits(body_bytes=10))
+    bench.transport.half_closes = True
+    post(bench, "/now", b"12345", "Content-Length: 1000", kind="text/plain")
+    assert bench.transport.statuses == [413]
+    assert bench.transport.ended
+    assert not bench.transport.closed
+    bench.connection.data_received(b"x" * 900)
+    assert bench.transport.statuses == [413]
+    bench.server.sweep(bench.connection.deadline + 0.1)
+    assert bench.transport.aborted
