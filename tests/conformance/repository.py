@@ -1,8 +1,9 @@
-"""NVIDIA's HTTP client controls an explicit repository."""
+"""NVIDIA's HTTP clients control an explicit repository."""
 
 from __future__ import annotations
 
 import pytest
+import tritonclient.http.aio as aio
 from tritonclient.utils import InferenceServerException
 
 from tests.acceptance.serving import Served
@@ -34,3 +35,17 @@ def load_and_unload(server: Served) -> None:
             asked.load_model("nobody")
         with pytest.raises(InferenceServerException, match="config"):
             asked.load_model("count", config="{}")
+
+
+@check(client=f"{CLIENT}.aio", feature="repository index, load and unload", server="explicit")
+async def load_and_unload_aio(server: Served) -> None:
+    async with aio.InferenceServerClient(f"127.0.0.1:{server.port}") as asked:
+        assert not await asked.is_model_ready("mixed")
+        await asked.load_model("mixed")
+        states = {item["name"]: item["state"] for item in await asked.get_model_repository_index()}
+        assert states["mixed"] == "READY"
+        assert await asked.is_model_ready("mixed")
+        await asked.unload_model("mixed")
+        assert not await asked.is_model_ready("mixed")
+        with pytest.raises(InferenceServerException, match="failed to load 'nobody', failed to poll"):
+            await asked.load_model("nobody")
