@@ -320,6 +320,10 @@ class Signature(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True, f
         ------
         MissingField, UnknownField, NoRows, WrongShape, NotANumber, UnknownCategory
         """
+        if len(arrays) == len(self.inputs) == 1:
+            spec = self.inputs[0]
+            if spec.name in arrays and len(array := spec.check(arrays[spec.name])):
+                return (array,)
         ordered = tuple(spec.check(arrays[spec.name]) for spec in self.inputs if spec.name in arrays)
         if len(ordered) < len(self.inputs):
             raise MissingField(fields=[spec.name for spec in self.inputs if spec.name not in arrays], where="")

@@ -47,6 +47,13 @@ class Cost:
         """Expected time of one call with this many rows, in seconds."""
         return self.first_s + self.next_s * (rows - 1)
 
+    @property
+    def inline_rows(self) -> float:
+        """The most rows whose call is cheap enough for the event loop; 0 when not even one is."""
+        if self.first_s > INLINE_S:
+            return 0
+        return 1 + (INLINE_S - self.first_s) / self.next_s if self.next_s else float("inf")
+
 
 class Replica:
     """One version of one model. Lives on the event loop; its runner may be called from threads."""
@@ -64,6 +71,15 @@ class Replica:
         self.checked = golden.check(self._runner, bundle.samples, f"{self.name}@{version}")
         self.cost = _measure(self._runner, bundle)
         self.load_s = time.perf_counter() - started
+
+    @property
+    def cost(self) -> Cost:
+        """What a call costs."""
+        return self._cost
+
+    @cost.setter
+    def cost(self, cost: Cost) -> None:
+        self._cost, self._inline_rows = cost, cost.inline_rows
 
     @property
     def label(self) -> str:
@@ -91,7 +107,7 @@ class Replica:
         What waits for a thread can be cancelled; then nothing is run and `reply` is not called.
         """
         began = perf_counter()
-        if self.cost.of(asked.arrays[0].shape[0]) > INLINE_S:
+        if asked.arrays[0].shape[0] > self._inline_rows:
             return self._hand_over(asked, began, reply)
         try:
             outputs = self._runner.run(asked.arrays)

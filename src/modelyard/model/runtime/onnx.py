@@ -37,6 +37,7 @@ class OnnxRunner:
     def __init__(self, session: Any, signature: Signature) -> None:
         self.signature = signature
         self._names = [spec.graph_name or spec.name for spec in signature.inputs]
+        self._only = self._names[0] if len(self._names) == 1 else None
         self._outputs = [spec.graph_name or spec.name for spec in signature.outputs]
         # The C session skips 2 µs of argument checks per call that Signature.arrange has already made.
         self._call = session._sess.run
@@ -44,8 +45,9 @@ class OnnxRunner:
 
     def run(self, arrays: Sequence[Array]) -> list[Array]:
         """Answers for arranged inputs; see `Runner.run`."""
+        feeds = {self._only: arrays[0]} if self._only else dict(zip(self._names, arrays, strict=True))
         try:
-            results: list[Array] = self._call(self._outputs, dict(zip(self._names, arrays, strict=True)), None)
+            results: list[Array] = self._call(self._outputs, feeds, None)
         except Exception as exc:  # ORT raises a dozen unrelated classes for bad values
             raise InvalidInput(what="the model refused these values", cause=_first_line(exc)) from exc
         return results

@@ -52,7 +52,7 @@ class Bodies:
         way = self._ways.get(said) or self._found(said)
         if not request.body:
             raise InvalidRequest(what="the body is empty", hint='send a row, for example {"feature": 3}')
-        return InferRequest(way.read(request.body), form=way)
+        return InferRequest(way.read(request.body), "", way)
 
     def encode(self, asked: InferRequest, given: InferResponse) -> tuple[bytes, bytes]:
         """One prediction a row, with its probabilities when details are wanted."""

@@ -102,6 +102,7 @@ class Connection(asyncio.Protocol):
         self.server = server
         self.deadline = _FOREVER
         self._limits = server.limits
+        self._max_headers, self._max_header_bytes = server.limits.header_count, server.limits.header_bytes
         self._transport: asyncio.Transport | None = None
         self._parser = httptools.HttpRequestParser(self)
         self._queue: deque[Request] = deque()
@@ -172,7 +173,6 @@ class Connection(asyncio.Protocol):
     def _start_message(self) -> None:
         self._url = b""
         self._headers: dict[bytes, bytes] = {}
-        self._header_count = 0
         self._header_bytes = 0
         self._request = None
         self._head_bytes = 0
@@ -192,17 +192,16 @@ class Connection(asyncio.Protocol):
 
     def on_header(self, name: bytes, value: bytes) -> None:
         """One header; names in lower case, a repeated Host refused, other repeats joined."""
-        name = name.lower()
-        self._header_count += 1
-        self._header_bytes += len(name) + len(value) + 4
-        if self._header_count > self._limits.header_count or self._header_bytes > self._limits.header_bytes:
+        name, headers = name.lower(), self._headers
+        self._header_bytes = size = self._header_bytes + len(name) + len(value) + 4
+        if size > self._max_header_bytes or len(headers) >= self._max_headers:
             self._refuse(431, "too many or too large headers")
-        elif name not in self._headers:
-            self._headers[name] = value
+        elif name not in headers:
+            headers[name] = value
         elif name == b"host":
             self._refuse(400, "more than one Host header")
         else:
-            self._headers[name] += b", " + value
+            headers[name] += b", " + value
 
     def on_headers_complete(self) -> None:
         """All headers are there: refuse early what cannot end well, and set the body's deadline."""
@@ -211,14 +210,15 @@ class Connection(asyncio.Protocol):
         if b"host" not in self._headers and self._parser.get_http_version() == "1.1":
             self._refuse(400, "no Host header")
             return
-        request = Request(self, self._url, self._parser.get_method(), self._headers)
-        length = int(self._headers.get(b"content-length", b"0"))
-        if self._headers.get(b"content-type", _USUAL) != _USUAL and not self._open(request):
+        headers = self._headers
+        request = Request(self, self._url, self._parser.get_method(), headers)
+        length = int(headers.get(b"content-length", b"0"))
+        if headers.get(b"content-type", _USUAL) != _USUAL and not self._open(request):
             return
         if length > self._limits.body_bytes and request.sink is None:
             self._refuse(413, f"the body is larger than the limit of {self._limits.body_bytes} bytes")
             return
-        expect = self._headers.get(b"expect")
+        expect = headers.get(b"expect")
         if expect is not None and not self._expect(expect, request):
             return
         self._request = request
@@ -264,7 +264,7 @@ class Connection(asyncio.Protocol):
         request.body = self._body
         request.keep_alive = self._parser.should_keep_alive()
         request.started = perf_counter()
-        self._start_message()
+        self._request, self._body = None, b""
         self._reading = False
         self.deadline = _FOREVER
         if request.sink is not None:

@@ -28,6 +28,7 @@ _TYPES: dict[FeatureKind, type] = {
     FeatureKind.CATEGORY: str,
     FeatureKind.TEXT: str,
 }
+_TEXTS = frozenset("OU")  # kinds of arrays that hold text
 _UNTYPED = re.compile(r'[\x00-\x1f"\\]')  # in a name, msgspec cannot look for these
 
 
@@ -68,7 +69,8 @@ class RowForm:
             arrays = self._arrays(rows)
         except (msgspec.DecodeError, RecursionError, OverflowError, TypeError, ValueError, ModelyardError):
             return self._explain(body)
-        self._check_once(body, rows)
+        if self._nullable or body.count(b":") != len(rows) * self._width:
+            self._check_once(body, rows)
         return arrays
 
     def decode_lines(self, lines: Sequence[bytes]) -> tuple[Array, ...]:
@@ -197,7 +199,9 @@ class _Answer:
         self._labels = signature.outputs[self._scores].labels if self._scores is not None else ()
 
     def short(self, outputs: Sequence[Array]) -> bytes:
-        return b'{"prediction": ' + self._prediction(outputs) + b"}"
+        return b'{"prediction": %b}' % (
+            self._prediction(outputs) if self._at is None else dump_array(outputs[self._at])
+        )
 
     def full(self, outputs: Sequence[Array]) -> bytes:
         parts = [b'{"prediction": ' + self._prediction(outputs), self._about]
@@ -233,6 +237,8 @@ def dump_array(array: Array) -> bytes:
     """One JSON value per row: a number, text or list; float32 in its own shortest form; NaN and infinity as null."""
     if array.ndim == 2 and array.shape[1] == 1:
         array = array.ravel()
-    if array.dtype.kind == "O" or array.dtype.kind == "U":
+    if array.dtype.kind in _TEXTS:
         return orjson.dumps(array.tolist())
-    return orjson.dumps(np.ascontiguousarray(array), option=orjson.OPT_SERIALIZE_NUMPY)
+    if not array.flags.c_contiguous:
+        array = np.ascontiguousarray(array)
+    return orjson.dumps(array, option=orjson.OPT_SERIALIZE_NUMPY)
