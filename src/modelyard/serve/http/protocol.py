@@ -173,7 +173,7 @@ class Connection(asyncio.Protocol):
     def _start_message(self) -> None:
         self._url = b""
         self._headers: dict[bytes, bytes] = {}
-        self._header_bytes = 0
+        self._header_count = self._header_bytes = 0
         self._request = None
         self._head_bytes = 0
         self._body: bytes | bytearray = b""
@@ -193,8 +193,9 @@ class Connection(asyncio.Protocol):
     def on_header(self, name: bytes, value: bytes) -> None:
         """One header; names in lower case, a repeated Host refused, other repeats joined."""
         name, headers = name.lower(), self._headers
+        self._header_count = number = self._header_count + 1
         self._header_bytes = size = self._header_bytes + len(name) + len(value) + 4
-        if size > self._max_header_bytes or len(headers) >= self._max_headers:
+        if size > self._max_header_bytes or number > self._max_headers:
             self._refuse(431, "too many or too large headers")
         elif name not in headers:
             headers[name] = value
