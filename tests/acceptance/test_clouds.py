@@ -288,6 +288,24 @@ def test_azure_by_its_environment(tmp_path: Path) -> None:
     assert "Azure ML is spoken, because AZUREML_MODEL_DIR is set" in served.stderr
 
 
+@pytest.mark.parametrize("cloud", ["sagemaker", "azure"])
+def test_the_model_that_a_cloud_lays_down_is_served(tmp_path: Path, cloud: str) -> None:
+    """SageMaker unpacks model.tar.gz to a folder of its own; Azure mounts NAME/VERSION. Nothing else is told."""
+    place = tmp_path / "ml" / "model" if cloud == "sagemaker" else tmp_path / "models" / "price" / "1"
+    place.mkdir(parents=True)
+    linear_bundle("price").write(place)
+    environ = (
+        {"SAGEMAKER_BASE_DIR": str(tmp_path / "ml"), "SAGEMAKER_MODEL_SERVER_WORKERS": "1"}
+        if cloud == "sagemaker"
+        else {"AZUREML_MODEL_DIR": str(tmp_path / "models")}
+    )
+    with Served(tmp_path / "home", **environ) as served:
+        path = "/invocations" if cloud == "sagemaker" else "/score"
+        status, _, body = _post(served, path, {"feature": 3})
+        assert (status, json.loads(body)) == (200, {"prediction": [6.0]})
+    assert "has laid down what to serve" in served.stderr
+
+
 # --- which contracts --------------------------------------------------------------------------------------------
 
 

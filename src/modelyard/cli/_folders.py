@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from modelyard.model.folders import Refusal, Serving
 
 _PREFIX = "MLSERVER_"
+_DEEPEST = 3  # folders of one folder, in what a platform lays down
 #: Variables that name the folder to serve when nothing else is asked for, the first that is set.
 _PLACES = ("MLSERVER_MODELS_DIR", "MLSERVER_MODEL_REPOSITORY_ROOT", "MLSERVER_MODEL_URI")
 #: What a folder may say of serving, by our flag: the name there, and in a sentence.
@@ -57,9 +58,10 @@ def with_folders(
 
     An explicit flag wins over a variable, a variable over a file of the folder.
     """
-    environ = _variables()
     if not models and plan is None and flags["repository"] == "none":
-        models = _told_by(screen, environ)
+        models = _told_by(screen, _variables())
+        if not models and flags["contracts"] is None:
+            models = _laid_down(screen)
     references: list[str] = []
     for text in models if plan is None else ():
         if not _is_folder(settings, text):
@@ -144,10 +146,34 @@ def _incomplete(text: str, done: Import) -> InvalidModel:
     )
 
 
-def _variables() -> dict[str, str]:
-    """Variables of MLServer, from the command line's root, which alone reads the environment."""
+def _environ() -> Mapping[str, str]:
+    """The environment, from the command line's root, which alone reads it."""
     environ: Mapping[str, str] = click.get_current_context().find_root().obj or {}
-    return {name: value for name, value in environ.items() if name.startswith(_PREFIX)}
+    return environ
+
+
+def _variables() -> dict[str, str]:
+    """Variables of MLServer."""
+    return {name: value for name, value in _environ().items() if name.startswith(_PREFIX)}
+
+
+def _laid_down(screen: Screen) -> tuple[str, ...]:
+    """The folder in which a cloud's platform has laid down the model; none where it has not."""
+    from modelyard.serve.platforms import artifacts  # noqa: PLC0415 - imported when called
+
+    for name, folder in artifacts(_environ()):
+        inner, entries = folder, _entries(folder)
+        for _ in range(_DEEPEST):  # Azure's NAME/VERSION, and archives of one folder
+            if len(entries) == 1 and entries[0].is_dir():
+                inner, entries = entries[0], _entries(entries[0])
+        if entries:
+            screen.say(f"{name} has laid down what to serve: {inner}")
+            return (f"{inner}/",)
+    return ()
+
+
+def _entries(folder: Path) -> list[Path]:
+    return [path for path in folder.iterdir() if not path.name.startswith(".")] if folder.is_dir() else []
 
 
 def _told_by(screen: Screen, environ: Mapping[str, str]) -> tuple[str, ...]:

@@ -23,7 +23,7 @@ _MIB = 1024 * 1024
 _TOLD = {"port": "port", "workers": "workers", "max_body_mb": "body_mb"}  # flags that a platform may set
 _LAST_PORT = 65535
 _PLATFORMS = {
-    "sagemaker": ("SageM.  ", "/invocations"),
+    "sagemaker": ("SageMaker", "/invocations"),
     "azureml": ("Azure ML", "/score"),
     "vertex": ("Vertex  ", "/v1/endpoints/ENDPOINT/deployedModels/MODEL:predict, or AIP_PREDICT_ROUTE"),
 }

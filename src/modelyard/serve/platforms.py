@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 
 from modelyard.core.errors import Conflict, InvalidRequest
 
@@ -60,6 +61,8 @@ class Platform:
         Its own default.
     informs : frozenset of str
         Variables that tell the container something that it need not act upon.
+    artifacts : tuple of str
+        Where it lays the model down: the variable that says so, the folder when it is not set, and what is below that.
     """
 
     name: str
@@ -69,6 +72,7 @@ class Platform:
     prefixes: tuple[str, ...]
     port: int | None = None
     informs: frozenset[str] = frozenset()
+    artifacts: tuple[str, str, str] = ("", "", "")
 
 
 _NO_CODE = "nobody's code runs here"
@@ -93,6 +97,7 @@ PLATFORMS: dict[str, Platform] = {
             "SAGEMAKER_DEFAULT_INVOCATIONS_ACCEPT": "",
             "SAGEMAKER_MODEL_SERVER_TIMEOUT": "",
             "SAGEMAKER_MODEL_SERVER_TIMEOUT_SECONDS": "",
+            "SAGEMAKER_BASE_DIR": "",
         },
         unmeant={
             "SAGEMAKER_PROGRAM": _NO_CODE,
@@ -100,10 +105,10 @@ PLATFORMS: dict[str, Platform] = {
             "SAGEMAKER_SAFE_PORT_RANGE": "one port is enough",
             "SAGEMAKER_STARTUP_TIMEOUT": "models are loaded in seconds",
             "SAGEMAKER_CONTAINER_LOG_LEVEL": "the log says little enough",
-            "SAGEMAKER_BASE_DIR": "models come from MODELYARD_HOME",
             "SAGEMAKER_REGION": "nothing is fetched",
         },
         prefixes=("SAGEMAKER_",),
+        artifacts=("SAGEMAKER_BASE_DIR", "/opt/ml", "model"),
     ),
     "vertex": Platform(
         name="Vertex AI",
@@ -126,6 +131,7 @@ PLATFORMS: dict[str, Platform] = {
             "WORKER_COUNT": "workers",
             "SCORING_TIMEOUT_MS": "",
             "AML_CORS_ORIGINS": "",
+            "AZUREML_MODEL_DIR": "",
             "SERVICE_NAME": "",
             "SERVICE_VERSION": "",
             "SERVICE_PATH_PREFIX": "",
@@ -135,11 +141,11 @@ PLATFORMS: dict[str, Platform] = {
             "AZUREML_ENTRY_SCRIPT": _NO_CODE,
             "AZUREML_SOURCE_DIRECTORY": _NO_CODE,
             "AML_APP_ROOT": _NO_CODE,
-            "AZUREML_MODEL_DIR": "models come from MODELYARD_HOME",
             "WORKER_TIMEOUT": "see SCORING_TIMEOUT_MS",
             "HEALTH_PORT": "health is answered on the one port",
         },
         prefixes=("AML_", "AZUREML_"),
+        artifacts=("AZUREML_MODEL_DIR", "", ""),
         port=5001,
     ),
 }
@@ -189,6 +195,20 @@ def told(environ: Mapping[str, str], named: Sequence[str] | None = None, given: 
 def chosen_by_environment(name: str, environ: Mapping[str, str]) -> bool:
     """Whether this environment is that platform's."""
     return bool(_reason(PLATFORMS[name], environ))
+
+
+def artifacts(environ: Mapping[str, str]) -> list[tuple[str, Path]]:
+    """Folders in which the platforms that chose themselves lay down a model, each with whose it is.
+
+    SageMaker's several models come one by one instead.
+    """
+    found = []
+    for platform in PLATFORMS.values():
+        variable, usual, below = platform.artifacts
+        folder = environ.get(variable) or usual
+        if folder and _reason(platform, environ) and not multi_model(environ):
+            found.append((platform.name, Path(folder) / below))
+    return found
 
 
 def multi_model(environ: Mapping[str, str]) -> bool:

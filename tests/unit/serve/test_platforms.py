@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import pytest
 
 from modelyard.core.errors import Conflict, InvalidRequest
 from modelyard.serve.http.contracts import CONTRACTS
-from modelyard.serve.platforms import PLATFORMS, Told, multi_model, seconds, told
+from modelyard.serve.platforms import PLATFORMS, Told, artifacts, multi_model, seconds, told
 
 
 def test_nothing_said_is_nothing_changed() -> None:
@@ -97,3 +99,13 @@ def test_times_and_marks() -> None:
     with pytest.raises(InvalidRequest):
         seconds({"SCORING_TIMEOUT_MS": "soon"}, "SCORING_TIMEOUT_MS")
     assert not multi_model({"SAGEMAKER_MULTI_MODEL": "1"})
+
+
+def test_where_models_are_laid_down() -> None:
+    sagemaker = {"SAGEMAKER_BIND_TO_PORT": "8080"}
+    assert artifacts({}) == []
+    assert artifacts(sagemaker) == [("SageMaker", Path("/opt/ml/model"))]
+    assert artifacts({**sagemaker, "SAGEMAKER_BASE_DIR": "/x"}) == [("SageMaker", Path("/x/model"))]
+    assert artifacts({**sagemaker, "SAGEMAKER_MULTI_MODEL": "true"}) == []
+    assert artifacts({"AZUREML_MODEL_DIR": "/m/1"}) == [("Azure ML", Path("/m/1"))]
+    assert artifacts({"AML_APP_ROOT": "/app"}) == []
