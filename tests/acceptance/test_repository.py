@@ -80,8 +80,8 @@ def test_a_model_that_is_not_there_is_refused_in_tritons_words(served: Served) -
 @pytest.mark.parametrize(
     ("path", "body", "status", "words"),
     [
-        ("/v2/repository/models/price/load", '{"parameters": {"config": "{}"}}', 415, "config"),
-        ("/v2/repository/models/price/load", '{"parameters": {"file:1/model.onnx": "AAAA"}}', 415, "registry"),
+        ("/v2/repository/models/price/load", '{"parameters": {"config": "{}"}}', 501, "config"),
+        ("/v2/repository/models/price/load", '{"parameters": {"file:1/model.onnx": "AAAA"}}', 501, "registry"),
         ("/v2/repository/models/price/load", '{"parameters": {"other": 1}}', 400, "other"),
         ("/v2/repository/models/price/unload", '{"parameters": {"unload_dependents": "x"}}', 400, "unload_dependents"),
         ("/v2/repository/models/price/load", "nonsense", 400, "repository request"),

@@ -26,6 +26,24 @@ STATUS: dict[Kind, int] = {
     Kind.FULL: 507,
 }
 
+#: As Triton answers, which knows a dozen kinds of errors and six statuses.
+TRITON_STATUS: dict[Kind, int] = {
+    Kind.INVALID: 400,
+    Kind.CONFLICT: 400,
+    Kind.UNAUTHENTICATED: 401,
+    Kind.DENIED: 403,
+    Kind.NOT_FOUND: 404,
+    Kind.NOT_ALLOWED: 405,
+    Kind.TOO_LARGE: 413,
+    Kind.INTERNAL: 500,
+    Kind.FULL: 500,
+    Kind.UNSUPPORTED: 501,
+    Kind.NOT_READY: 503,
+    Kind.BUSY: 503,
+    Kind.TIMEOUT: 503,
+    Kind.UNAVAILABLE: 503,
+}
+
 REASONS: dict[int, bytes] = {
     200: b"OK",
     302: b"Found",

@@ -16,7 +16,7 @@ import orjson
 from modelyard.core.errors import InvalidRequest, ModelyardError
 from modelyard.core.schema import Described, Schema, operation
 from modelyard.serve import metadata
-from modelyard.serve.http.errors import JSON, STATUS, protocol_error
+from modelyard.serve.http.errors import JSON, TRITON_STATUS, protocol_error
 from modelyard.serve.http.message import Request, head
 from modelyard.serve.http.site import Route, Site, Table
 from modelyard.serve.plane import Roster
@@ -25,7 +25,7 @@ from modelyard.serve.repository import check_load, check_unload
 PREFIXES = (b"/v2/repository",)
 
 _OK = head(200, JSON)
-_HEADS = {status: head(status, JSON) for status in STATUS.values()}
+_HEADS = {status: head(status, JSON) for status in TRITON_STATUS.values()}
 _NAME = re.compile(rb"/models/([^/]+)/(?:load|unload)$")
 
 
@@ -60,7 +60,7 @@ def routes(site: Site, roster: Roster) -> Table:
 def refuse(error: ModelyardError, request: Request) -> tuple[bytes, bytes]:
     """``{"error": sentence}``."""
     del request
-    return _HEADS[STATUS[error.kind]], protocol_error(error)
+    return _HEADS[TRITON_STATUS[error.kind]], protocol_error(error)
 
 
 def operations(site: Site, models: Sequence[Described]) -> Mapping[str, Any]:

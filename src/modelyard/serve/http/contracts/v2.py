@@ -11,12 +11,12 @@ from typing import Any
 import orjson
 
 from modelyard.core import examples
-from modelyard.core.errors import Kind, ModelyardError, NotFound, Unsupported
+from modelyard.core.errors import ModelyardError, NotFound, Unsupported
 from modelyard.core.inference import InferRequest, InferResponse
 from modelyard.core.schema import ANY_OBJECT, Described, Schema, addresses, body, operation, reference
 from modelyard.serve import metadata
 from modelyard.serve.http.endpoint import Endpoint
-from modelyard.serve.http.errors import JSON, protocol_error
+from modelyard.serve.http.errors import JSON, TRITON_STATUS, protocol_error
 from modelyard.serve.http.forms.tensors import HEADER_LENGTH, TensorForm, json_length
 from modelyard.serve.http.message import Request, head
 from modelyard.serve.http.site import Route, Site, Table, document, refusing, versions
@@ -25,27 +25,10 @@ from modelyard.serve.replica import Replica
 from modelyard.watch.counters import read_totals
 
 PREFIXES = (b"/v2",)
-#: As Triton answers, which knows a dozen kinds of errors and six statuses.
-STATUS: dict[Kind, int] = {
-    Kind.INVALID: 400,
-    Kind.CONFLICT: 400,
-    Kind.UNAUTHENTICATED: 401,
-    Kind.DENIED: 403,
-    Kind.NOT_FOUND: 404,
-    Kind.NOT_ALLOWED: 405,
-    Kind.TOO_LARGE: 413,
-    Kind.INTERNAL: 500,
-    Kind.FULL: 500,
-    Kind.UNSUPPORTED: 501,
-    Kind.NOT_READY: 503,
-    Kind.BUSY: 503,
-    Kind.TIMEOUT: 503,
-    Kind.UNAVAILABLE: 503,
-}
 
 _OCTETS = b"application/octet-stream"
 _OK = head(200, JSON)
-_HEADS = {status: head(status, JSON) for status in STATUS.values()}
+_HEADS = {status: head(status, JSON) for status in TRITON_STATUS.values()}
 
 
 def routes(site: Site, roster: Roster) -> Table:
@@ -81,7 +64,7 @@ def routes(site: Site, roster: Roster) -> Table:
 def refuse(error: ModelyardError, request: Request) -> tuple[bytes, bytes]:
     """``{"error": sentence}``."""
     del request
-    return _HEADS[STATUS[error.kind]], protocol_error(error)
+    return _HEADS[TRITON_STATUS[error.kind]], protocol_error(error)
 
 
 def _version(site: Site, base: bytes, model: ServedModel, replica: Replica) -> Table:

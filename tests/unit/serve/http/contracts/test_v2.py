@@ -19,8 +19,8 @@ from modelyard.core.tensor import Datatype, encode_raw
 from modelyard.model import formats
 from modelyard.model.bundle import Bundle, seal
 from modelyard.model.formats import Request as Import
-from modelyard.serve.http.contracts.v2 import STATUS, refuse
-from modelyard.serve.http.errors import REASONS
+from modelyard.serve.http.contracts.v2 import refuse
+from modelyard.serve.http.errors import REASONS, TRITON_STATUS
 from modelyard.serve.replica import Cost
 from tests.models import count_bundle, echo_bundle, image_bundle, linear_bundle, mixed_bundle
 from tests.unit.serve.desk import Answer, Desk, served
@@ -178,7 +178,7 @@ def test_every_error_has_tritons_status_and_one_member(desk: Desk, cls: Any) -> 
     error.facts = {}
     first, body = refuse(error, object())  # type: ignore[arg-type]  # it looks at the error only
     status = int(first.split()[1])
-    assert status == STATUS[cls.kind]
+    assert status == TRITON_STATUS[cls.kind]
     assert status in REASONS
     assert list(json.loads(body)) == ["error"]
 
