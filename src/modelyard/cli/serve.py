@@ -57,7 +57,7 @@ _NO_GRPC = 'off; to turn it on: pip install "modelyard[grpc]"'
 @click.option("--grace", default=30.0, show_default=True, help="Seconds for requests under way when stopping.")
 @with_screen
 def command(screen: Screen, settings: Settings, models: tuple[str, ...], plan: Path | None, **flags: Any) -> None:
-    """Serve models over HTTP: JSON rows and the Open Inference Protocol v2, all versions on one port.
+    """Serve models over HTTP, in the words of other servers' clients too, and over gRPC.
 
     \b
     modelyard serve                      every model of the registry

@@ -30,11 +30,6 @@ class InferRequest(msgspec.Struct, frozen=True, gc=False):
     form: Any = None
     deadline: float = float("inf")
 
-    @property
-    def rows(self) -> int:
-        """How many rows are asked about."""
-        return len(self.arrays[0])
-
 
 class InferResponse(msgspec.Struct, frozen=True, gc=False):
     """One answer: all outputs, and when the model worked on them (on the clock of `time.perf_counter`, in seconds).

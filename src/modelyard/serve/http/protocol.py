@@ -385,6 +385,7 @@ class Connection(asyncio.Protocol):
         if transport is None:
             return
         if self._reading and transport.can_write_eof():
+            self._reading = False  # nothing is owed any more: a drain need not wait for it
             self.deadline = self._clock() + _LINGER_S
             transport.write_eof()
             if not transport.is_reading():

@@ -249,7 +249,7 @@ class Slow:
     def answer(self) -> int:
         asked, reply = self.waiting.pop(0)
         self._answer(asked, reply)
-        return asked.rows
+        return len(asked.arrays[0])
 
 
 def test_a_client_that_is_faster_than_the_model_is_made_to_wait(tmp_path: Path) -> None:
@@ -320,7 +320,7 @@ def failing(found: Desk, *errors: ModelyardError | None) -> list[int]:
     answer, left, rows = replica(found).submit, list(errors), list[int]()
 
     def submit(asked: InferRequest, reply: Reply) -> None:
-        rows.append(asked.rows)
+        rows.append(len(asked.arrays[0]))
         error = left.pop(0) if left else None
         if error is not None:
             raise error

@@ -16,6 +16,7 @@ import msgspec
 import orjson
 
 import modelyard
+from modelyard.core import swagger
 from modelyard.core.errors import InvalidRequest, Kind, ModelyardError, NotFound
 from modelyard.core.inference import InferRequest, InferResponse
 from modelyard.core.rows import from_columns, from_objects
@@ -24,7 +25,6 @@ from modelyard.core.tensor import Array
 from modelyard.serve import platforms
 from modelyard.serve.http.endpoint import Endpoint
 from modelyard.serve.http.errors import JSON, status
-from modelyard.serve.http.forms import swagger
 from modelyard.serve.http.forms.dataframe import DataframeForm
 from modelyard.serve.http.forms.document import members, parse
 from modelyard.serve.http.forms.instances import InstanceForm

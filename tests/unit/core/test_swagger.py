@@ -9,7 +9,7 @@ import pytest
 from openapi_spec_validator import OpenAPIV2SpecValidator, OpenAPIV30SpecValidator, OpenAPIV31SpecValidator, validate
 
 from modelyard.core.signature import Signature
-from modelyard.serve.http.forms.swagger import VERSIONS, plainer, service
+from modelyard.core.swagger import VERSIONS, plainer, service
 from tests.models import count_bundle, image_bundle, linear_signature, mixed_signature
 
 VALIDATORS: dict[str, Any] = {
