@@ -5,7 +5,7 @@ A backend is one file here with a `load(bundle, threads=...)` that returns a `Ru
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from importlib import import_module
 from types import ModuleType
 from typing import Protocol
@@ -21,9 +21,19 @@ USUAL = "onnx"
 
 
 class Runner(Protocol):
-    """A model that is loaded and can be asked. Safe to call from several threads."""
+    """A model that is loaded and can be asked. Safe to call from several threads.
+
+    Rows of several callers may share a call when `batchable`, and then have the same bits as alone when
+    `modelyard.model.steady` finds so. `facts` says what was decided at load, for people.
+    """
 
     signature: Signature
+    batchable: bool
+
+    @property
+    def facts(self) -> Mapping[str, str | int | float | bool]:
+        """What was decided at load, and why; for logs and statistics."""
+        ...
 
     def run(self, arrays: Sequence[Array]) -> list[Array]:
         """Answers for inputs that `Signature.arrange` has arranged.

@@ -1,17 +1,43 @@
-"""ONNX Runtime on the CPU: the model is loaded from verified bytes, and a call touches only what it must."""
+"""ONNX Runtime on the CPU: the model is loaded from verified bytes, and a call touches only what it must.
+
+A row's answer must not depend on its company, to the last bit. Two things in ONNX Runtime work against that. A matrix
+product of one row goes through another kernel than one of several, and adds up in another order. And Eigen's functions
+work on packets of numbers, with other code, and other last bits, for what is left over at the end. So rows of graphs
+that hold such operators are run in *lots*: always in multiples of two (or four), filled up with copies of the last row.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
+import numpy as np
 import onnxruntime as ort
 
-from modelyard.core.errors import CorruptBundle, InvalidInput
+from modelyard.core.errors import CorruptBundle, InvalidInput, ModelyardError
 from modelyard.core.manifest import MODEL
 from modelyard.core.signature import ANY, Signature, TensorSpec
 from modelyard.core.tensor import Array, Datatype
+from modelyard.model.anatomy import operators
 from modelyard.model.bundle import Bundle
+from modelyard.model.trial import varied
+
+#: Matrix products in floats (in integers they are exact): a row alone takes another kernel than a row in company.
+_PRODUCTS = frozenset(
+    {"MatMul", "Gemm", "FusedMatMul", "FusedGemm", "Einsum", "CDist", "LinearClassifier", "LinearRegressor"}
+    | {"SVMClassifier", "SVMRegressor", "MatMulNBits"}
+)
+#: Functions by Eigen on packets of two doubles; their floats go through kernels that treat every number alike.
+_PACKETS_OF_2 = frozenset({"Exp", "Sigmoid", "Tanh", "Softmax", "LogSoftmax", "ReduceLogSumExp"})
+#: Functions by Eigen on packets of two doubles or four floats.
+_PACKETS_OF_4 = frozenset({"Log", "Softplus", "Mish", "Sin", "Cos", "Tan", "Asin", "Acos", "Atan"})
+#: With these a row is itself a matrix or a series: the next row costs as much as the first, and lots would not pay.
+_LONG = frozenset(
+    {"Conv", "ConvInteger", "QLinearConv", "FusedConv", "ConvTranspose", "LSTM", "GRU", "RNN", "Attention"}
+    | {"MultiHeadAttention", "GroupQueryAttention", "LayerNormalization", "SkipLayerNormalization"}
+    | {"EmbedLayerNormalization", "Scan", "Loop"}
+)
+_ALIKE = 1e-4
 
 _SEVERITY_FATAL = 4
 _GRAPH_TYPES = {
@@ -32,10 +58,25 @@ _GRAPH_TYPES = {
 
 
 class OnnxRunner:
-    """One inference session, with feeds and outputs prepared at load."""
+    """One inference session, with feeds and outputs prepared at load.
 
-    def __init__(self, session: Any, signature: Signature) -> None:
+    Parameters
+    ----------
+    session : onnxruntime.InferenceSession
+        That took the signature's names and types.
+    signature : Signature
+        Of the model.
+    lot : int
+        Rows are run in multiples of this; 1 when they run as they come.
+    """
+
+    def __init__(self, session: Any, signature: Signature, *, lot: int = 1) -> None:
         self.signature = signature
+        self.batchable = all(
+            not (node.shape and isinstance(node.shape[0], int))
+            for node in (*session.get_inputs(), *session.get_outputs())
+        )
+        self.lot = lot if self.batchable else 1
         self._names = [spec.graph_name or spec.name for spec in signature.inputs]
         self._only = self._names[0] if len(self._names) == 1 else None
         self._outputs = [spec.graph_name or spec.name for spec in signature.outputs]
@@ -43,14 +84,30 @@ class OnnxRunner:
         self._call = session._sess.run
         self._session = session
 
+    @property
+    def facts(self) -> Mapping[str, str | int | float | bool]:
+        """What was decided at load: whether rows may share a call, and in multiples of how many they run."""
+        return {"batchable": self.batchable, "lot": self.lot}
+
     def run(self, arrays: Sequence[Array]) -> list[Array]:
         """Answers for arranged inputs; see `Runner.run`."""
+        rows = arrays[0].shape[0]
+        if lacking := -rows % self.lot:
+            return [array[:rows] for array in self._ask([_filled(array, lacking) for array in arrays])]
+        return self._ask(arrays)
+
+    def _ask(self, arrays: Sequence[Array]) -> list[Array]:
         feeds = {self._only: arrays[0]} if self._only else dict(zip(self._names, arrays, strict=True))
         try:
             results: list[Array] = self._call(self._outputs, feeds, None)
         except Exception as exc:  # ORT raises a dozen unrelated classes for bad values
             raise InvalidInput(what="the model refused these values", cause=_first_line(exc)) from exc
         return results
+
+
+def _filled(array: Array, lacking: int) -> Array:
+    """The rows, and the last of them again; a copy of what was asked cannot be refused where that is not."""
+    return np.concatenate((array, *(array[-1:],) * lacking))
 
 
 def load(bundle: Bundle, *, threads: int = 1) -> OnnxRunner:
@@ -72,7 +129,34 @@ def load(bundle: Bundle, *, threads: int = 1) -> OnnxRunner:
         raise CorruptBundle(
             bundle=bundle.manifest.name, what=f"its graph needs {', '.join(sorted(unfed))}, which the signature lacks"
         )
-    return OnnxRunner(session, signature)
+    lot = _lot(operators(bundle.files[MODEL]), signature)
+    together = OnnxRunner(session, signature, lot=lot)
+    return together if together.lot == 1 or _is_by_row(together, bundle) else OnnxRunner(session, signature)
+
+
+def _lot(names: frozenset[str], signature: Signature) -> int:
+    """In multiples of how many rows a graph of these operators is run."""
+    if names & _LONG or any(axis == ANY for spec in signature.inputs for axis in spec.shape[1:]):
+        return 1
+    return 4 if names & _PACKETS_OF_4 else 2 if names & (_PRODUCTS | _PACKETS_OF_2) else 1
+
+
+def _is_by_row(runner: OnnxRunner, bundle: Bundle) -> bool:
+    """Whether a row filled up to a lot is answered as it is alone: not so in a graph that looks across its rows."""
+    arrays = varied(runner.signature, bundle.samples.rows[:1], 1)
+    try:
+        alone, together = runner._ask(arrays), runner.run(arrays)
+    except ModelyardError:
+        return False
+    return all(_alike(one, other) for one, other in zip(alone, together, strict=True))
+
+
+def _alike(one: Array, other: Array) -> bool:
+    if one.shape != other.shape:
+        return False
+    return (
+        np.allclose(one, other, _ALIKE, _ALIKE, equal_nan=True) if one.dtype.kind == "f" else bool((one == other).all())
+    )
 
 
 def _match(bundle: Bundle, what: str, nodes: Sequence[Any], specs: tuple[TensorSpec, ...]) -> None:
