@@ -103,8 +103,9 @@ def _one_against_rest(graph: Graph, scores: str) -> str:
 
 
 def normalised(graph: Graph, values: str) -> str:
-    """Rows that add up to one."""
-    return graph.op("Div", values, graph.op("ReduceSum", values, graph.whole([1]), keepdims=1))
+    """Rows that add up to one; `values` are not negative."""
+    # ReduceL1 is their sum. ONNX Runtime's ReduceSum adds in an order that depends on where in the batch a row stands.
+    return graph.op("Div", values, graph.op("ReduceL1", values, graph.whole([1]), keepdims=1))
 
 
 def _sgd(t: Translator, model: lm.SGDClassifier, columns: Columns) -> Answer:

@@ -75,9 +75,10 @@ def _normalizer(t: Translator, step: Normalizer, columns: Columns) -> Columns:
     axis = graph.whole([1])
     if step.norm == "l2":
         norm = graph.op("Sqrt", graph.op("ReduceSumSquare", x.value, axis, keepdims=1))
+    elif step.norm == "l1":
+        norm = graph.op("ReduceL1", x.value, axis, keepdims=1)
     else:
-        size = graph.op("Abs", x.value)
-        norm = graph.op("ReduceSum" if step.norm == "l1" else "ReduceMax", size, axis, keepdims=1)
+        norm = graph.op("ReduceMax", graph.op("Abs", x.value), axis, keepdims=1)
     safe = graph.op("Where", graph.op("Equal", norm, graph.numbers(0.0)), graph.numbers(1.0), norm)
     return (Block(graph.op("Div", x.value, safe), x.width),)
 

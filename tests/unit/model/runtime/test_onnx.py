@@ -12,11 +12,14 @@ import pytest
 from onnx import TensorProto, helper
 
 from modelyard.core.errors import CorruptBundle, InvalidInput
-from modelyard.core.manifest import MODEL
-from modelyard.core.signature import Feature, Signature, TensorSpec
+from modelyard.core.manifest import MODEL, SAMPLES
+from modelyard.core.signature import Feature, FeatureKind, Signature, TensorSpec
 from modelyard.core.tensor import Datatype
 from modelyard.model.bundle import Bundle, seal
+from modelyard.model.golden import record
 from modelyard.model.runtime import load
+from modelyard.model.steady import steady
+from modelyard.model.trial import varied
 from tests.models import image_bundle, linear_bundle, linear_signature, mixed_bundle
 
 LINEAR = linear_bundle()
@@ -140,3 +143,142 @@ def test_several_threads_may_ask_at_once() -> None:
     with ThreadPoolExecutor(4) as pool:
         answers = list(pool.map(ask, range(200)))
     assert answers == pytest.approx([1 / (1 + np.exp(-at)) for at in range(200)], abs=1e-6)
+
+
+def chain(nodes: list[onnx.NodeProto], out: list[Any], weights: dict[str, Any] | None = None, width: int = 5) -> bytes:
+    """A graph of these nodes from ``input`` [n, width] to ``prediction``, in float64."""
+    info = helper.make_tensor_value_info
+    tensors = [onnx.numpy_helper.from_array(np.asarray(array), name) for name, array in (weights or {}).items()]
+    inside = helper.make_graph(
+        nodes,
+        "g",
+        [info("input", TensorProto.DOUBLE, ["n", width])],
+        [info("prediction", TensorProto.DOUBLE, out)],
+        tensors,
+    )
+    opsets = [helper.make_opsetid("", 17)]
+    raw: bytes = helper.make_model(inside, opset_imports=opsets, ir_version=8).SerializeToString()
+    return raw
+
+
+NOISE = np.random.default_rng(5)
+PRODUCT = helper.make_node("MatMul", ["input", "w"], ["z"])
+WEIGHTS = {"w": NOISE.normal(size=(5, 3))}
+
+
+@pytest.mark.parametrize(
+    ("last", "lot"), [("Identity", 2), ("Softmax", 2), ("Sigmoid", 2), ("Tanh", 2), ("Exp", 2), ("Sin", 4)]
+)
+def test_a_row_has_the_same_bits_alone_and_in_company(last: str, lot: int) -> None:
+    raw = chain([PRODUCT, helper.make_node(last, ["z"], ["prediction"])], ["n", 3], WEIGHTS)
+    runner = load(bundle(raw, one(5, shape=(-1, 3))))
+    assert runner.facts["lot"] == lot
+    rows = NOISE.normal(size=(67, 5))
+    alone = np.concatenate([runner.run([rows[at : at + 1]])[0] for at in range(67)])
+    for size in (2, 3, 5, 8, 33, 67):
+        for start in range(0, 67 - size + 1, max(1, size // 2)):
+            (answer,) = runner.run([rows[start : start + size]])
+            assert answer.tobytes() == alone[start : start + size].tobytes()
+
+
+def test_rows_of_a_picture_run_as_they_come() -> None:
+    """A convolution's next row costs what its first does."""
+    nodes = [
+        helper.make_node("Conv", ["image", "kernel"], ["seen"]),
+        helper.make_node("Flatten", ["seen"], ["flat"]),
+        helper.make_node("Gemm", ["flat", "w"], ["score"]),
+    ]
+    tensors = {"kernel": np.ones((1, 1, 2, 2), np.float32), "w": np.ones((4, 2), np.float32)}
+    info = helper.make_tensor_value_info
+    inside = helper.make_graph(
+        nodes,
+        "g",
+        [info("image", TensorProto.FLOAT, ["n", 1, 3, 3])],
+        [info("score", TensorProto.FLOAT, ["n", 2])],
+        [onnx.numpy_helper.from_array(array, name) for name, array in tensors.items()],
+    )
+    model = helper.make_model(inside, opset_imports=[helper.make_opsetid("", 17)], ir_version=8)
+    signature = Signature(
+        inputs=(TensorSpec(name="image", datatype=Datatype.FP32, shape=(-1, 1, 3, 3)),),
+        outputs=(TensorSpec(name="score", datatype=Datatype.FP32, shape=(-1, 2)),),
+    )
+    runner = load(bundle(model.SerializeToString(), signature))
+    assert runner.facts["lot"] == 1
+    assert runner.run([np.ones((1, 1, 3, 3), np.float32)])[0].tolist() == [[16, 16]]
+
+
+@pytest.mark.parametrize("golden", [True, False])
+@pytest.mark.parametrize(
+    ("nodes", "out", "answer"),
+    [
+        ([PRODUCT, helper.make_node("Softmax", ["z"], ["prediction"], axis=0)], ["n", "k"], (1, 3)),
+        (
+            [
+                helper.make_node("Transpose", ["input"], ["t"]),
+                helper.make_node("MatMul", ["input", "t"], ["prediction"]),
+            ],
+            ["n", "k"],
+            (1, 1),
+        ),
+    ],
+    ids=["a share of all rows", "each row with each"],
+)
+def test_a_graph_that_looks_across_rows_is_left_alone(
+    nodes: list[onnx.NodeProto], out: list[Any], answer: tuple[int, int], golden: bool
+) -> None:
+    """Filled up with a copy of the row, it would answer something else."""
+    sealed = bundle(chain(nodes, out, WEIGHTS), one(5, shape=(-1, -1)))
+    if golden:
+        row = {f"f{at}": 0.5 for at in range(5)}
+        samples = record(load(sealed), [row])
+        sealed = seal(sealed.manifest, {MODEL: sealed.files[MODEL], SAMPLES: msgspec.json.encode(samples)})
+    runner = load(sealed)
+    (got,) = runner.run([np.ones((1, 5))])
+    assert (runner.facts["lot"], got.shape) == (1, answer)
+    assert not steady(runner, varied(runner.signature, sealed.samples.rows, 40))
+
+
+def test_answers_that_are_not_by_row_are_not_batchable() -> None:
+    total = helper.make_node("ReduceSum", ["z"], ["prediction"], keepdims=1)
+    runner = load(bundle(chain([PRODUCT, total], [1, 1], WEIGHTS), one(5, shape=(-1, 1))))
+    assert runner.facts == {"batchable": False, "lot": 1}
+    assert load(LINEAR).batchable
+
+
+def test_texts_are_filled_up_too() -> None:
+    nodes = [
+        helper.make_node("Equal", ["word", "yes"], ["is"]),
+        helper.make_node("Cast", ["is"], ["number"], to=TensorProto.DOUBLE),
+        helper.make_node("MatMul", ["number", "w"], ["score"]),
+        helper.make_node("Identity", ["word"], ["same"]),
+    ]
+    info = helper.make_tensor_value_info
+    tensors = {"w": np.array([[3.0]]), "yes": np.array([b"yes"], dtype=object)}
+    inside = helper.make_graph(
+        nodes,
+        "g",
+        [info("word", TensorProto.STRING, ["n", 1])],
+        [info("score", TensorProto.DOUBLE, ["n", 1]), info("same", TensorProto.STRING, ["n", 1])],
+        [onnx.numpy_helper.from_array(array, name) for name, array in tensors.items()],
+    )
+    model = helper.make_model(inside, opset_imports=[helper.make_opsetid("", 19)], ir_version=8)
+    signature = Signature(
+        inputs=(
+            TensorSpec(
+                name="word",
+                datatype=Datatype.BYTES,
+                shape=(-1, 1),
+                features=(Feature(name="word", kind=FeatureKind.TEXT),),
+            ),
+        ),
+        outputs=(
+            TensorSpec(name="score", datatype=Datatype.FP64, shape=(-1, 1)),
+            TensorSpec(name="same", datatype=Datatype.BYTES, shape=(-1, 1)),
+        ),
+    )
+    runner = load(bundle(model.SerializeToString(), signature))
+    assert runner.facts["lot"] == 2
+    for words in (["yes"], ["no", "yes"], ["yes", "", "größer"]):
+        score, same = runner.run([np.array(words, dtype=object).reshape(-1, 1)])
+        assert score.ravel().tolist() == [3.0 * (word == "yes") for word in words]
+        assert same.ravel().tolist() == words
