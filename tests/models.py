@@ -10,7 +10,8 @@ import numpy as np
 import onnx
 from onnx import TensorProto, helper, numpy_helper
 
-from modelyard.core.manifest import MODEL, SAMPLES, Lineage, Manifest, Metric, Source, Task
+from modelyard.core.manifest import MODEL, SAMPLES, Lineage, Manifest, Source, Task
+from modelyard.core.metric import Metric
 from modelyard.core.signature import Feature, FeatureKind, Signature, TensorSpec
 from modelyard.core.tensor import Datatype
 from modelyard.model.bundle import Bundle, seal, sha256

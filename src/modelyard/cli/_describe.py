@@ -12,7 +12,7 @@ from modelyard.cli.screen import Screen
 if TYPE_CHECKING:
     from modelyard.control.actions.compare import Comparison
     from modelyard.control.actions.show import Shown
-    from modelyard.core.manifest import Metric
+    from modelyard.core.metric import Metric
     from modelyard.core.signature import Feature, Signature, TensorSpec
     from modelyard.registry.versions import Model, Version
 

@@ -12,7 +12,8 @@ from click.core import ParameterSource
 from modelyard.cli.main import with_screen
 from modelyard.cli.screen import Screen
 from modelyard.core.errors import Diverged, InvalidRequest
-from modelyard.core.manifest import Metric, Task
+from modelyard.core.manifest import Task
+from modelyard.core.metric import Metric
 from modelyard.core.reference import suggest_name
 from modelyard.core.settings import Settings
 from modelyard.core.signature import FeatureKind

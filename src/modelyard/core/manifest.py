@@ -9,6 +9,7 @@ from typing import Any
 import msgspec
 
 from modelyard.core.errors import CorruptBundle, InvalidModel
+from modelyard.core.metric import Metric
 from modelyard.core.signature import Signature
 
 FORMAT_VERSION = 1
@@ -87,15 +88,6 @@ class Parity(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tr
     max_rel: float
     flips: int = 0
     tolerance: float = 1e-4
-
-
-class Metric(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """One number of the evaluation on the test rows, beside what a naive baseline reaches."""
-
-    name: str
-    value: float
-    baseline: float | None = None
-    higher_is_better: bool = True
 
 
 class Lineage(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):

@@ -16,7 +16,8 @@ from sklearn.metrics import (
     root_mean_squared_error,
 )
 
-from modelyard.core.manifest import Metric, Task
+from modelyard.core.manifest import Task
+from modelyard.core.metric import Metric
 from modelyard.core.tensor import Array
 from modelyard.lab.lesson import Lesson
 from modelyard.lab.pipeline import predictions

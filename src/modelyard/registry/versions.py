@@ -7,7 +7,7 @@ from datetime import datetime
 import msgspec
 
 from modelyard.core.errors import NotFound
-from modelyard.core.manifest import Metric
+from modelyard.core.metric import Metric
 from modelyard.core.reference import Reference
 
 #: The alias that a bare name means, once it is set.

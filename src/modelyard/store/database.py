@@ -1,4 +1,7 @@
-"""Rows that survive: SQLite through SQLAlchemy Core, checked when it is opened, never made again over what is there."""
+"""Rows that survive: SQLite, checked when it is opened, never made again over what is there.
+
+Reading takes Python's own driver alone; SQLAlchemy is imported with the first write.
+"""
 
 from __future__ import annotations
 
@@ -7,15 +10,17 @@ import shutil
 import sqlite3
 from collections.abc import Iterator
 from contextlib import closing, contextmanager
+from functools import cached_property, partial
 from pathlib import Path
-from typing import Literal
-
-import sqlalchemy as sa
-from sqlalchemy.exc import DBAPIError
-from sqlalchemy.pool import NullPool
+from typing import TYPE_CHECKING, Literal
 
 from modelyard.core.errors import ModelyardError, StoreDamaged, StoreFull, Unavailable
 from modelyard.store import files, migrations
+
+if TYPE_CHECKING:
+    import sqlalchemy as sa
+
+    from modelyard.store.writer import Writer
 
 BUSY_S = 2.0  # how long to wait for another program that holds the file
 _ROOM_BYTES = 64 * 1024  # less than this free, and an I/O error means that the disk is full
@@ -35,12 +40,12 @@ class Database:
 
     def __init__(self, path: Path) -> None:
         self._path = path
-        # No pool: nothing is left open across a fork, and the last one out checkpoints the write-ahead log.
-        self._reader = sa.create_engine("sqlite://", creator=lambda: _look(path, "rw"), poolclass=NullPool)
-        self._writer = sa.create_engine("sqlite://", creator=lambda: _connect(path, "mode=rw"), poolclass=NullPool)
-        sa.event.listen(self._reader, "begin", lambda connection: connection.exec_driver_sql("BEGIN"))
-        # Taking the lock at the first change instead could fail after reading, with no way to wait.
-        sa.event.listen(self._writer, "begin", lambda connection: connection.exec_driver_sql("BEGIN IMMEDIATE"))
+
+    @cached_property
+    def _writer(self) -> Writer:
+        from modelyard.store.writer import Writer  # noqa: PLC0415 - brings SQLAlchemy, for those who write
+
+        return Writer(partial(_connect, self._path, "mode=rw"), partial(_explain, path=self._path))
 
     @classmethod
     def open(cls, path: Path) -> Database:
@@ -98,9 +103,10 @@ class Database:
             migrations.upgrade(connection)
 
     @contextmanager
-    def read(self) -> Iterator[sa.Connection]:
+    def read(self) -> Iterator[sqlite3.Connection]:
         """A connection that sees one moment's state; on a full disk too."""
-        with _translated(self._path), self._reader.begin() as connection:
+        with _translated(self._path), closing(_look(self._path, "rw")) as connection:
+            connection.execute("BEGIN")
             yield connection
 
     @contextmanager
@@ -109,12 +115,13 @@ class Database:
 
         Writers queue for the folder first: SQLite's own wait, whose pauses grow, starves some of fifty writers at once.
         """
-        with files.locked(self._path.parent), _translated(self._path), self._writer.begin() as connection:
+        begin = self._writer.begin  # which may take its time to import; nobody should wait for that
+        with files.locked(self._path.parent), _translated(self._path), begin() as connection:
             yield connection
 
 
 def _connect(path: Path, query: str) -> sqlite3.Connection:
-    """A connection that never makes the file; the engines' events begin its transactions, not the driver."""
+    """A connection that never makes the file, and begins no transaction unless told to."""
     raw = sqlite3.connect(
         f"{path.as_uri()}?{query}", uri=True, timeout=BUSY_S, isolation_level=None, check_same_thread=False
     )
@@ -163,10 +170,6 @@ def _translated(path: Path) -> Iterator[None]:
     """SQLite's errors in our words; broken constraints pass, they are the caller's to understand."""
     try:
         yield
-    except DBAPIError as exc:
-        if isinstance(exc.orig, sqlite3.Error) and (known := _explain(exc.orig, path)):
-            raise known from exc
-        raise
     except sqlite3.Error as exc:
         if known := _explain(exc, path):
             raise known from exc

@@ -6,7 +6,6 @@ import errno
 import fcntl
 import os
 import random
-import secrets
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
@@ -19,7 +18,7 @@ HOME_HINT = "set MODELYARD_HOME to a folder that you may write to"
 
 def replace(path: Path, raw: bytes, *, mode: int = 0o600) -> None:
     """Put `raw` at `path` atomically: write aside, fsync, rename, fsync the folder. `StoreFull` leaves no trace."""
-    aside = path.with_name(f".{path.name}.{secrets.token_hex(6)}")
+    aside = path.with_name(f".{path.name}.{os.urandom(6).hex()}")
     try:
         fd = os.open(aside, os.O_WRONLY | os.O_CREAT | os.O_EXCL, mode)
         with os.fdopen(fd, "wb") as file:

@@ -8,7 +8,7 @@ import pytest
 
 from modelyard.cli import _describe
 from modelyard.cli.screen import Screen
-from modelyard.core.manifest import Metric
+from modelyard.core.metric import Metric
 from modelyard.core.signature import Feature, FeatureKind, Signature, TensorSpec
 from modelyard.core.tensor import Datatype
 

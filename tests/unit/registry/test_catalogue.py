@@ -11,7 +11,8 @@ import msgspec
 import pytest
 
 from modelyard.core.errors import Conflict, InvalidName, NotFound
-from modelyard.core.manifest import FileEntry, Lineage, Manifest, Metric, Source, Task
+from modelyard.core.manifest import FileEntry, Lineage, Manifest, Source, Task
+from modelyard.core.metric import Metric
 from modelyard.core.reference import parse_reference, suggest_name
 from modelyard.registry.catalogue import Catalogue
 from modelyard.store.database import Database

@@ -14,7 +14,7 @@ from modelyard.store.database import Database
 
 
 def test_the_migrated_schema_is_the_metadata(tmp_path: Path) -> None:
-    with Database.open(tmp_path / "modelyard.db").read() as connection:
+    with Database.open(tmp_path / "modelyard.db").write() as connection:
         context = MigrationContext.configure(connection, opts={"compare_type": False})
         assert compare_metadata(context, METADATA) == []
         inspector = sa.inspect(connection)
@@ -36,7 +36,7 @@ def test_metadata_comparison_can_fail(tmp_path: Path) -> None:
     for table in METADATA.tables.values():
         table.to_metadata(wider)
     wider.tables["models"].append_column(sa.Column("owner", sa.String(10)))
-    with Database.open(tmp_path / "modelyard.db").read() as connection:
+    with Database.open(tmp_path / "modelyard.db").write() as connection:
         assert compare_metadata(MigrationContext.configure(connection), wider) != []
 
 

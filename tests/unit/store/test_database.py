@@ -36,7 +36,7 @@ def add(db: Database, name: str) -> None:
 
 def names(db: Database) -> list[str]:
     with db.read() as connection:
-        return list(connection.scalars(sa.text("SELECT name FROM models ORDER BY name")))
+        return [name for (name,) in connection.execute("SELECT name FROM models ORDER BY name")]
 
 
 def test_made_once_private_and_alone_in_its_folder(path: Path) -> None:
@@ -71,9 +71,9 @@ def test_a_reader_sees_one_moment_and_does_not_wait_for_a_writer(db: Database) -
         writer.exec_driver_sql("INSERT INTO models VALUES ('new', 1, '2026')")
         assert names(db) == []
     with db.read() as reader:
-        before = reader.exec_driver_sql("SELECT count(*) FROM models").scalar()
+        before = reader.execute("SELECT count(*) FROM models").fetchone()
         add(db, "newer")
-        assert reader.exec_driver_sql("SELECT count(*) FROM models").scalar() == before == 1
+        assert reader.execute("SELECT count(*) FROM models").fetchone() == before == (1,)
     assert names(db) == ["new", "newer"]
 
 
@@ -190,6 +190,16 @@ def test_a_log_left_by_a_killed_writer_is_read(path: Path) -> None:
     assert subprocess.run([sys.executable, "-c", code, path]).returncode == -9
     assert path.with_name(f"{path.name}-wal").stat().st_size > 0
     assert names(Database.open(path)) == ["acked"]
+
+
+def test_reading_imports_no_sqlalchemy(db: Database, path: Path) -> None:
+    add(db, "one")
+    code = (
+        "import sys, pathlib\nfrom modelyard.store.database import Database\n"
+        "with Database.open(pathlib.Path(sys.argv[1])).read() as c: print(*c.execute('SELECT name FROM models'))\n"
+        "print('sqlalchemy' in sys.modules)"
+    )
+    assert subprocess.check_output([sys.executable, "-c", code, path], text=True).split() == ["('one',)", "False"]
 
 
 def test_alembic_is_imported_only_to_migrate(path: Path) -> None:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import hashlib
 import os
-import secrets
 from collections.abc import Iterable, Iterator
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -28,7 +27,7 @@ class FileBlobs:
 
     def put(self, chunks: Iterable[bytes], *, digest: str | None = None) -> str:
         """Write aside while hashing, sync, rename, sync the folder."""
-        aside = self._aside / secrets.token_hex(16)
+        aside = self._aside / os.urandom(16).hex()
         try:
             found = _write(aside, chunks)
             if digest is not None and found != check_digest(digest):

@@ -9,7 +9,7 @@ from modelyard.control.actions.compare import Comparison, MetricChange, ValueCha
 from modelyard.control.actions.home import Home
 from modelyard.control.actions.publish import publish
 from modelyard.core.errors import NotFound
-from modelyard.core.manifest import Metric
+from modelyard.core.metric import Metric
 from modelyard.core.reference import parse_reference
 from modelyard.model.bundle import Bundle, seal
 from tests.models import linear_bundle
