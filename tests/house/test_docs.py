@@ -5,7 +5,6 @@ from __future__ import annotations
 import re
 import subprocess
 import sys
-from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
@@ -59,8 +58,7 @@ def test_every_address_is_in_the_docs(tmp_path: Path) -> None:
     plan = Plan(models=(PlannedModel(name="linear", default=1, versions=(version,), aliases={"canary": 1}),))
     counter = Page(tmp_path, 0).counter
     routes = Routes(Site(Plane(), tmp_path, contracts=tuple(CONTRACTS)), counter("none"))
-    with ThreadPoolExecutor(1) as threads:
-        routes.replace(Loader(threads, counter).load(plan, Roster(), strict=True))
+    routes.replace(Loader(counter).load(plan, Roster(), strict=True))
     general = {
         "/linear": "/{name}",
         "@canary": "@{alias}",

@@ -31,18 +31,61 @@ class InferRequest(msgspec.Struct, frozen=True, gc=False):
     deadline: float = float("inf")
 
 
-class InferResponse(msgspec.Struct, frozen=True, gc=False):
-    """One answer: all outputs, and when the model worked on them (on the clock of `time.perf_counter`, in seconds).
+class Call(msgspec.Struct, frozen=True, gc=False):
+    """One call of a model, which may have answered several questions at once.
 
     Parameters
     ----------
     outputs : sequence of array
-        One per output tensor, in the signature's order.
-    asked_s, began_s, ended_s : float
-        When the question reached the replica, when the model was called, when it was done.
+        One per output tensor, in the signature's order; all rows of all questions.
+    rows : int
+        How many those are.
+    began_s, ended_s : float
+        When the model was called and when it was done, in seconds on the clock of `time.perf_counter`.
+    notes : dict
+        What codecs work out for all rows at once, each under a key of its own.
     """
 
     outputs: Sequence[Array]
-    asked_s: float
+    rows: int
     began_s: float
     ended_s: float
+    notes: dict[Any, Any] = msgspec.field(default_factory=dict)
+
+
+class InferResponse(msgspec.Struct, frozen=True, gc=False):
+    """One answer: the rows of a call that are one question's.
+
+    Parameters
+    ----------
+    call : Call
+        In which it was answered.
+    asked_s : float
+        When the question reached the replica, in seconds on the clock of `time.perf_counter`.
+    first : int
+        Where its rows begin.
+    rows : int
+        How many they are.
+    """
+
+    call: Call
+    asked_s: float
+    first: int
+    rows: int
+
+    @classmethod
+    def whole(
+        cls, outputs: Sequence[Array], asked_s: float = 0.0, began_s: float = 0.0, ended_s: float = 0.0
+    ) -> InferResponse:
+        """The answer of a call that answered nothing else."""
+        rows = len(outputs[0])
+        return cls(Call(outputs, rows, began_s, ended_s), asked_s, 0, rows)
+
+    @property
+    def outputs(self) -> Sequence[Array]:
+        """One array per output tensor, in the signature's order: the rows of this answer."""
+        call, first = self.call, self.first
+        if self.rows == call.rows:
+            return call.outputs
+        after = first + self.rows
+        return [array[first:after] for array in call.outputs]

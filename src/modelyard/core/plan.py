@@ -17,13 +17,61 @@ class PlannedVersion(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     path: str
 
 
+class Tuning(msgspec.Struct, frozen=True, forbid_unknown_fields=True, omit_defaults=True, kw_only=True):
+    """How one model is run, where an operator knows better; what is None is measured when the model is loaded.
+
+    Parameters
+    ----------
+    batch_rows : int, optional
+        Most rows of one call in which several requests meet, at least 1; 1 keeps requests apart.
+    window_s : float, optional
+        How long a call waits for more requests, in seconds, 0 to 1; never for the first after a quiet moment.
+    inline : bool, optional
+        Whether calls run on the event loop, or in a thread of the model's own.
+    threads : int, optional
+        Threads inside one call, at least 1.
+    provider : str, optional
+        What the model is run on: ``cpu``, ``cuda``, ... as `model.runtime` names them.
+    queue : int
+        Most requests that wait for a model that runs in a thread; more are refused at once.
+    queue_s : float
+        Longest time in seconds that a request waits for the model; who would wait longer is refused.
+    cache_bytes : int
+        Memory for answers that are given again to the same question; 0 for none.
+    """
+
+    batch_rows: int | None = None
+    window_s: float | None = None
+    inline: bool | None = None
+    threads: int | None = None
+    provider: str | None = None
+    queue: int = 256
+    queue_s: float = 10.0
+    cache_bytes: int = 0
+
+    def __post_init__(self) -> None:
+        for name, least in (("batch_rows", 1), ("window_s", 0), ("threads", 1)):
+            value = getattr(self, name)
+            if value is not None and value < least:
+                raise ValueError(f"{name} is {value}, and at least {least}")
+        if self.window_s is not None and self.window_s > 1:
+            raise ValueError(f"window_s is {self.window_s} seconds, and at most 1")
+        if self.queue < 1 or not self.queue_s > 0 or self.cache_bytes < 0:
+            raise ValueError("queue is at least 1, queue_s more than 0, cache_bytes at least 0")
+
+
+#: Nothing is said: everything is measured.
+MEASURED = Tuning()
+
+
 class PlannedModel(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """One model to serve: which version answers when none is named, and which aliases are answered."""
+    """One model to serve: which version answers when none is named, which aliases are answered, how it is run."""
 
     name: str
     default: int
     versions: tuple[PlannedVersion, ...]
     aliases: dict[str, int] = {}
+    tuning: Tuning = MEASURED
 
     def __post_init__(self) -> None:
         numbers = [item.version for item in self.versions]

@@ -11,7 +11,6 @@ import signal
 import socket
 import sys
 from collections.abc import Collection, Mapping
-from concurrent.futures import ThreadPoolExecutor
 from importlib import import_module
 from pathlib import Path
 from typing import Any
@@ -25,8 +24,9 @@ from modelyard.serve.http.routes import Routes
 from modelyard.serve.http.site import Site
 from modelyard.serve.plane import Loader, Plane, Roster
 from modelyard.serve.replica import Replica
-from modelyard.serve.repository import MODES, Repository, obey
+from modelyard.serve.repository import Repository
 from modelyard.serve.sockets import BACKLOG
+from modelyard.serve.tickets import MODES, obey
 from modelyard.watch.counters import UNROUTED, Page
 
 log = logging.getLogger("modelyard")
@@ -34,8 +34,6 @@ log = logging.getLogger("modelyard")
 _WATCH_S = 0.25
 _PLAN_WAIT_S = 60.0
 _PLAN_POLL_S = 0.005
-#: Threads for calls that are too long for the event loop; they start when the first such call comes.
-MODEL_THREADS = 2
 FAILED_TO_LOAD = 3
 
 
@@ -50,8 +48,7 @@ class Worker:
         if options.repository == "explicit":
             self._plane.repository = Repository(options.run, self._tell)
         self._page = Page(options.run, options.worker)
-        executor = ThreadPoolExecutor(MODEL_THREADS, thread_name_prefix="model")
-        self._loader = Loader(executor, self._page.counter)
+        self._loader = Loader(self._page.counter)
         self._routes: Routes | None = None
         self._http: Server | None = None
         self._grpc: Any = None

@@ -20,7 +20,6 @@ _BATCH_MAX = (1 << 31) - 1  # a model's configuration has 32 bits for it
 _LENGTH_BYTES = 4  # before each text
 _NS, _MS = 1_000_000_000, 1_000
 _NONE = Totals(ok=0, invalid=0, failed=0, rows=0, seconds=0.0, buckets=[])
-_EMPTY = {"count": 0, "ns": 0}
 
 
 def server() -> dict[str, Any]:
@@ -124,7 +123,7 @@ def _statistics(replica: Replica, totals: Totals) -> dict[str, Any]:
         "version": str(replica.version),
         "last_inference": int(totals.last_s * _MS),
         "inference_count": totals.rows,
-        "execution_count": totals.ok,
+        "execution_count": totals.calls,
         "inference_stats": {
             "success": spent(totals.seconds),
             "fail": {"count": totals.invalid + totals.failed, "ns": round(totals.lost_s * _NS)},
@@ -132,8 +131,8 @@ def _statistics(replica: Replica, totals: Totals) -> dict[str, Any]:
             "compute_input": spent(totals.decode_s),
             "compute_infer": spent(totals.infer_s),
             "compute_output": spent(totals.encode_s),
-            "cache_hit": _EMPTY,
-            "cache_miss": _EMPTY,
+            "cache_hit": {"count": totals.hits, "ns": 0},
+            "cache_miss": {"count": totals.misses, "ns": 0},
         },
         "response_stats": {},
         "batch_stats": [],

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable, Mapping
-from concurrent.futures import Executor
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -87,14 +86,11 @@ class Loader:
 
     Parameters
     ----------
-    executor : Executor
-        For calls that are too long for the event loop.
     counter : callable
         Gives the counter of a label ``name@version``.
     """
 
-    def __init__(self, executor: Executor, counter: Callable[[str], Counter]) -> None:
-        self._executor = executor
+    def __init__(self, counter: Callable[[str], Counter]) -> None:
         self._counter = counter
 
     def load(self, plan: Plan, old: Roster, *, strict: bool) -> Roster:
@@ -126,12 +122,13 @@ class Loader:
         return Roster(models=models, troubles=troubles, plan=plan)
 
     def _model(self, planned: PlannedModel, before: ServedModel | None) -> ServedModel:
-        versions = {version.version: self._replica(planned.name, version, before) for version in planned.versions}
+        versions = {version.version: self._replica(planned, version, before) for version in planned.versions}
         return ServedModel(name=planned.name, default=planned.default, versions=versions, aliases=dict(planned.aliases))
 
-    def _replica(self, name: str, planned: PlannedVersion, before: ServedModel | None) -> Replica:
+    def _replica(self, model: PlannedModel, planned: PlannedVersion, before: ServedModel | None) -> Replica:
         running = before.versions.get(planned.version) if before else None
-        if running is not None and running.bundle.digest == planned.digest:
+        if running is not None and (running.bundle.digest, running.tuning) == (planned.digest, model.tuning):
             return running
         bundle = open_bundle(Path(planned.path), digest=planned.digest)
-        return Replica(bundle, name, planned.version, self._executor, self._counter(f"{name}@{planned.version}"))
+        counter = self._counter(f"{model.name}@{planned.version}")
+        return Replica(bundle, model.name, planned.version, counter, model.tuning)

@@ -2,84 +2,70 @@
 
 from __future__ import annotations
 
-import asyncio
-import logging
-import time
-from collections.abc import Callable, Sequence
-from concurrent.futures import Executor, Future
-from dataclasses import dataclass
+from collections.abc import Sequence
+from concurrent.futures import Executor
 from datetime import UTC, datetime
 from time import perf_counter
+from typing import Any
 
-import numpy as np
-
-from modelyard.core.errors import Busy, Internal, Kind, ModelyardError, Timeout
+from modelyard.core.errors import Kind, ModelyardError
 from modelyard.core.inference import InferRequest, InferResponse
-from modelyard.core.rows import from_objects
-from modelyard.core.signature import Signature
-from modelyard.core.tensor import Array, Datatype
+from modelyard.core.plan import MEASURED, Tuning
+from modelyard.core.signature import ANY, Signature
+from modelyard.core.tensor import Array
 from modelyard.model import golden, runtime
 from modelyard.model.bundle import Bundle
+from modelyard.model.steady import steady
+from modelyard.model.trial import varied
+from modelyard.serve.batching import Ask, Lane, Model, Reply, ThreadLane
+from modelyard.serve.policy import Policy, decide, measure
 from modelyard.watch.counters import Counter
 
-log = logging.getLogger("modelyard")
-
-#: Told the answer, or why there is none; called on the event loop.
-Reply = Callable[[InferResponse | None, ModelyardError | None], None]
-
-# A call cheaper than this runs on the event loop: a hop to a thread and back costs 45-60 µs of CPU and, while a
-# request waits for it, everything else waits at most this long.
-INLINE_S = 0.0005
-MAX_QUEUED = 256
-_ROWS_TIMED = 64
-_ROUNDS = 5
+_TRIALS = 64  # rows to time a model with, and to try whether their company matters
+_STEADY_S = 0.05
 _EPOCH_S = datetime.now(UTC).timestamp() - perf_counter()  # what to add to perf_counter for seconds since 1970
 
 
-@dataclass(frozen=True)
-class Cost:
-    """What a call costs, measured at load: ``first_s`` for one row, ``next_s`` for each further row, in seconds."""
-
-    first_s: float
-    next_s: float
-
-    def of(self, rows: int) -> float:
-        """Expected time of one call with this many rows, in seconds."""
-        return self.first_s + self.next_s * (rows - 1)
-
-    @property
-    def inline_rows(self) -> float:
-        """The most rows whose call is cheap enough for the event loop; 0 when not even one is."""
-        if self.first_s > INLINE_S:
-            return 0
-        return 1 + (INLINE_S - self.first_s) / self.next_s if self.next_s else float("inf")
-
-
 class Replica:
-    """One version of one model. Lives on the event loop; its runner may be called from threads."""
+    """One version of one model. Lives on the event loop; its runner is called from threads too.
 
-    def __init__(self, bundle: Bundle, name: str, version: int, executor: Executor, counter: Counter) -> None:
-        started = time.perf_counter()
+    Parameters
+    ----------
+    bundle : Bundle
+        Verified.
+    name, version : str, int
+        What it is called by.
+    counter : Counter
+        Of ``name@version`` on this worker's page.
+    tuning : Tuning
+        What is not left to measurement.
+    executor : Executor, optional
+        Where long calls run, instead of threads of the model's own.
+    """
+
+    def __init__(
+        self,
+        bundle: Bundle,
+        name: str,
+        version: int,
+        counter: Counter,
+        tuning: Tuning = MEASURED,
+        executor: Executor | None = None,
+    ) -> None:
+        started = perf_counter()
         self.bundle = bundle
         self.name = name
         self.version = version
         self.signature: Signature = bundle.manifest.signature
         self.counter = counter
-        self._runner = runtime.load(bundle)
+        self.tuning = tuning
         self._executor = executor
-        self._queued = 0
-        self.checked = golden.check(self._runner, bundle.samples, f"{self.name}@{version}")
-        self.cost = _measure(self._runner, bundle)
-        self.load_s = time.perf_counter() - started
-
-    @property
-    def cost(self) -> Cost:
-        """What a call costs."""
-        return self._cost
-
-    @cost.setter
-    def cost(self, cost: Cost) -> None:
-        self._cost, self._inline_rows = cost, cost.inline_rows
+        self._runner = runtime.load(bundle, threads=tuning.threads or 1)
+        self.checked = golden.check(self._runner, bundle.samples, self.label)
+        trials = varied(self.signature, bundle.samples.rows, _TRIALS)
+        self._times = measure(self._runner.run, lambda rows: [array[:rows] for array in trials])
+        self.policy = decide(self._times, lambda: steady(self._runner, trials, _STEADY_S), tuning)
+        self.load_s = perf_counter() - started
 
     @property
     def label(self) -> str:
@@ -87,41 +73,63 @@ class Replica:
         return f"{self.name}@{self.version}"
 
     @property
-    def policy(self) -> str:
-        """`inline` when one row runs on the event loop, `thread` when it does not."""
-        return "inline" if self.cost.first_s <= INLINE_S else "thread"
+    def policy(self) -> Policy:
+        """How requests are put together and run."""
+        return self._policy
 
-    def facts(self) -> dict[str, float | int | str]:
-        """What was found out at load: seconds to load, golden rows checked, where it runs, what a row costs."""
+    @policy.setter
+    def policy(self, policy: Policy) -> None:
+        varies = any(ANY in spec.shape[1:] for spec in self.signature.inputs)
+        model = Model(self.label, self._run, self.counter.executed, varies=varies)
+        self._policy, self._inline_rows = policy, policy.inline_rows
+        self._loop_lane = Lane(model, policy.batch_rows, policy.queue_s)
+        self._thread_lane = ThreadLane(model, policy, self._executor)
+
+    @property
+    def waiting(self) -> int:
+        """Requests that no call has taken yet."""
+        return self._loop_lane.waiting + self._thread_lane.waiting
+
+    def facts(self) -> dict[str, Any]:
+        """What was found out at load: seconds to load, golden rows checked, what calls cost, how they are run."""
+        policy = self._policy
         return {
             "load_s": round(self.load_s, 4),
             "checked": self.checked,
-            "policy": self.policy,
-            "first_row_s": self.cost.first_s,
-            "next_row_s": self.cost.next_s,
+            "policy": policy.mode,
+            "first_row_s": policy.cost.first_s,
+            "next_row_s": policy.cost.next_s,
+            "call_s": {str(rows): seconds for rows, seconds in self._times.items()},
+            "batch_rows": policy.batch_rows,
+            "batch_why": policy.why,
+            "window_s": policy.window_s,
+            "queue": policy.queue,
+            "queue_s": policy.queue_s,
+            **self._runner.facts,
         }
 
-    def submit(self, asked: InferRequest, reply: Reply) -> Future[None] | None:
-        """Ask the model; `reply` is called once, now when the call is cheap, else after a thread has run it.
+    def submit(self, asked: InferRequest, reply: Reply) -> Ask:
+        """Ask the model; `reply` is called once, on the event loop, after this turn of it.
 
-        What waits for a thread can be cancelled; then nothing is run and `reply` is not called.
+        What waits can be cancelled; then nothing is run and `reply` is not called.
+
+        Raises
+        ------
+        Busy
+            Too much waits for the model already.
         """
-        began = perf_counter()
-        if asked.arrays[0].shape[0] > self._inline_rows:
-            return self._hand_over(asked, began, reply)
-        try:
-            outputs = self._runner.run(asked.arrays)
-        except ModelyardError as exc:
-            reply(None, exc)
-            return None
-        reply(InferResponse(outputs, began, began, perf_counter()), None)
-        return None
+        lane = self._loop_lane if asked.arrays[0].shape[0] <= self._inline_rows else self._thread_lane
+        return lane.submit(asked, reply)
 
-    def count(self, asked: InferRequest, given: InferResponse, started_s: float) -> None:
+    def _run(self, arrays: Sequence[Array]) -> Sequence[Array]:
+        return self._runner.run(arrays)
+
+    def count(self, given: InferResponse, started_s: float) -> None:
         """Count one answered request that was read at `started_s` (`time.perf_counter`). On the event loop only."""
-        now, asked_s, began_s = perf_counter(), given.asked_s, given.began_s
-        spent = (asked_s - started_s, began_s - asked_s, given.ended_s - began_s)
-        self.counter.ok(asked.arrays[0].shape[0], now - started_s, spent, now + _EPOCH_S)
+        now, asked_s, call = perf_counter(), given.asked_s, given.call
+        began_s = call.began_s
+        spent = (asked_s - started_s, began_s - asked_s, call.ended_s - began_s)
+        self.counter.ok(given.rows, now - started_s, spent, now + _EPOCH_S)
 
     def count_error(self, error: ModelyardError, started_s: float) -> None:
         """Count one request that was refused, or that failed. On the event loop only."""
@@ -130,78 +138,3 @@ class Replica:
             self.counter.invalid(seconds)
         else:
             self.counter.failed(seconds)
-
-    def _run(self, asked: InferRequest, asked_s: float) -> InferResponse:
-        """Run what waited until now, unless its caller waits no longer."""
-        began = perf_counter()
-        if began > asked.deadline:
-            raise Timeout(what=f"waiting for {self.label}", limit_s=round(asked.deadline - asked_s, 3))
-        return InferResponse(self._runner.run(asked.arrays), asked_s, began, perf_counter())
-
-    def _hand_over(self, asked: InferRequest, asked_s: float, reply: Reply) -> Future[None]:
-        if self._queued >= MAX_QUEUED:
-            raise Busy(what=f"{self.label} has {MAX_QUEUED} requests waiting", hint="try again in a second")
-        self._queued += 1
-        loop = asyncio.get_running_loop()
-
-        def settle(given: InferResponse | None, error: ModelyardError | None) -> None:
-            self._queued -= 1
-            try:
-                reply(given, error)
-            except Exception as exc:  # the loop's border: an answer that cannot be written is still owed an answer
-                log.exception("%s: an answer could not be written", self.label)
-                reply(None, Internal(cause=type(exc).__name__))
-
-        def work() -> None:
-            given, error = None, None
-            try:
-                given = self._run(asked, asked_s)
-            except ModelyardError as exc:
-                error = exc
-            except Exception as exc:  # noqa: BLE001 - the thread's border: without an answer the caller would wait for ever
-                error = Internal(cause=type(exc).__name__)
-            loop.call_soon_threadsafe(settle, given, error)
-
-        waiting = self._executor.submit(work)
-        waiting.add_done_callback(self._leave)
-        return waiting
-
-    def _leave(self, waiting: Future[None]) -> None:
-        """Who was cancelled waits no longer; it is the event loop that cancels."""
-        if waiting.cancelled():
-            self._queued -= 1
-
-
-def _measure(runner: runtime.Runner, bundle: Bundle) -> Cost:
-    """Time one row and many: the best of a few calls, since a busy machine only ever adds. The first warms up."""
-    first = _best_s(runner, _example(bundle, 1))
-    if first > INLINE_S:  # a heavy model: one number is enough, and many rows could take long
-        return Cost(first_s=first, next_s=first)
-    many = _best_s(runner, _example(bundle, _ROWS_TIMED))
-    return Cost(first_s=first, next_s=max(0.0, many - first) / (_ROWS_TIMED - 1))
-
-
-def _best_s(runner: runtime.Runner, arrays: Sequence[Array]) -> float:
-    times = []
-    for _ in range(_ROUNDS):
-        started = time.perf_counter()
-        runner.run(arrays)
-        times.append(time.perf_counter() - started)
-        if times[-1] > 1.0:
-            break
-    return min(times[1:] or times)
-
-
-def _example(bundle: Bundle, rows: int) -> tuple[Array, ...]:
-    """Golden rows repeated; without any, zeros and first categories."""
-    samples = bundle.samples.rows
-    if samples:
-        return from_objects(bundle.manifest.signature, [samples[at % len(samples)] for at in range(rows)])
-    arrays = []
-    for spec in bundle.manifest.signature.inputs:
-        shape = (rows, *(1 if axis < 0 else axis for axis in spec.shape[1:]))
-        known = spec.features[0].categories if spec.features else ()
-        text = spec.datatype is Datatype.BYTES
-        fill = (known[0] if known else "") if text else 0
-        arrays.append(np.full(shape, fill, dtype=spec.datatype.dtype))
-    return tuple(arrays)

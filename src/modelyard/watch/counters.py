@@ -25,7 +25,8 @@ SLOTS = 256
 _LABEL_BYTES = 128
 _WORDS = 32
 _OK, _INVALID, _FAILED, _ROWS, _SECONDS, _BUCKET0 = 0, 1, 2, 3, 4, 5
-_DECODE, _QUEUE, _INFER, _LOST, _LAST = (_WORDS - at for at in range(1, 6))  # behind the buckets
+# Behind the buckets:
+_DECODE, _QUEUE, _INFER, _LOST, _LAST, _CALLS, _HITS, _MISSES = (_WORDS - at for at in range(1, 9))
 _TABLE_BYTES = SLOTS * _LABEL_BYTES
 _PAGE_BYTES = _TABLE_BYTES + SLOTS * _WORDS * 8
 _PREFIX = "counters-"
@@ -51,6 +52,10 @@ class Totals:
         Time of the requests that were refused or failed, added up; not in `seconds`.
     last_s : float
         When the newest answer was given, in seconds since 1970; 0 before there was one.
+    calls : int
+        Calls of the model that gave an answer; requests that meet share one.
+    hits, misses : int
+        Requests answered from the cache, and requests that were looked for there in vain.
     """
 
     ok: int
@@ -64,6 +69,9 @@ class Totals:
     infer_s: float = 0.0
     lost_s: float = 0.0
     last_s: float = 0.0
+    calls: int = 0
+    hits: int = 0
+    misses: int = 0
 
     @property
     def encode_s(self) -> float:
@@ -83,6 +91,9 @@ class Totals:
         self.infer_s += other.infer_s
         self.lost_s += other.lost_s
         self.last_s = max(self.last_s, other.last_s)
+        self.calls += other.calls
+        self.hits += other.hits
+        self.misses += other.misses
 
 
 class Counter:
@@ -120,6 +131,14 @@ class Counter:
             floats[at + _QUEUE] += queue_s
         floats[at + _INFER] += infer_s
         floats[at + _LAST] = now_s
+
+    def executed(self) -> None:
+        """One call of the model that gave an answer."""
+        self._words[self._at + _CALLS] += 1
+
+    def looked(self, *, hit: bool) -> None:
+        """One look into the cache."""
+        self._words[self._at + (_HITS if hit else _MISSES)] += 1
 
     def invalid(self, seconds: float = 0.0) -> None:
         """One request refused for what it held."""
@@ -196,6 +215,9 @@ def _totals(words: memoryview[int], floats: memoryview[float], at: int) -> Total
         infer_s=float(floats[at + _INFER]),
         lost_s=float(floats[at + _LOST]),
         last_s=float(floats[at + _LAST]),
+        calls=int(words[at + _CALLS]),
+        hits=int(words[at + _HITS]),
+        misses=int(words[at + _MISSES]),
     )
 
 

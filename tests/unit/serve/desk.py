@@ -6,7 +6,7 @@ import asyncio
 import json
 from collections.abc import Callable
 from concurrent.futures import Executor, Future
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -77,10 +77,10 @@ class Desk:
         connection = Connection(Server(Limits(), self.routes))
         connection.connection_made(transport)  # type: ignore[arg-type]
         connection.data_received("\r\n".join([*lines, "", ""]).encode("latin-1") + raw)
-        for _ in range(100):
+        for turn in range(200):
             if transport.sent:
                 break
-            await asyncio.sleep(0.01)
+            await asyncio.sleep(0.01 if turn > 100 else 0)
         return _parse(transport.sent)
 
 
@@ -108,6 +108,11 @@ def _parse(sent: bytes) -> Answer:
     return Answer(int(status.split()[1]), headers, body)
 
 
+def in_thread(replica: Replica) -> None:
+    """Call this model in a thread from now on, however cheap it is."""
+    replica.policy = replace(replica.policy, mode="thread", inline_rows=0.0)
+
+
 def served(
     page: Page,
     *bundles: Bundle,
@@ -118,7 +123,7 @@ def served(
     """These bundles as versions 1, 2, ... of one model; the last is the default."""
     name = name or bundles[0].manifest.name
     versions = {
-        number: Replica(bundle, name, number, executor or Now(), page.counter(f"{name}@{number}"))
+        number: Replica(bundle, name, number, page.counter(f"{name}@{number}"), executor=executor)
         for number, bundle in enumerate(bundles, 1)
     }
     return ServedModel(name=name, default=len(bundles), versions=versions, aliases=aliases or {})

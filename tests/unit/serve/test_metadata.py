@@ -14,7 +14,7 @@ from modelyard.serve.plane import ServedModel
 from modelyard.serve.replica import Replica
 from modelyard.watch.counters import Page, read_totals
 from tests.models import image_bundle, linear_bundle, mixed_bundle
-from tests.unit.serve.desk import Now, served
+from tests.unit.serve.desk import served
 
 
 def test_extensions_are_tritons_words() -> None:
@@ -71,9 +71,10 @@ def test_the_largest_batch(shape: tuple[int, ...], datatype: Datatype, body_byte
 
 def test_statistics_are_the_sums_of_all_workers(tmp_path: Path) -> None:
     """Two workers' pages, counted as the endpoints count."""
-    workers = [Replica(linear_bundle(), "linear", 1, Now(), Page(tmp_path, at).counter("linear@1")) for at in (0, 1)]
+    workers = [Replica(linear_bundle(), "linear", 1, Page(tmp_path, at).counter("linear@1")) for at in (0, 1)]
     for replica, times in zip(workers, (2, 1), strict=True):
         for _ in range(times):
+            replica.counter.executed()
             replica.counter.ok(3, 1.5, (0.25, 0.25, 0.5), 1_700_000_000.5)
     workers[0].counter.invalid(0.25)
     workers[1].counter.failed(0.5)

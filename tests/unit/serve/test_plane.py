@@ -13,14 +13,13 @@ from modelyard.model.bundle import Bundle
 from modelyard.serve.plane import Loader, Roster
 from modelyard.watch.counters import Page
 from tests.models import linear_bundle, mixed_bundle
-from tests.unit.serve.desk import Now
 
 ONE, TWO, MIXED = linear_bundle(), linear_bundle(slope=3.0), mixed_bundle()
 
 
 @pytest.fixture
 def loader(tmp_path: Path) -> Loader:
-    return Loader(Now(), Page(tmp_path, 0).counter)
+    return Loader(Page(tmp_path, 0).counter)
 
 
 @pytest.fixture

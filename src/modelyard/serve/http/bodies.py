@@ -6,7 +6,7 @@ same costs one look into a table.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from functools import partial
 
 import msgspec
@@ -34,7 +34,7 @@ class _Way(msgspec.Struct, frozen=True, gc=False):
 
     read: Callable[[bytes | bytearray], tuple[Array, ...]]
     head: bytes
-    write: Callable[[Sequence[Array]], bytes]
+    write: Callable[[InferResponse], bytes]
 
 
 class Bodies:
@@ -57,7 +57,7 @@ class Bodies:
     def encode(self, asked: InferRequest, given: InferResponse) -> tuple[bytes, bytes]:
         """One prediction a row, with its probabilities when details are wanted."""
         way: _Way = asked.form
-        return way.head, way.write(given.outputs)
+        return way.head, way.write(given)
 
     def _found(self, said: tuple[bytes, bytes | None, bytes]) -> _Way:
         """The way for these headers and this query, kept for the next request that says the same."""
@@ -78,7 +78,8 @@ class Bodies:
         full = "detail" in wanted
         content_type, answer = self._answer(accept or ANYTHING, own, full=full)
         first = head(200, content_type, b"modelyard-model: " + self._replica.label.encode())
-        way = _Way(read, first, answer.encode_full if full else answer.encode)
+        write = answer.answer if isinstance(answer, RowForm) and not full else partial(_write, answer, full=full)
+        way = _Way(read, first, write)
         if len(self._ways) >= _MAX_WAYS:
             self._ways.clear()
         self._ways[said] = way
@@ -108,6 +109,10 @@ class Bodies:
         if trouble is not None:
             raise NotAcceptable(accept=trouble.detail, known=OFFERED, hint=trouble.hint)
         raise NotAcceptable(accept=accept.decode("latin-1")[:200], known=OFFERED)
+
+
+def _write(answer: Form, given: InferResponse, *, full: bool) -> bytes:
+    return answer.encode_full(given.outputs) if full else answer.encode(given.outputs)
 
 
 def _readable(media: bytes) -> bytes:

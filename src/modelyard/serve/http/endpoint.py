@@ -5,7 +5,7 @@ from __future__ import annotations
 from functools import partial
 from typing import Protocol
 
-from modelyard.core.errors import ModelyardError
+from modelyard.core.errors import Kind, ModelyardError
 from modelyard.core.inference import InferRequest, InferResponse
 from modelyard.serve.http import encoding
 from modelyard.serve.http.message import Request
@@ -42,7 +42,7 @@ class Endpoint:
             if b"content-encoding" in request.headers:
                 request.body = encoding.inflated(request.body, request.headers, self._limit_bytes)
             asked = self._codec.decode(request)
-            self._replica.submit(asked, partial(self._reply, request, asked))
+            request.waiting = self._replica.submit(asked, partial(self._reply, request, asked))
         except ModelyardError as exc:
             self._fail(request, exc)
 
@@ -58,7 +58,7 @@ class Endpoint:
         except ModelyardError as exc:
             self._fail(request, exc)
             return
-        self._replica.count(asked, given, request.started)
+        self._replica.count(given, request.started)
         if len(body) < encoding.WORTH_BYTES:
             request.respond(head, body)
         else:
@@ -67,4 +67,10 @@ class Endpoint:
     def _fail(self, request: Request, error: ModelyardError) -> None:
         error.facts.setdefault("model", self._replica.label)
         self._replica.count_error(error, request.started)
-        request.respond(*self._refuse(error, request))
+        first, body = self._refuse(error, request)
+        if error.kind is Kind.BUSY:
+            first = b"%b\r\nretry-after: %d\r\ncontent-length: " % (
+                first.removesuffix(b"\r\ncontent-length: "),
+                error.facts.get("retry_s", 1),
+            )
+        request.respond(first, body)

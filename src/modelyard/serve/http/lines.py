@@ -166,7 +166,7 @@ class LineStream:
             self._fail(batch, started, error)
             return
         lines = self._encode(given.outputs)
-        self._replica.count(asked, given, started)
+        self._replica.count(given, started)
         self._send(lines)
 
     def _fail(self, batch: Batch, started: float, error: ModelyardError) -> None:

@@ -66,33 +66,54 @@ class Sink(Protocol):
         ...
 
 
-class Request:
-    """One request, whole or streamed, and the way to answer it."""
+class Waiting(Protocol):
+    """A place in a queue."""
 
-    __slots__ = (
-        *("_connection", "body", "chunks", "headers", "keep_alive", "method", "path", "payload", "query", "sink"),
-        "started",
-    )
+    def cancel(self) -> bool:
+        """Give it up; False when it is too late for that."""
+        ...
 
-    def __init__(self, connection: Wire, url: bytes, method: bytes, headers: dict[bytes, bytes]) -> None:
-        self._connection = connection
-        self.path, _, self.query = url.partition(b"?")
+
+class Head:
+    """A request's first part, as it was understood: method, target, headers, and how long a body follows."""
+
+    __slots__ = ("headers", "length", "method", "path", "query")
+
+    def __init__(self, method: bytes, url: bytes, headers: dict[bytes, bytes], length: int = 0) -> None:
         self.method = method
+        self.path, _, self.query = url.partition(b"?")
         self.headers = headers
-        self.body: bytes | bytearray = b""
-        self.keep_alive = True
-        self.payload: bytes | None = None
-        self.sink: Sink | None = None
-        self.chunks = True  # whether the client understands them
-        self.started = 0.0
+        self.length = length
+
+
+class Request:
+    """One request, whole or streamed, and the way to answer it. Its headers are read, never changed."""
+
+    # Most requests keep these as they are; an instance that sets less is made faster.
+    keep_alive = True
+    chunks = True  # whether the client understands them
+    started = 0.0
+    payload: bytes | None = None
+    sink: Sink | None = None
+    waiting: Waiting | None = None  # a place in a model's queue
+    _id: bytes = b""
+
+    def __init__(self, connection: Wire, head: Head, body: bytes | bytearray = b"") -> None:
+        self._connection = connection
+        self.method = head.method
+        self.path = head.path
+        self.query = head.query
+        self.headers = head.headers
+        self.body = body
 
     @property
     def id(self) -> bytes:
         """The caller's ``x-request-id`` when it is a plain token, else one made here."""
-        given = self.headers.get(b"x-request-id")
-        if given is None or not _TOKEN.fullmatch(given):
-            given = self.headers[b"x-request-id"] = self._connection.server.new_id()
-        return given
+        if not self._id:
+            given = self.headers.get(b"x-request-id")
+            known = given is not None and _TOKEN.fullmatch(given)
+            self._id = given if given is not None and known else self._connection.server.new_id()
+        return self._id
 
     def respond(self, head: bytes, body: bytes) -> None:
         """Answer with a head made by `head` (it ends in ``content-length: ``) and this body."""

@@ -21,13 +21,15 @@ import httptools
 from modelyard.core.errors import Internal, ModelyardError
 from modelyard.core.plan import Limits
 from modelyard.serve.http.errors import PROBLEM, refusal
-from modelyard.serve.http.message import Request, Sink, head
+from modelyard.serve.http.message import Head, Request, Sink, head
 
 log = logging.getLogger("modelyard")
 
 _BODY_FLOOR_BYTES_PER_S = 64 * 1024  # a body may take body_s, and longer only while it comes at least this fast
 _PIPELINED = 16
+_HEADS, _HEAD_BYTES = 1024, 2048  # how many heads are remembered, of this size at most
 _USUAL = b"application/json"  # of bodies that are never streamed, and of nearly all
+_FRAMED = frozenset({b"transfer-encoding", b"expect", b"upgrade"})  # what says more of a body than its length
 _FOREVER = float("inf")
 _SWEEP_S = 0.5
 _LINGER_S = 5.0  # for the rest of a body that was refused before its end
@@ -57,6 +59,9 @@ class Server:
         self.router = router
         self.draining = False
         self.connections: set[Connection] = set()
+        #: Heads that were parsed and accepted, by their bytes: clients repeat theirs, and the same bytes at the start
+        #: of a message mean the same again.
+        self.heads: dict[bytes, Head] = {}
         self.date = b""
         self._prefix = b"req_" + secrets.token_hex(5).encode()
         self._numbers = count(1)
@@ -78,6 +83,8 @@ class Server:
     def sweep(self, now: float) -> None:
         """Every half second: refresh the date, close what passed its deadline."""
         self.date = b"\r\ndate: " + formatdate(usegmt=True).encode()
+        if len(self.heads) >= _HEADS:
+            self.heads.clear()
         for connection in [item for item in self.connections if item.deadline < now]:
             connection.expire()
 
@@ -113,6 +120,8 @@ class Connection(asyncio.Protocol):
         self._closing = False
         self._choked = False  # the client does not read what we write
         self._held = False  # a sink has enough for now
+        self._reusable = True  # the last message left the connection open for another
+        self._head: Head | None = None  # of the last message of this packet, where that is worth remembering
         self._start_message()
 
     # --- asyncio's side ---------------------------------------------------------------------------------------
@@ -128,10 +137,24 @@ class Connection(asyncio.Protocol):
         self.deadline = self._clock() + self._limits.header_s
 
     def data_received(self, data: bytes) -> None:
-        """Parse; the callbacks below do the work."""
+        """Parse, and the callbacks below do the work; a whole request whose head is known needs no parsing."""
         if self._closing:
             return
-        self._began = False
+        if self._reading or not self._reusable:
+            self._parse(data)
+            return
+        end = data.find(b"\r\n\r\n") + 4
+        known = self.server.heads.get(data[:end])
+        if known is not None and known.length == len(data) - end:
+            self._complete(Request(self, known, data[end:]))
+            return
+        head = self._parse(data)
+        if head is not None and not self._reading:
+            self._remember(data, head)
+
+    def _parse(self, data: bytes) -> Head | None:
+        """Let the callbacks below do the work; the head of a message that this packet ended."""
+        self._began, self._head = False, None
         try:
             self._parser.feed_data(data)
         except httptools.HttpParserUpgrade:
@@ -146,12 +169,22 @@ class Connection(asyncio.Protocol):
                 self._head_bytes += len(data)
                 if self._head_bytes > self._limits.header_bytes + self._limits.url_bytes:
                     self._refuse(431, "the header block is too large")
+        return self._head
+
+    def _remember(self, data: bytes, head: Head) -> None:
+        """Keep a head whose request was this packet and nothing else, its body framed by its length or absent."""
+        end = len(data) - head.length
+        if end <= _HEAD_BYTES and data.find(b"\r\n\r\n") + 4 == end and len(self.server.heads) < _HEADS:
+            self.server.heads[data[:end]] = head
 
     def connection_lost(self, exc: Exception | None) -> None:
-        """The client has gone; answers still being made are thrown away."""
+        """The client has gone: what waits for a model leaves the queue, answers still being made are thrown away."""
         del exc
         self._closing = True
         self._transport = None
+        for request in self._queue:
+            if request.waiting is not None:
+                request.waiting.cancel()
         self._queue.clear()
         self.server.connections.discard(self)
 
@@ -212,8 +245,9 @@ class Connection(asyncio.Protocol):
             self._refuse(400, "no Host header")
             return
         headers = self._headers
-        request = Request(self, self._url, self._parser.get_method(), headers)
         length = int(headers.get(b"content-length", b"0"))
+        self._head = first = Head(self._parser.get_method(), self._url, headers, length)
+        request = Request(self, first)
         if headers.get(b"content-type", _USUAL) != _USUAL and not self._open(request):
             return
         if length > self._limits.body_bytes and request.sink is None:
@@ -263,14 +297,21 @@ class Connection(asyncio.Protocol):
         if request is None or self._closing:
             return
         request.body = self._body
-        request.keep_alive = self._parser.should_keep_alive()
-        request.started = perf_counter()
+        request.keep_alive = self._reusable = self._parser.should_keep_alive()
         self._request, self._body = None, b""
         self._reading = False
-        self.deadline = _FOREVER
         if request.sink is not None:
+            request.started = perf_counter()
+            self._head, self.deadline = None, _FOREVER
             request.sink.finish()
             return
+        if not request.keep_alive or not _FRAMED.isdisjoint(request.headers):
+            self._head = None
+        self._complete(request)
+
+    def _complete(self, request: Request) -> None:
+        request.started = perf_counter()
+        self.deadline = _FOREVER
         self._queue.append(request)
         if len(self._queue) > _PIPELINED and self._transport is not None:
             self._transport.pause_reading()

@@ -8,10 +8,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from modelyard.serve.replica import Cost
 from modelyard.watch.counters import Page, read_totals
 from tests.models import linear_bundle, mixed_bundle
-from tests.unit.serve.desk import Desk, served
+from tests.unit.serve.desk import Desk, in_thread, served
 
 INFER = {"inputs": [{"name": "input", "shape": [1, 1], "datatype": "FP64", "data": [3]}]}
 ROW = {"species": "gentoo", "length": 5.5, "mass": None}
@@ -133,11 +132,12 @@ def test_no_body_is_an_error_of_ours(desk: Desk, body: bytes, path: str) -> None
     assert desk.ask("POST", path, body).status == 400
 
 
-@pytest.mark.parametrize("first_s", [0.0, 1.0])
-def test_requests_are_counted(tmp_path: Path, first_s: float) -> None:
+@pytest.mark.parametrize("threaded", [False, True])
+def test_requests_are_counted(tmp_path: Path, *, threaded: bool) -> None:
     page = Page(tmp_path, 0)
     model = served(page, linear_bundle())
-    model.version().cost = Cost(first_s=first_s, next_s=0.0)  # on the loop, or in a thread
+    if threaded:
+        in_thread(model.version())
     desk = Desk(tmp_path, model, page=page)
     for body, status in ((b'[{"feature": 1}, {"feature": 2}]', 200), (b'{"feature": "x"}', 400), (b"", 400)):
         assert desk.ask("POST", "/predict", body).status == status

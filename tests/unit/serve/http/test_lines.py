@@ -16,10 +16,10 @@ from modelyard.core.plan import Limits
 from modelyard.model.bundle import Bundle
 from modelyard.serve.http.lines import BATCH_ROWS, WAITING_BYTES
 from modelyard.serve.http.protocol import Connection, Server
-from modelyard.serve.replica import Cost, Replica, Reply
+from modelyard.serve.replica import Replica, Reply
 from modelyard.watch.counters import read_totals
 from tests.models import image_bundle, linear_bundle, mixed_bundle
-from tests.unit.serve.desk import Desk, served
+from tests.unit.serve.desk import Desk, in_thread, served
 from tests.unit.serve.http.test_protocol import Transport
 
 HEAD = "POST {path} HTTP/1.1\r\nHost: a\r\nContent-Type: {kind}\r\nTransfer-Encoding: chunked\r\n{extra}\r\n"
@@ -267,7 +267,7 @@ def test_a_client_that_is_faster_than_the_model_is_made_to_wait(tmp_path: Path) 
         while slow.waiting:
             assert len(slow.waiting) == 1
             slow.answer()
-            await asyncio.sleep(0)
+            await asyncio.sleep(0.001)
         assert caller.transport.reading
         caller.close()
         await caller.until()
@@ -310,7 +310,7 @@ def test_a_client_that_goes_leaves_nothing_behind(tmp_path: Path) -> None:
 
 def test_models_in_threads_answer_in_order(tmp_path: Path) -> None:
     found = desk(tmp_path, linear_bundle(), ThreadPoolExecutor(2))
-    replica(found).cost = Cost(first_s=1.0, next_s=0.0)
+    in_thread(replica(found))
     rows = b"".join(b'{"feature": %d}\n' % number for number in range(2000))
     assert [line["prediction"] for line in stream(found, rows).lines] == [2.0 * number for number in range(2000)]
 

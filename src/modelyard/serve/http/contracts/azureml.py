@@ -213,7 +213,7 @@ class _Codec:
         """The answer, with how long the model took."""
         write, headers = asked.form
         kind, content = write(given.outputs)
-        took = b"x-ms-run-fn-exec-ms: %.3f" % ((given.ended_s - given.began_s) * 1e3)
+        took = b"x-ms-run-fn-exec-ms: %.3f" % ((given.call.ended_s - given.call.began_s) * 1e3)
         return self._talk.head(200, kind, headers, self._label, took, b"x-ms-run-function-failed: False"), content
 
     def _json(self, text: bytes | bytearray) -> Any:

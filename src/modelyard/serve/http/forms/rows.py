@@ -13,8 +13,10 @@ from typing import Any, ClassVar
 import msgspec
 import numpy as np
 import orjson
+from msgspec.structs import astuple
 
 from modelyard.core.errors import InvalidRequest, ModelyardError, WrongType
+from modelyard.core.inference import InferResponse
 from modelyard.core.rows import from_columns, from_objects
 from modelyard.core.schema import has_columns
 from modelyard.core.signature import FeatureKind, Signature, TensorSpec
@@ -29,6 +31,7 @@ _TYPES: dict[FeatureKind, type] = {
     FeatureKind.TEXT: str,
 }
 _TEXTS = frozenset("OU")  # kinds of arrays that hold text
+_VALUES = "rows.values"  # the predictions of all rows, among a call's notes
 _UNTYPED = re.compile(r'[\x00-\x1f"\\]')  # in a name, msgspec cannot look for these
 
 
@@ -55,15 +58,22 @@ class RowForm:
         self._columns = all(spec.features for spec in signature.inputs)
         self._typed = self._columns and not any(_UNTYPED.search(feature.name) for feature in signature.features)
         row = _row_type(signature) if self._typed else dict[str, Any]
-        self._one = msgspec.json.Decoder(row)
+        self._one: msgspec.json.Decoder[Any] = msgspec.json.Decoder(row)
         self._many = msgspec.json.Decoder(list[row])  # type: ignore[valid-type]  # the type is made here
         self._any = msgspec.json.Decoder()
         self._width = len(signature.field_names)
         self._nullable = any(feature.nullable for feature in signature.features)
+        # Rows of plain numbers need no look at each: JSON has no infinity, and typed decoding takes nothing else.
+        self._plain = self._typed and len(signature.inputs) == 1 and _is_plain(signature.inputs[0])
         self._answer = _Answer(signature, name, version)
 
     def decode(self, body: bytes | bytearray) -> tuple[Array, ...]:
         """The arranged arrays that the body stands for; a `ModelyardError` says what does not fit."""
+        if self._plain and body[:1] == b"{" and body.count(b":") == self._width:
+            try:
+                return (np.array((astuple(self._one.decode(body)),), dtype=np.float64),)
+            except (msgspec.DecodeError, RecursionError):
+                return self._explain(body)
         try:
             rows = (self._one.decode(body),) if body[:1] == b"{" else self._many.decode(body)
             arrays = self._arrays(rows)
@@ -88,7 +98,7 @@ class RowForm:
     def _check_once(self, text: bytes | bytearray, rows: Sequence[Any]) -> None:
         """Refuse a name that is said twice in a row. Rows that name all fields once have as many colons as values."""
         exact = text.count(b":") == len(rows) * self._width
-        if not exact or (self._nullable and (not self._typed or any(map(_lacks, map(msgspec.structs.astuple, rows))))):
+        if not exact or (self._nullable and (not self._typed or any(map(_lacks, map(astuple, rows))))):
             parse(text)
 
     def encode_lines(self, outputs: Sequence[Array]) -> list[bytes]:
@@ -103,6 +113,10 @@ class RowForm:
         """``{"prediction": [...]}``."""
         return self._answer.short(outputs)
 
+    def answer(self, given: InferResponse) -> bytes:
+        """The same for one of the questions of a call; what can be written for all of them at once is."""
+        return self._answer.one(given) if given.rows == 1 else self._answer.short(given.outputs)
+
     def encode_full(self, outputs: Sequence[Array]) -> bytes:
         """The prediction with its model, its version, and class probabilities where there are any."""
         return self._answer.full(outputs)
@@ -110,7 +124,7 @@ class RowForm:
     def _arrays(self, rows: Sequence[Any]) -> tuple[Array, ...]:
         if not self._typed or not rows:
             return from_objects(self._signature, rows)
-        table = [msgspec.structs.astuple(row) for row in rows]
+        table = [astuple(row) for row in rows]
         if self._nullable and any(map(_lacks, table)):
             table = [tuple(None if value is msgspec.UNSET else value for value in row) for row in table]
         if len(self._signature.inputs) == 1:
@@ -139,6 +153,12 @@ class RowForm:
             raise InvalidRequest(what="the body is not valid JSON", cause=str(exc)[:200]) from exc
         parse(body)
         return document
+
+
+def _is_plain(spec: TensorSpec) -> bool:
+    """Whether this is a table of float64 numbers that may all be anything but missing."""
+    numbers = all(feature.kind is FeatureKind.NUMBER and not feature.nullable for feature in spec.features)
+    return spec.datatype is Datatype.FP64 and len(spec.shape) == 2 and numbers
 
 
 def _lacks(row: tuple[Any, ...]) -> bool:
@@ -198,6 +218,15 @@ class _Answer:
         self._scores = self._names.index(signature.probabilities) if signature.probabilities else None
         self._labels = signature.outputs[self._scores].labels if self._scores is not None else ()
 
+    def one(self, given: InferResponse) -> bytes:
+        call = given.call
+        values = call.notes.get(_VALUES)
+        if values is None:
+            values = call.notes[_VALUES] = () if self._at is None else _values(call.outputs[self._at])
+        if not values:
+            return self.short(given.outputs)
+        return b'{"prediction": [%b]}' % values[given.first]
+
     def short(self, outputs: Sequence[Array]) -> bytes:
         return b'{"prediction": %b}' % (
             self._prediction(outputs) if self._at is None else dump_array(outputs[self._at])
@@ -231,6 +260,13 @@ class _Answer:
             return dump_array(outputs[self._at])
         columns = [orjson.loads(dump_array(array)) for array in outputs]
         return orjson.dumps([dict(zip(self._names, values, strict=True)) for values in zip(*columns, strict=True)])
+
+
+def _values(array: Array) -> Sequence[bytes]:
+    """Every row's number as JSON; nothing when rows are more than that."""
+    if array.dtype.kind in _TEXTS or array.size != len(array):
+        return ()
+    return dump_array(array.ravel())[1:-1].split(b",")
 
 
 def dump_array(array: Array) -> bytes:

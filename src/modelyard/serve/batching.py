@@ -1,0 +1,290 @@
+"""Requests that meet: what arrives within one turn of the event loop is one call of the model, and nobody waits for it.
+
+A model has two lanes. Cheap calls run on the loop, once a turn. Dear ones run in a thread of the model's own, and what
+arrives meanwhile is its next call. Requests stay independent: who leaves, comes too late or holds what the model
+refuses concerns nobody else.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections import deque
+from collections.abc import Callable, Sequence
+from concurrent.futures import Executor, ThreadPoolExecutor
+from math import ceil
+from time import perf_counter
+
+import numpy as np
+
+from modelyard.core.errors import Busy, Internal, ModelyardError, Timeout
+from modelyard.core.inference import Call, InferRequest, InferResponse
+from modelyard.core.tensor import Array
+from modelyard.serve.policy import Policy
+
+log = logging.getLogger("modelyard")
+
+#: Told the answer, or why there is none; called once, on the event loop.
+Reply = Callable[[InferResponse | None, ModelyardError | None], None]
+
+
+class Model:
+    """What lanes know of a model.
+
+    Parameters
+    ----------
+    label : str
+        ``name@version``, for messages.
+    run : callable
+        One call: arrays of all rows in, arrays of all rows out. Safe in threads.
+    executed : callable
+        Told of every call that gave an answer.
+    varies : bool
+        Whether an axis of an input besides the rows is variable, so that two questions may not fit into one array.
+    """
+
+    __slots__ = ("executed", "label", "run", "varies")
+
+    def __init__(
+        self,
+        label: str,
+        run: Callable[[Sequence[Array]], Sequence[Array]],
+        executed: Callable[[], None],
+        *,
+        varies: bool = False,
+    ) -> None:
+        self.label = label
+        self.run = run
+        self.executed = executed
+        self.varies = varies
+
+
+class Ask:
+    """One question that waits for the model."""
+
+    __slots__ = ("_lane", "arrays", "asked_s", "deadline", "reply", "rows")
+
+    def __init__(self, lane: Lane, asked: InferRequest, reply: Reply) -> None:
+        self._lane = lane
+        self.arrays = asked.arrays
+        self.rows: int = asked.arrays[0].shape[0]
+        self.deadline = asked.deadline
+        self.reply = reply
+        self.asked_s = perf_counter()
+
+    def cancel(self) -> bool:
+        """Leave the queue: nothing is run and nobody is told. False when the model has the question already."""
+        return self._lane.leave(self)
+
+
+Batch = list[Ask]
+#: Asks and the call that answered them, or the one ask that failed and why.
+Outcome = tuple[Batch, Call | None, ModelyardError | None]
+
+
+class Lane:
+    """A queue, and calls on the event loop that empty it: one a turn, of all that waits.
+
+    Parameters
+    ----------
+    model : Model
+        Who is called.
+    batch_rows : int
+        Most rows of a call in which several requests meet.
+    queue_s : float
+        Longest time in seconds that a request waits.
+    """
+
+    def __init__(self, model: Model, batch_rows: int, queue_s: float) -> None:
+        self._model = model
+        self._batch_rows = batch_rows
+        self._queue_s = queue_s
+        self._waiting: deque[Ask] = deque()
+        self._booked = False  # a turn of the loop will flush
+        self._company = False  # whether requests met in the last call
+
+    @property
+    def waiting(self) -> int:
+        """Requests that no call has taken yet."""
+        return len(self._waiting)
+
+    def submit(self, asked: InferRequest, reply: Reply) -> Ask:
+        """Put a question into the next call."""
+        ask = Ask(self, asked, reply)
+        self._waiting.append(ask)
+        if not self._booked:
+            self._book()
+        return ask
+
+    def leave(self, ask: Ask) -> bool:
+        """Take a question out of the queue; whether it was there."""
+        try:
+            self._waiting.remove(ask)
+        except ValueError:
+            return False
+        return True
+
+    def _book(self) -> None:
+        self._booked = True
+        asyncio.get_running_loop().call_soon(self._flush)
+
+    def _flush(self) -> None:
+        """One call of what waits; the loop gets its turn before the next."""
+        self._booked = False
+        batch = self._take()
+        if batch:
+            self._tell(_outcomes(self._model, batch))
+        if self._waiting and not self._booked:
+            self._book()
+
+    def _take(self) -> Batch:
+        """The next call's questions: as many as it holds, of one shape; who waited too long is told so."""
+        waiting, varies, now, rows = self._waiting, self._model.varies, perf_counter(), 0
+        batch: Batch = []
+        oldest = now - self._queue_s
+        while waiting:
+            ask = waiting[0]
+            if batch and (rows + ask.rows > self._batch_rows or (varies and not _alike(batch[0], ask))):
+                break
+            waiting.popleft()
+            if ask.deadline < now or ask.asked_s < oldest:
+                self._reply(ask, None, self._too_late(ask, now))
+                continue
+            batch.append(ask)
+            rows += ask.rows
+        self._company = len(batch) > 1
+        return batch
+
+    def _too_late(self, ask: Ask, now: float) -> ModelyardError:
+        if ask.deadline < now:
+            return Timeout(what=f"waiting for {self._model.label}", limit_s=round(ask.deadline - ask.asked_s, 3))
+        return _busy(self._model.label, len(self._waiting), now - ask.asked_s)
+
+    def _tell(self, outcomes: Sequence[Outcome]) -> None:
+        """Give everybody their own rows, or their own error."""
+        for batch, call, error in outcomes:
+            if call is None:
+                self._reply(batch[0], None, error)
+                continue
+            self._model.executed()
+            first = 0
+            for ask in batch:
+                self._reply(ask, InferResponse(call, ask.asked_s, first, ask.rows), None)
+                first += ask.rows
+
+    def _reply(self, ask: Ask, given: InferResponse | None, error: ModelyardError | None) -> None:
+        try:
+            ask.reply(given, error)
+        except Exception as exc:  # the loop's border: an answer that cannot be written is still owed an answer
+            log.exception("%s: an answer could not be written", self._model.label)
+            ask.reply(None, Internal(cause=type(exc).__name__))
+
+
+class ThreadLane(Lane):
+    """A queue, and calls in threads that empty it. What arrives while all of them are busy is the next call.
+
+    Parameters
+    ----------
+    model : Model
+        Who is called.
+    policy : Policy
+        How many calls at once, how large, how many requests wait and how long, and for how much company.
+    executor : Executor, optional
+        Where the calls run, instead of threads of the lane's own, which start with the first call.
+    """
+
+    def __init__(self, model: Model, policy: Policy, executor: Executor | None = None) -> None:
+        super().__init__(model, policy.batch_rows, policy.queue_s)
+        self._policy = policy
+        self._executor = executor
+        self._running = 0
+
+    def submit(self, asked: InferRequest, reply: Reply) -> Ask:
+        """Put a question into the next call; `Busy` when too many wait, or when it would wait too long.
+
+        It is refused at the door, while the caller can still go elsewhere, and not after a long wait.
+        """
+        if self._waiting:
+            wait_s = self._policy.wait_s(sum(ask.rows for ask in self._waiting))
+            if len(self._waiting) >= self._policy.queue or wait_s > self._queue_s:
+                raise _busy(self._model.label, len(self._waiting), wait_s)
+        return super().submit(asked, reply)
+
+    def _flush(self) -> None:
+        self._booked = False
+        while self._waiting and self._running < self._policy.calls and not self._wait_for_company():
+            batch = self._take()
+            if batch:
+                self._hand_over(batch)
+
+    def _wait_for_company(self) -> bool:
+        """Whether this call waits for the end of the window; never after one in which nobody met."""
+        if not (self._company and self._policy.window_s):
+            return False
+        if sum(ask.rows for ask in self._waiting) >= self._batch_rows:
+            return False
+        left_s = self._waiting[0].asked_s + self._policy.window_s - perf_counter()
+        if left_s <= 0:
+            return False
+        self._booked = True
+        asyncio.get_running_loop().call_later(left_s, self._flush)
+        return True
+
+    def _hand_over(self, batch: Batch) -> None:
+        """Run it in a thread; its end takes the next."""
+        self._running += 1
+        loop = asyncio.get_running_loop()
+
+        def work() -> None:
+            outcomes = _outcomes(self._model, batch)
+            loop.call_soon_threadsafe(self._end, outcomes)
+
+        if self._executor is None:
+            self._executor = ThreadPoolExecutor(self._policy.calls, thread_name_prefix=self._model.label)
+        self._executor.submit(work)
+
+    def _end(self, outcomes: Sequence[Outcome]) -> None:
+        self._running -= 1
+        self._tell(outcomes)
+        if self._waiting and not self._booked:
+            self._flush()
+
+
+def _outcomes(model: Model, batch: Batch) -> list[Outcome]:
+    """Call the model; a batch that fails is halved until only the bad ask fails."""
+    error: ModelyardError
+    began, rows = perf_counter(), sum([ask.rows for ask in batch])
+    try:
+        outputs = model.run(_joined(batch))
+        if len(batch) > 1 and any(len(array) != rows for array in outputs):
+            raise Internal(cause="the model answered another number of rows")
+        return [(batch, Call(outputs, rows, began, perf_counter()), None)]
+    except ModelyardError as exc:
+        error = exc
+    except Exception as exc:  # the call's border: without an answer the caller would wait for ever
+        log.exception("a call of %s failed", model.label)
+        error = Internal(cause=type(exc).__name__)
+    if len(batch) == 1:
+        return [(batch, None, error)]
+    half = len(batch) // 2
+    return _outcomes(model, batch[:half]) + _outcomes(model, batch[half:])
+
+
+def _alike(first: Ask, other: Ask) -> bool:
+    """Whether their rows can stand in one array: every axis but the first is the same."""
+    return all(a.shape[1:] == b.shape[1:] for a, b in zip(first.arrays, other.arrays, strict=True))
+
+
+def _joined(batch: Batch) -> Sequence[Array]:
+    """All rows of a batch, one array an input."""
+    if len(batch) == 1:
+        return batch[0].arrays
+    return [np.concatenate(arrays) for arrays in zip(*[ask.arrays for ask in batch], strict=True)]
+
+
+def _busy(label: str, waiting: int, wait_s: float) -> Busy:
+    return Busy(
+        what=f"{label} has {waiting} requests waiting",
+        retry_s=max(1, ceil(wait_s)),
+        hint="try again a little later",
+    )
