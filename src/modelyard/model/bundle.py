@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TypeVar
@@ -16,18 +16,22 @@ from modelyard.core.profile import Profile
 
 _Document = TypeVar("_Document", Samples, Profile)
 _NAMES = frozenset({MODEL, PROFILE, SAMPLES, "card.md", "signature.dsse"})
+#: A file of more bytes is not kept: it is verified at the open, and read and verified again by whoever asks for it.
+KEPT_BYTES = 1 << 20
+_CHUNK_BYTES = 1 << 20
 
 
 @dataclass(frozen=True)
 class Bundle:
-    """One sealed bundle in memory: its manifest and the bytes of every file, all verified.
+    """One sealed bundle: its manifest and the bytes of every file, all verified.
 
     Parameters
     ----------
     manifest : Manifest
         What it says of itself.
     files : Mapping of str to bytes
-        Every file by name, the manifest not included.
+        Every file by name, the manifest not included. A large file of an opened bundle is read anew each time, so that
+        a replica does not hold its model twice; `CorruptBundle` when it has changed since the bundle was opened.
     """
 
     manifest: Manifest
@@ -111,10 +115,59 @@ def open_bundle(folder: Path, *, digest: str | None = None) -> Bundle:
     manifest = read_manifest(raw, label)
     if MODEL not in manifest.files:
         raise CorruptBundle(bundle=label, what=f"its manifest names no {MODEL}")
-    return Bundle(manifest=manifest, files={name: _read(folder, name, entry) for name, entry in manifest.files.items()})
+    return Bundle(manifest=manifest, files=_Verified(folder, manifest.files))
+
+
+class _Verified(Mapping[str, bytes]):
+    """The files of a folder, all looked at once; small ones stay in memory."""
+
+    def __init__(self, folder: Path, entries: Mapping[str, FileEntry]) -> None:
+        self._folder = folder
+        self._entries = entries
+        self._kept: dict[str, bytes] = {}
+        for name, entry in entries.items():
+            if entry.size_bytes <= KEPT_BYTES:
+                self._kept[name] = _read(folder, name, entry)
+            else:
+                _verify(folder, name, entry)
+
+    def __getitem__(self, name: str) -> bytes:
+        return self._kept[name] if name in self._kept else _read(self._folder, name, self._entries[name])
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._entries)
+
+    def __len__(self) -> int:
+        return len(self._entries)
 
 
 def _read(folder: Path, name: str, entry: FileEntry) -> bytes:
+    path = _checked(folder, name, entry)
+    try:
+        raw = path.read_bytes()
+    except OSError as exc:
+        raise _unreadable(folder.name, name, exc) from exc
+    if sha256(raw) != entry.sha256:
+        raise CorruptBundle(bundle=folder.name, what=f"{name} was changed")
+    return raw
+
+
+def _verify(folder: Path, name: str, entry: FileEntry) -> None:
+    """As `_read`, in little memory."""
+    path = _checked(folder, name, entry)
+    digest = hashlib.sha256()
+    try:
+        with path.open("rb", buffering=0) as file:
+            while chunk := file.read(_CHUNK_BYTES):
+                digest.update(chunk)
+    except OSError as exc:
+        raise _unreadable(folder.name, name, exc) from exc
+    if digest.hexdigest() != entry.sha256:
+        raise CorruptBundle(bundle=folder.name, what=f"{name} was changed")
+
+
+def _checked(folder: Path, name: str, entry: FileEntry) -> Path:
+    """Where the file lies; `CorruptBundle` when it may not be there, or is not as long as it should be."""
     path = folder / name
     if name not in _NAMES:
         raise CorruptBundle(bundle=folder.name, what=f"its manifest names a stranger: {name[:80]!r}")
@@ -122,14 +175,11 @@ def _read(folder: Path, name: str, entry: FileEntry) -> bytes:
         raise CorruptBundle(bundle=folder.name, what=f"{name} is missing")
     try:
         size = path.stat().st_size
-        raw = path.read_bytes() if size == entry.size_bytes else b""
     except OSError as exc:  # it may go away right now, when a damaged folder is being replaced
         raise _unreadable(folder.name, name, exc) from exc
     if size != entry.size_bytes:
         raise CorruptBundle(bundle=folder.name, what=f"{name} has {size} bytes, not {entry.size_bytes}")
-    if sha256(raw) != entry.sha256:
-        raise CorruptBundle(bundle=folder.name, what=f"{name} was changed")
-    return raw
+    return path
 
 
 def _unreadable(bundle: str, name: str, exc: OSError) -> CorruptBundle:

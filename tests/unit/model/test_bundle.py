@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import random
 import shutil
+import tracemalloc
 from pathlib import Path
 
 import msgspec
@@ -11,7 +12,7 @@ import pytest
 
 from modelyard.core.errors import CorruptBundle, NotFound
 from modelyard.core.manifest import MANIFEST, MODEL, SAMPLES, FileEntry
-from modelyard.model.bundle import Bundle, open_bundle, seal, sha256
+from modelyard.model.bundle import KEPT_BYTES, Bundle, open_bundle, seal, sha256
 from tests.models import linear_bundle, mixed_bundle
 
 BUNDLE = mixed_bundle()
@@ -152,3 +153,52 @@ def test_samples_that_are_none(raw: bytes) -> None:
 def test_other_content_is_another_digest() -> None:
     assert linear_bundle().digest == linear_bundle().digest
     assert len({linear_bundle(slope=slope).digest for slope in (1.0, 2.0, 3.0)}) == 3
+
+
+def large(folder: Path) -> tuple[Bundle, bytes]:
+    """A bundle on disk whose model is too large to be kept in memory."""
+    raw = BUNDLE.files[MODEL] + b"\x92\x03" + random.Random(1).randbytes(KEPT_BYTES)
+    sealed = seal(BUNDLE.manifest, {**BUNDLE.files, MODEL: raw})
+    sealed.write(folder)
+    return sealed, raw
+
+
+def test_a_large_model_is_verified_and_not_kept(folder: Path) -> None:
+    sealed, raw = large(folder)
+    opened = open_bundle(folder, digest=sealed.digest)
+    assert opened.files[MODEL] == raw
+    assert opened.files[MODEL] is not opened.files[MODEL]
+    assert opened.files[SAMPLES] is opened.files[SAMPLES]
+    assert dict(opened.files) == dict(sealed.files)
+    with pytest.raises(KeyError):
+        opened.files["card.md"]
+
+
+@pytest.mark.parametrize("at", [0, KEPT_BYTES // 2, -1])
+def test_a_changed_byte_of_a_large_model_is_found_at_the_open_and_later(folder: Path, at: int) -> None:
+    sealed, raw = large(folder)
+    opened = open_bundle(folder, digest=sealed.digest)
+    changed = bytearray(raw)
+    changed[at] ^= 1
+    (folder / MODEL).write_bytes(changed)
+    with pytest.raises(CorruptBundle, match="was changed"):
+        open_bundle(folder, digest=sealed.digest)
+    with pytest.raises(CorruptBundle, match="was changed"):
+        opened.files[MODEL]
+    (folder / MODEL).unlink()
+    with pytest.raises(CorruptBundle, match="is missing"):
+        opened.files[MODEL]
+
+
+def test_opening_a_large_model_takes_little_memory(folder: Path) -> None:
+    raw = random.Random(2).randbytes(16 * KEPT_BYTES)
+    sealed = seal(BUNDLE.manifest, {**BUNDLE.files, MODEL: raw})
+    sealed.write(folder)
+    tracemalloc.start()
+    try:
+        opened = open_bundle(folder, digest=sealed.digest)
+        _, peak = tracemalloc.get_traced_memory()
+    finally:
+        tracemalloc.stop()
+    assert opened.digest == sealed.digest
+    assert peak < 3 * KEPT_BYTES
