@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import base64
 import re
+from array import array as packed
 from typing import Any
 
 import msgspec
@@ -13,59 +14,136 @@ import orjson
 from modelyard.core.errors import WrongShape, WrongType
 from modelyard.core.signature import TensorSpec
 from modelyard.core.tensor import Array, Datatype, element_count
+from modelyard.serve.http.forms import numeric
 
-_FLAT: dict[Datatype, msgspec.json.Decoder[Any]] = {
-    datatype: msgspec.json.Decoder(list[item])  # type: ignore[valid-type]  # one decoder per element type
-    for datatype in Datatype
-    for item in [
-        str
-        if datatype is Datatype.BYTES
-        else bool
-        if datatype is Datatype.BOOL
-        else float
-        if datatype.is_float
-        else int
-    ]
+_KINDS: dict[Datatype, Any] = {Datatype.BYTES: str, Datatype.BOOL: bool}  # of elements; else float or int
+#: Packs numbers as their datatype, by the codes of `array`: as exactly as numpy, with an error for a larger integer.
+_CODES: dict[Datatype, str] = {
+    Datatype.BOOL: "b",
+    Datatype.INT8: "b",
+    Datatype.INT16: "h",
+    Datatype.INT32: "i",
+    Datatype.INT64: "q",
+    Datatype.UINT8: "B",
+    Datatype.UINT16: "H",
+    Datatype.UINT32: "I",
+    Datatype.UINT64: "Q",
+    Datatype.FP32: "f",
+    Datatype.FP64: "d",
 }
+_RAWS = msgspec.json.Decoder(list[msgspec.Raw])
+_NULLABLE = msgspec.json.Decoder(list[float | None])
+_NESTED = re.compile(rb"[ \t\r\n]*\[[ \t\r\n]*\[")
+_NAN = float("nan")
 
 
-def parse(text: bytes, spec: TensorSpec, shape: tuple[int, ...]) -> Array:
-    """The array of JSON data, flat row-major or nested like the shape; null is NaN where there is one.
+class Elements:
+    """Reads the data of one input; made once, when a version is loaded.
 
     Parameters
     ----------
-    text : bytes
-        A JSON value.
     spec : TensorSpec
         Of the input.
-    shape : tuple of int
-        That the elements must fill.
-
-    Raises
-    ------
-    WrongType
-        An element that is not of the datatype, or any of a datatype that goes in binary only.
-    WrongShape
-        More or fewer elements than the shape has, or lists of other lengths.
     """
-    if not text:
-        raise WrongShape(field=spec.name, problem="it has no data")
-    if not spec.datatype.in_json:
-        raise WrongType(
-            field=spec.name, expected="sent in the binary data format", got=f"{spec.datatype} in JSON", where=""
-        )
-    try:
-        values = _flatten(text, spec, shape)
-    except RecursionError as exc:
-        raise WrongShape(field=spec.name, problem="its data is nested too deeply") from exc
-    except (msgspec.DecodeError, UnicodeDecodeError) as exc:
-        raise WrongType(field=spec.name, expected=f"{spec.datatype} data", got=str(exc)[:120], where="") from exc
-    if len(values) != element_count(shape):
-        raise WrongShape(
-            field=spec.name,
-            problem=f"shape {list(shape)} needs {element_count(shape)} elements, its data holds {len(values)}",
-        )
-    return _build(values, spec).reshape(shape)
+
+    def __init__(self, spec: TensorSpec) -> None:
+        datatype = spec.datatype
+        self.spec = spec
+        self._in_json = datatype.in_json
+        self._floats = datatype.is_float
+        item: Any = _KINDS.get(datatype, float if datatype.is_float else int)
+        self._decode = msgspec.json.Decoder(list[item]).decode
+        self._code = _CODES.get(datatype, "")
+        self._dtype = datatype.dtype
+        # Too large for a float turns infinite, which JSON cannot say. `check` looks at features only, and nothing in
+        # JSON is too large for the widest.
+        self._unlooked = not spec.features and datatype.is_float and datatype is not Datatype.FP64
+
+    def parse(self, text: bytes, shape: tuple[int, ...]) -> Array:
+        """The array of JSON data, flat row-major or nested like the shape; null is NaN where there is one.
+
+        Parameters
+        ----------
+        text : bytes
+            A JSON value.
+        shape : tuple of int
+            That the elements must fill.
+
+        Raises
+        ------
+        WrongType
+            An element that is not of the datatype, or any of a datatype that goes in binary only.
+        WrongShape
+            More or fewer elements than the shape has, or lists of other lengths.
+        """
+        spec = self.spec
+        if not text:
+            raise WrongShape(field=spec.name, problem="it has no data")
+        if not self._in_json:
+            raise WrongType(
+                field=spec.name, expected="sent in the binary data format", got=f"{spec.datatype} in JSON", where=""
+            )
+        if len(text) >= numeric.WORTH_BYTES and (array := self.swift(text, shape)) is not None:
+            return array
+        try:
+            values = self._flatten(text, shape)
+        except RecursionError as exc:
+            raise WrongShape(field=spec.name, problem="its data is nested too deeply") from exc
+        except (msgspec.DecodeError, UnicodeDecodeError) as exc:
+            raise WrongType(field=spec.name, expected=f"{spec.datatype} data", got=str(exc)[:120], where="") from exc
+        if len(values) != element_count(shape):
+            raise WrongShape(
+                field=spec.name,
+                problem=f"shape {list(shape)} needs {element_count(shape)} elements, its data holds {len(values)}",
+            )
+        return self._build(values, shape)
+
+    def swift(self, text: bytes, shape: tuple[int, ...]) -> Array | None:
+        """The array of many numbers as `parse` gives it; None when they have to be looked at one by one."""
+        array = numeric.read(text, self.spec.datatype) if self._in_json else None
+        if array is None or array.shape == shape:
+            return array
+        return array.reshape(shape) if array.ndim == 1 and array.size == element_count(shape) else None
+
+    def _flatten(self, text: bytes, shape: tuple[int, ...]) -> list[Any]:
+        """The elements in row-major order. Nested data is as deep as the shape, never deeper: the depth is bounded."""
+        if not _NESTED.match(text):
+            return self._elements(text)
+        levels: list[Any] = [text]
+        for axis in shape[:-1]:
+            levels = [item for level in levels for item in self._list(_RAWS.decode(level), axis)]
+        return [value for level in levels for value in self._list(self._elements(level), shape[-1])]
+
+    def _elements(self, text: bytes) -> list[Any]:
+        try:
+            values: list[Any] = self._decode(text)
+        except msgspec.ValidationError:
+            if not self._floats:
+                raise
+            return [_NAN if value is None else value for value in _NULLABLE.decode(text)]  # as in our answers
+        return values
+
+    def _list(self, items: list[Any], length: int) -> list[Any]:
+        if len(items) != length:
+            raise WrongShape(field=self.spec.name, problem=f"a list of {len(items)} where its shape says {length}")
+        return items
+
+    def _build(self, values: list[Any], shape: tuple[int, ...]) -> Array:
+        if not self._code:
+            texts = np.empty(len(values), dtype=object)
+            texts[:] = values
+            return texts.reshape(shape)
+        try:
+            array: Array = np.ndarray(shape, self._dtype, packed(self._code, values))
+        except OverflowError as exc:
+            raise self._too_large() from exc
+        if self._unlooked and np.isinf(array).any():
+            raise self._too_large()
+        return array
+
+    def _too_large(self) -> WrongType:
+        spec = self.spec
+        return WrongType(field=spec.name, expected=f"in the range of {spec.datatype}", got="a larger number", where="")
 
 
 def from_base64(array: Array, name: str) -> Array:
@@ -78,58 +156,6 @@ def from_base64(array: Array, name: str) -> Array:
             where = f" (element {at})"
             raise WrongType(field=name, expected="UTF-8 text in base64", got="something else", where=where) from exc
     return plain.reshape(array.shape)
-
-
-def _build(values: list[Any], spec: TensorSpec) -> Array:
-    if spec.datatype is Datatype.BYTES:
-        array = np.empty(len(values), dtype=object)
-        array[:] = values
-        return array
-    if spec.datatype is Datatype.FP64:  # nothing in JSON is too large for it
-        return np.array(values, dtype=np.float64)
-    try:
-        with np.errstate(over="ignore"):  # too large for a float turns infinite, which JSON cannot say
-            array = np.array(values, dtype=spec.datatype.dtype)
-    except OverflowError as exc:
-        raise _too_large(spec) from exc
-    if not spec.features and spec.datatype.is_float and np.isinf(array).any():  # `check` looks at features only
-        raise _too_large(spec)
-    return array
-
-
-def _too_large(spec: TensorSpec) -> WrongType:
-    return WrongType(field=spec.name, expected=f"in the range of {spec.datatype}", got="a larger number", where="")
-
-
-def _flatten(text: bytes, spec: TensorSpec, shape: tuple[int, ...]) -> list[Any]:
-    """The elements in row-major order. Nested data is as deep as the shape, never deeper, so the depth is bounded."""
-    if not _NESTED.match(text):
-        return _elements(text, spec.datatype)
-    levels: list[Any] = [text]
-    for axis in shape[:-1]:
-        levels = [item for level in levels for item in _list(_RAWS.decode(level), axis, spec)]
-    return [value for level in levels for value in _list(_elements(level, spec.datatype), shape[-1], spec)]
-
-
-def _elements(text: bytes, datatype: Datatype) -> list[Any]:
-    try:
-        values: list[Any] = _FLAT[datatype].decode(text)
-    except msgspec.ValidationError:
-        if not datatype.is_float:
-            raise
-        return _NULLABLE.decode(text)  # null is NaN, as in our answers
-    return values
-
-
-def _list(items: list[Any], length: int, spec: TensorSpec) -> list[Any]:
-    if len(items) != length:
-        raise WrongShape(field=spec.name, problem=f"a list of {len(items)} where its shape says {length}")
-    return items
-
-
-_RAWS = msgspec.json.Decoder(list[msgspec.Raw])
-_NULLABLE = msgspec.json.Decoder(list[float | None])
-_NESTED = re.compile(rb"[ \t\r\n]*\[[ \t\r\n]*\[")
 
 
 def dump(array: Array) -> bytes:

@@ -7,17 +7,18 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from functools import lru_cache
 from typing import Any
 
 import msgspec
 import orjson
 
-from modelyard.core.errors import InvalidRequest, WrongType
+from modelyard.core.errors import InvalidRequest, ModelyardError, UnknownField, WrongType
 from modelyard.core.signature import ANY, Signature, TensorSpec
 from modelyard.core.tensor import Array, Datatype, checked_shape, decode_raw, encode_raw
 from modelyard.serve.classification import classified, refuse_unscored
-from modelyard.serve.http.forms import elements
+from modelyard.serve.http.forms import elements, numeric
 from modelyard.serve.http.forms.raw import whole
 from modelyard.serve.parameters import binary_size, is_base64, output_parameters, request_parameters
 
@@ -32,27 +33,27 @@ Classes = tuple[tuple[int, int], ...]
 _NO_CLASSES: Classes = ()
 
 
-class _Input(msgspec.Struct):
+class _Input(msgspec.Struct, gc=False):
     name: str
-    shape: list[int]
+    shape: tuple[int, ...]
     datatype: str
     data: msgspec.Raw = msgspec.Raw(b"")
     parameters: dict[str, Any] | None = None
 
 
-class _Output(msgspec.Struct):
+class _Output(msgspec.Struct, gc=False):
     name: str
     parameters: dict[str, Any] | None = None
 
 
-class _Body(msgspec.Struct):
+class _Body(msgspec.Struct, gc=False):
     inputs: list[_Input]
     id: str | None = None
     parameters: dict[str, Any] | None = None
     outputs: list[_Output] | None = None
 
 
-class Wanted(msgspec.Struct, frozen=True):
+class Wanted(msgspec.Struct, frozen=True, gc=False):
     """What one request asks to be answered.
 
     Parameters
@@ -112,10 +113,12 @@ class TensorForm:
 
     def __init__(self, signature: Signature, name: str, version: int) -> None:
         self._signature = signature
+        self._inputs = {spec.name: elements.Elements(spec) for spec in signature.inputs}
         self._prefix = b'{"model_name":%s,"model_version":"%d",' % (orjson.dumps(name), version)
         places = range(len(signature.outputs))
         self._all = tuple((at, False) for at in places)
         self._all_binary = tuple((at, True) for at in places)
+        self._plain = Wanted("", self._all)
         self._in_json = all(spec.datatype.in_json for spec in signature.outputs)
         self._heads = [
             b'{"name":%s,"datatype":"%s","shape":[' % (orjson.dumps(spec.name), spec.datatype.encode())
@@ -133,23 +136,16 @@ class TensorForm:
             Value of ``Inference-Header-Content-Length``: how much of the body is JSON; the rest is raw tensors. None
             when all of it is JSON; 0 when the body is one raw tensor.
         """
+        if header_length is None:
+            found = numeric.cut(body)
+            if found is not None:
+                with suppress(ModelyardError):  # what the body says without them may not be what is wrong with it
+                    return self._read(_parsed(found.rest), _NO_BYTES, found.texts)
+            return self._read(_parsed(body), _NO_BYTES, [])
         text, raw = _split(body, header_length)
-        if not text and header_length is not None:
+        if not text:
             return whole(raw, self._signature), Wanted("", self._all_binary)
-        try:
-            message = _BODY.decode(text)
-        except RecursionError as exc:
-            raise InvalidRequest(what="the JSON is nested too deeply") from exc
-        except (msgspec.DecodeError, UnicodeDecodeError) as exc:
-            raise InvalidRequest(what="the body is not a v2 inference request", cause=str(exc)[:200]) from exc
-        arrays: dict[str, Array] = {}
-        for item in message.inputs:
-            if item.name in arrays:
-                raise InvalidRequest(what=f"input {item.name[:80]!r} is sent twice")
-            arrays[item.name], raw = self._input(item, raw)
-        if raw:
-            raise InvalidRequest(what=f"{len(raw)} bytes of binary data belong to no input")
-        return self._signature.arrange(arrays), self._wanted(message)
+        return self._read(_parsed(text), raw, [])
 
     def encode(self, outputs: Sequence[Array], wanted: Wanted) -> tuple[bytes, int | None]:
         """The answer, and the length of its JSON when raw tensors follow it."""
@@ -157,45 +153,64 @@ class TensorForm:
         specs: Sequence[TensorSpec] = self._signature.outputs
         if wanted.classes:
             outputs, heads, specs = self._classified(outputs, wanted)
-        parts = [self._prefix]
-        if wanted.id:
-            parts.append(b'"id":%s,' % orjson.dumps(wanted.id))
         tensors, tail = [], []
         for at, binary in wanted.outputs:
             array = outputs[at]
-            head = heads[at] + _extent(array.shape)
             if binary:
                 raw = encode_raw(array, specs[at].datatype)
-                tensors.append(head + b'],"parameters":{"binary_data_size":%d}}' % len(raw))
+                about = b'%s],"parameters":{"binary_data_size":%d}}' % (_extent(array.shape), len(raw))
                 tail.append(raw)
             else:
-                tensors.append(head + b'],"data":' + elements.dump(array) + b"}")
-        text = b'%s"outputs":[%s]}' % (b"".join(parts), b",".join(tensors))
-        return (text + b"".join(tail), len(text)) if tail else (text, None)
+                about = b'%s],"data":%s}' % (_extent(array.shape), elements.dump(array))
+            tensors.append(heads[at] + about)
+        name = b'"id":%s,' % orjson.dumps(wanted.id) if wanted.id else b""
+        text = b'%s%s"outputs":[%s]}' % (self._prefix, name, b",".join(tensors))
+        return (b"".join((text, *tail)), len(text)) if tail else (text, None)
 
-    def _input(self, item: _Input, raw: memoryview) -> tuple[Array, memoryview]:
+    def _read(self, message: _Body, raw: memoryview, texts: list[bytes]) -> tuple[tuple[Array, ...], Wanted]:
+        """What a message means, with these texts where it has marks and the binary data that follows it."""
+        arrays: dict[str, Array] = {}
+        at = 0
+        for item in message.inputs:
+            if item.name in arrays:
+                raise InvalidRequest(what=f"input {item.name[:80]!r} is sent twice")
+            data = bytes(item.data)
+            if texts and data == numeric.MARK:
+                data = texts[at]
+                at += 1
+            arrays[item.name], raw = self._input(item, data, raw)
+        if raw:
+            raise InvalidRequest(what=f"{len(raw)} bytes of binary data belong to no input")
+        if at < len(texts):
+            raise InvalidRequest(what="large arrays that are no input's data")
+        return self._signature.arrange(arrays), self._wanted(message)
+
+    def _input(self, item: _Input, data: bytes, raw: memoryview) -> tuple[Array, memoryview]:
         """One input's array, and what is left of the binary data."""
-        spec = self._signature.input(item.name)
+        reader = self._inputs.get(item.name)
+        if reader is None:
+            raise UnknownField(field=item.name, known=self._inputs)
+        spec = reader.spec
         if item.datatype != spec.datatype:
             raise WrongType(field=spec.name, expected=f"datatype {spec.datatype}", got=item.datatype[:16], where="")
         shape = checked_shape(item.shape, spec.name)
         parameters = item.parameters
         if not parameters:
-            return elements.parse(bytes(item.data), spec, shape), raw
+            return reader.parse(data, shape), raw
         size = binary_size(spec.name, parameters, len(raw))
         text = size is None and spec.datatype is Datatype.BYTES
         in_base64 = "content_type" in parameters and is_base64(spec.name, parameters, text=text)
         if size is None:
-            array = elements.parse(bytes(item.data), spec, shape)
+            array = reader.parse(data, shape)
             return elements.from_base64(array, spec.name) if in_base64 else array, raw
-        if item.data:
+        if data:
             raise InvalidRequest(what=f"input {spec.name!r} has both data and binary_data_size")
         return decode_raw(raw[:size], spec.datatype, shape, spec.name), raw[size:]
 
     def _wanted(self, message: _Body) -> Wanted:
         name = message.id or ""
         if not message.outputs and not message.parameters and self._in_json:
-            return Wanted(name, self._all)
+            return Wanted(name, self._all) if name else self._plain
         binary, wait_s = request_parameters(message.parameters) if message.parameters else (False, _FOREVER)
         outputs, classes = self._all_binary if binary else self._all, _NO_CLASSES
         if message.outputs:
@@ -241,9 +256,16 @@ class TensorForm:
         return outputs, heads, specs
 
 
-def _split(body: bytes | bytearray, header_length: bytes | None) -> tuple[bytes | bytearray | memoryview, memoryview]:
-    if header_length is None:
-        return body, _NO_BYTES
+def _parsed(text: bytes | bytearray | memoryview) -> _Body:
+    try:
+        return _BODY.decode(text)
+    except RecursionError as exc:
+        raise InvalidRequest(what="the JSON is nested too deeply") from exc
+    except (msgspec.DecodeError, UnicodeDecodeError) as exc:
+        raise InvalidRequest(what="the body is not a v2 inference request", cause=str(exc)[:200]) from exc
+
+
+def _split(body: bytes | bytearray, header_length: bytes) -> tuple[memoryview, memoryview]:
     view = memoryview(body)
     length = int(header_length) if header_length.isdigit() and len(header_length) < _DIGITS else -1
     if not 0 <= length <= len(body):
