@@ -17,7 +17,7 @@ from modelyard.core.errors import MissingExtra
 from modelyard.core.settings import Settings
 from modelyard.serve import platforms
 from modelyard.serve.platforms import Told
-from modelyard.serve.repository import MODES
+from modelyard.serve.tickets import MODES
 
 _MIB = 1024 * 1024
 _TOLD = {"port": "port", "workers": "workers", "max_body_mb": "body_mb"}  # flags that a platform may set
@@ -70,7 +70,6 @@ def command(screen: Screen, settings: Settings, models: tuple[str, ...], plan: P
     exactly these versions, on the ports that its settings.json or MLSERVER_* variables name.
     """  # noqa: D301 - click's own mark, which a raw string would print
     from modelyard.control.actions.serve import serve, serve_plan  # noqa: PLC0415 - imported when called
-    from modelyard.core.plan import Limits  # noqa: PLC0415 - as above
     from modelyard.serve.supervisor import Options  # noqa: PLC0415 - as above
 
     models, flags = with_folders(screen, settings, models, plan, flags)
@@ -98,8 +97,7 @@ def command(screen: Screen, settings: Settings, models: tuple[str, ...], plan: P
             raise click.UsageError("a --plan has no registry: no --repository explicit, no SAGEMAKER_MULTI_MODEL")
         serve_plan(plan, options, narrator.tell)
     else:
-        limits = Limits(body_bytes=flags["max_body_mb"] * _MIB)
-        serve(settings, models, options, limits, narrator.tell)
+        serve(settings, models, options, flags["max_body_mb"] * _MIB, narrator.tell)
     screen.say("Stopped. Requests under way were finished first.")
 
 

@@ -21,7 +21,6 @@ from modelyard.control.actions.remove import remove
 from modelyard.control.actions.serve import serve
 from modelyard.control.actions.show import show
 from modelyard.core.errors import Conflict, NotFound
-from modelyard.core.plan import Limits
 from modelyard.core.reference import parse_reference
 from modelyard.core.settings import Settings
 from modelyard.model import runtime
@@ -72,7 +71,7 @@ def run_local(name: str, model_uri: str, flavor: str | None = None, config: Mapp
         wanted = _deploy.options(config, "run-local")
         settings = Settings(home=Path(folder))
         _deploy.import_model(open_home(settings), name, model_uri, flavor, wanted)
-        serve(settings, [name], Options(port=int(wanted.get("port", 8080))), Limits(), _deploy.tell)
+        serve(settings, [name], Options(port=int(wanted.get("port", 8080))), None, _deploy.tell)
 
 
 class ModelyardDeploymentClient(BaseDeploymentClient):  # type: ignore[misc]  # MLflow is not followed by mypy

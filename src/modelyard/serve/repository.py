@@ -1,15 +1,14 @@
 """Models loaded and unloaded while the server runs: a worker asks, control writes a new plan, every worker obeys it.
 
-The data plane opens no registry. A worker that is asked sends an event with a ticket to the supervisor's process; the
-answer to the ticket is a small file in the run folder: the serial number of the new plan, or an error. Every worker
-says in a file of its own which serial it obeys, so that whoever asked can wait until all do.
+The data plane opens no registry. A worker that is asked sends an event with a ticket to the supervisor's process, and
+waits for the ticket's answer, then until all workers obey: see `serve.tickets`.
 """
 
 from __future__ import annotations
 
 import asyncio
 import json
-import secrets
+import os
 import time
 from collections.abc import Callable, Mapping
 from concurrent.futures import ThreadPoolExecutor
@@ -28,14 +27,12 @@ from modelyard.core.errors import (
     Unsupported,
     from_wire,
 )
+from modelyard.serve import tickets
 
-#: What a server can be started with: nobody loads anything, or whoever may call it does.
-MODES = ("none", "explicit")
 #: Longest time from the question until every worker obeys.
 WAIT_S = 60.0
 _POLL_S = 0.01
 _WAITING = 8  # questions of one worker that wait at once; further ones wait for their turn
-_OBEYS = "obeys-"
 _LONGEST = 3000  # of a name and a folder together: events are written whole up to 4096 bytes
 
 Tell = Callable[[Mapping[str, Any]], None]
@@ -117,14 +114,14 @@ class Repository:
             raise NotExplicit()
         if len(json.dumps([name, folder])) > _LONGEST:
             raise NotInRepository(what="model", name=name[:80], hint="its name or address is too long")
-        ticket = secrets.token_hex(8)
+        ticket = os.urandom(8).hex()
         self._tell({"repository": action, "model": name, "folder": folder, "ticket": ticket})
         deadline = time.monotonic() + self._wait_s
         what = f"to {action} {name[:80]!r}"
-        told = self._wait(what, deadline, lambda run: _taken(run / _ticket(ticket)))
+        told = self._wait(what, deadline, lambda run: tickets.taken(run, ticket))
         if "error" in told:
             raise from_wire(told["error"])
-        troubles = self._wait(what, deadline, lambda run: _obeyed(run, int(told["serial"])))
+        troubles = self._wait(what, deadline, lambda run: tickets.obeyed(run, int(told["serial"])))
         if action == "load" and name in troubles:
             raise LoadFailed(model=name, what=troubles[name])
 
@@ -159,53 +156,3 @@ def check_unload(parameters: Mapping[str, Any]) -> None:
             raise InvalidRequest(
                 what=f"unload parameter {name[:80]!r}", hint="the only one is unload_dependents: true or false"
             )
-
-
-def answer(run: Path, ticket: str, told: Mapping[str, Any]) -> None:
-    """Answer a worker's ticket: ``{"serial": n}``, or ``{"error": ...}`` as `to_wire` makes it."""
-    _put(run / _ticket(ticket), told)
-
-
-def obey(run: Path, worker: int, serial: int, troubles: Mapping[str, str]) -> None:
-    """Say that this worker obeys the plan with this serial, and which models it could not load."""
-    _put(run / f"{_OBEYS}{worker}", {"serial": serial, "troubles": dict(troubles)})
-
-
-def forget(run: Path, worker: int) -> None:
-    """Nobody needs to wait for this worker any more: it is gone."""
-    (run / f"{_OBEYS}{worker}").unlink(missing_ok=True)
-
-
-def _ticket(ticket: str) -> str:
-    return f"ticket-{ticket}.json"
-
-
-def _taken(path: Path) -> Any:
-    """What the file says, once; None while it is not there."""
-    try:
-        told = json.loads(path.read_bytes())
-    except FileNotFoundError:
-        return None
-    path.unlink(missing_ok=True)
-    return told
-
-
-def _obeyed(run: Path, serial: int) -> dict[str, str] | None:
-    """What the workers could not load, when all obey a plan at least that new; a starting one reads the newest."""
-    troubles: dict[str, str] = {}
-    for path in run.glob(f"{_OBEYS}*[0-9]"):
-        try:
-            said = json.loads(path.read_bytes())
-        except FileNotFoundError:  # it died just now
-            continue
-        if said["serial"] < serial:
-            return None
-        troubles |= said["troubles"]
-    return troubles
-
-
-def _put(path: Path, document: Mapping[str, Any]) -> None:
-    """Written aside and renamed, so that nobody reads half of it. Gone with the server: nothing is synced."""
-    aside = path.with_name(f".{path.name}.new")
-    aside.write_bytes(json.dumps(document, default=str).encode())
-    aside.replace(path)

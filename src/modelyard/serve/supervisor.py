@@ -23,7 +23,7 @@ from pathlib import Path
 from typing import Any
 
 from modelyard.core.errors import Internal, from_wire
-from modelyard.serve import repository
+from modelyard.serve import tickets
 from modelyard.serve.sockets import Sockets
 
 _STABLE_S = 10.0
@@ -53,7 +53,7 @@ class Options:
     contracts : tuple of str
         Names of `serve.http.contracts`, ``all`` for every one; empty for the usual ones.
     repository : str
-        One of `repository.MODES`: whether whoever may call this server loads and unloads models.
+        One of `tickets.MODES`: whether whoever may call this server loads and unloads models.
     """
 
     host: str = "127.0.0.1"
@@ -134,9 +134,9 @@ class Supervisor:
             raise self._error
 
     def answer(self, ticket: str, told: Mapping[str, Any]) -> None:
-        """Answer a worker that asked for a model to be loaded or unloaded; see `serve.repository.answer`."""
+        """Answer a worker that asked for a model to be loaded or unloaded; see `tickets.answer`."""
         with contextlib.suppress(FileNotFoundError):  # the server stopped meanwhile, and its run folder with it
-            repository.answer(self._run, ticket, told)
+            tickets.answer(self._run, ticket, told)
 
     def close(self) -> None:
         """End what is left: workers at once, then the socket and the run folder."""
@@ -190,7 +190,7 @@ class Supervisor:
         assert child.process is not None
         code = child.process.returncode
         child.process = None
-        repository.forget(self._run, child.number)
+        tickets.forget(self._run, child.number)
         if self._stopping:
             return
         self._on_report()

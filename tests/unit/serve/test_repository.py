@@ -20,7 +20,8 @@ from modelyard.core.errors import (
     NotReady,
     Timeout,
 )
-from modelyard.serve.repository import Repository, answer, forget, obey
+from modelyard.serve.repository import Repository
+from modelyard.serve.tickets import answer, forget, obey
 
 
 class Control:

@@ -3,18 +3,18 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from concurrent.futures import ThreadPoolExecutor
-from functools import partial
+from functools import cached_property, partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from modelyard.core.errors import Internal, ModelyardError, NotFound
-from modelyard.core.plan import Limits
 from modelyard.core.settings import Settings
 from modelyard.serve.sockets import Sockets, listen
 from modelyard.serve.supervisor import Event, Options, Supervisor
 
 if TYPE_CHECKING:
+    from concurrent.futures import Executor
+
     from modelyard.control.actions.home import Home
 
 
@@ -22,7 +22,7 @@ def serve(
     settings: Settings,
     requested: Sequence[str],
     options: Options,
-    limits: Limits,
+    body_bytes: int | None,
     on_event: Callable[[Event], None],
 ) -> None:
     """Serve these references until SIGTERM or SIGINT. All models when empty; none, when the repository is explicit.
@@ -38,8 +38,8 @@ def serve(
         ``name``, ``name@2`` or ``name@alias``.
     options : Options
         Address, workers, drain times.
-    limits : Limits
-        Of each request.
+    body_bytes : int, optional
+        Largest body of one request; None for the usual limit.
     on_event : callable
         Told ``{"listening": (host, port), "grpc_port": port or None}`` and what the supervisor reports.
 
@@ -60,12 +60,14 @@ def serve(
     try:
         supervisor.start()
         on_event(_listening(options, sockets))
-        # The registry brings numpy and SQLAlchemy; importing them here, the workers import theirs meanwhile.
+        # What opens the registry is imported here, while the workers import theirs.
         from modelyard.control.actions import plans  # noqa: PLC0415 - as above
         from modelyard.control.actions.home import open_home  # noqa: PLC0415 - as above
+        from modelyard.core.plan import Limits  # noqa: PLC0415 - as above
 
         home = open_home(settings)
         explicit = options.repository == "explicit"
+        limits = Limits() if body_bytes is None else Limits(body_bytes=body_bytes)
         plan = plans.render(home, requested, limits, explicit=explicit)
         if not plan.models and not explicit:
             raise NotFound(
@@ -89,7 +91,12 @@ class _Clerk:
         self._server = server
         self._requested = requested
         self._workers = options.workers
-        self._thread = ThreadPoolExecutor(1, thread_name_prefix="repository")
+
+    @cached_property
+    def _thread(self) -> Executor:
+        from concurrent.futures import ThreadPoolExecutor  # noqa: PLC0415 - few servers are asked, and none at its start
+
+        return ThreadPoolExecutor(1, thread_name_prefix="repository")
 
     def begin(self, home: Home, answer: Callable[[str, Event], None]) -> None:
         """From now on there is a registry to load from, and somebody to tell."""
