@@ -39,6 +39,11 @@ class Settings:
         """Serving plans of running servers, one file each."""
         return self.home / "plans"
 
+    @property
+    def bench(self) -> Path:
+        """Reports of load tests."""
+        return self.home / "bench"
+
     @classmethod
     def from_environ(cls, environ: Mapping[str, str]) -> Settings:
         """Settings as the environment says."""

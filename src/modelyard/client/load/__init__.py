@@ -1,0 +1,1 @@
+"""The load generator: asks a server the same questions again and again, checks every answer, and measures."""
