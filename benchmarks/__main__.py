@@ -1,128 +1,112 @@
-"""`make bench`. Question: one worker on one core, one row of JSON a request: how far is Modelyard from what people use?
+"""`make bench`. Question: one worker on one core, closed loop: how far is Modelyard from what people use, and from what
+one core can do at all?
 
-Every system serves the same joblib file with one worker pinned to core 0 and must answer what scikit-learn answers
-before it is timed; the client is pinned to core 1. Systems take turns, round after round, and only ratios within one
-round are compared: the speed of a shared machine swings by a factor of two.
+Every system serves the same model files, and must answer what the model answers before it is timed and afterwards.
+Modelyard and one peer are up at a time, on one core, with the client on another, and take turns of a second or a few;
+only ratios of turns that touch are compared, as the speed of a shared machine swings by a factor of two.
 """
 
 from __future__ import annotations
 
 import argparse
-import os
-import random
 import shutil
-import socket
+import subprocess
 import sys
-import time
 from pathlib import Path
 
-from benchmarks import items, report
-from benchmarks.items import Item
-from benchmarks.load import find_wrk, load
-from benchmarks.process import Server, pin, running
-from benchmarks.report import Measurement
-from benchmarks.systems import BIN, PEERS, ROOT, SYSTEMS, System, import_model, install
+from benchmarks import document, environments, report, results, tools
+from benchmarks.items import TITLES, Item, read
+from benchmarks.load import Client
+from benchmarks.pair import Contest, Setting, measure
+from benchmarks.process import CLIENT_CORE, use
+from benchmarks.schedule import PEERS, Choice, contests
+from benchmarks.schedule import environments as needed
+from benchmarks.server import WrongAnswer
+from benchmarks.systems.modelyard import import_models
 
-CONNECTIONS = (1, 16, 64)
-RESULTS = ROOT / "benchmarks" / "results"
+RESULTS = environments.ROOT / "benchmarks" / "results"
 
 
 def main() -> None:
-    """Install the peers, train the models, measure round by round, write the table."""
+    """Make what is missing, measure round by round, keep every figure, print the tables."""
     options = _options()
-    RESULTS.mkdir(parents=True, exist_ok=True)
-    work = RESULTS / "work"
-    shutil.rmtree(work, ignore_errors=True)
-    work.mkdir()
-    systems = [SYSTEMS[name] for name in options.systems.split(",")]
-    for peer in PEERS:
-        if any(system.name.startswith(peer) for system in systems):
-            install(BIN / "uv", peer)
-    things = items.make(work)
-    if any(system.name.startswith("modelyard") for system in systems):
-        for item in things.values():
-            import_model(item, work / "home")
-    wrk = find_wrk()
-    print(
-        f"Client: {'wrk' if wrk else 'our own (install wrk: this one is slower than the fast servers)'}",
-        file=sys.stderr,
-    )
-    measured: list[Measurement] = []
-    for number in range(options.rounds):
-        order = systems[number % len(systems) :] + systems[: number % len(systems)]
-        for name in options.items.split(","):
-            for system in order:
-                measured.append(_measure(system, things[name], work, wrk, options.seconds))
-                print(f"round {number + 1}  {report.line(measured[-1])}", file=sys.stderr)
-    text = report.table(measured)
-    (RESULTS / "latest.txt").write_text(text, encoding="utf-8")
-    (RESULTS / "latest.json").write_text(report.document(measured), encoding="utf-8")
+    options.results.mkdir(parents=True, exist_ok=True)
+    if not options.report:
+        _measure(options)
+    text = report.whole(results.load(options.results))
     print(text)
+    if options.document:
+        document.write(text)
 
 
 def _options() -> argparse.Namespace:
-    parser = argparse.ArgumentParser(prog="make bench", description=__doc__)
-    parser.add_argument("--rounds", type=int, default=int(os.environ.get("ROUNDS") or 3))
-    parser.add_argument("--seconds", type=int, default=3, help="length of one cell")
-    parser.add_argument("--systems", default=",".join(SYSTEMS), help="comma-separated")
-    parser.add_argument("--items", default="w1,w2")
+    parser = argparse.ArgumentParser(prog="make bench", description=__doc__.splitlines()[0] if __doc__ else None)
+    parts = (*TITLES, results.WORKERS)
+    parser.add_argument("--rounds", type=int, default=3)
+    parser.add_argument("--seconds", type=float, default=1, help="length of one turn; slow peers get up to three")
+    parser.add_argument("--items", type=_names(parts), default=parts, help=f"of {','.join(parts)}")
+    parser.add_argument("--systems", type=_names(tuple(PEERS)), default=tuple(PEERS), help=f"of {','.join(PEERS)}")
+    parser.add_argument("--connections", type=lambda text: tuple(map(int, text.split(","))), default=None)
+    parser.add_argument("--results", type=Path, default=RESULTS, help="folder of figures; they add up over runs")
+    parser.add_argument("--report", action="store_true", help="measure nothing, show what is kept")
+    parser.add_argument("--document", action="store_true", help="write the tables into docs/performance.md")
     return parser.parse_args()
 
 
-def _measure(system: System, item: Item, folder: Path, wrk: str | None, seconds: int) -> Measurement:
-    machine_ms = _machine_ms()
-    with running(system, item, _free_port(), folder) as server:
-        server.verify()
-        load(wrk, server, folder, connections=4, seconds=1)  # warm
-        before, cells = server.cpu_s(), {}
-        for connections in CONNECTIONS:
-            start = server.cpu_s()
-            cell = load(wrk, server, folder, connections=connections, seconds=seconds)
-            cells[connections] = (cell, _spent(server, start) / max(cell.requests, 1) * 1e6)
-        server.verify()
-        memory = server.pss_mib()
-        busiest = max(memory, key=lambda pid: server.cpu_s().get(pid, 0.0) - before.get(pid, 0.0))
-        return Measurement(
-            system=system.name,
-            item=item.name,
-            machine_ms=machine_ms,
-            cold_s=server.cold_s,
-            cells=cells,
-            worker_mib=memory[busiest],
-            all_mib=sum(memory.values()),
-            processes=len(memory),
-        )
+def _names(known: tuple[str, ...]):  # type: ignore[no-untyped-def]
+    def parse(text: str) -> tuple[str, ...]:
+        found = tuple(text.split(","))
+        if strange := [name for name in found if name not in known]:
+            raise argparse.ArgumentTypeError(f"{strange[0]} is none of {', '.join(known)}")
+        return found
+
+    return parse
 
 
-def _spent(server: Server, start: dict[int, float]) -> float:
-    return sum(used - start.get(pid, 0.0) for pid, used in server.cpu_s().items())
+def _measure(options: argparse.Namespace) -> None:
+    choice = Choice(options.items, options.systems, options.connections, options.rounds)
+    environments.install(needed(choice))
+    found = tools.find(RESULTS / "tools")
+    work = options.results / "work"
+    items = _items(work)
+    use([CLIENT_CORE])
+    for number in range(options.rounds):
+        client = Client(found, [CLIENT_CORE], work)
+        setting = Setting(client, work, options.seconds, number)
+        for contest in contests(choice, items, number):
+            _one(contest, setting, options.results)
 
 
-def _machine_ms() -> float:
-    """A fixed piece of Python: how fast the machine is just now."""
-    begin = time.perf_counter()
-    sum(at * at for at in range(300_000))
-    return (time.perf_counter() - begin) * 1e3
+def _items(work: Path) -> dict[str, Item]:
+    shutil.rmtree(work, ignore_errors=True)
+    work.mkdir()
+    subprocess.run([sys.executable, "-m", "benchmarks.models", str(work)], check=True, cwd=environments.ROOT)
+    items = read(work)
+    import_models(items, work / "home")
+    return items
 
 
-def _free_port() -> int:
-    """A port with two free ones behind it (MLServer takes three), below those that systems lend to clients."""
-    while True:
-        port = random.randrange(18_000, 30_000)
-        if all(_is_free(port + more) for more in range(3)):
-            return port
+def _one(contest: Contest, setting: Setting, folder: Path) -> None:
+    """One contest, kept at once; a peer that does not answer right is named and left out."""
+    if missing := _missing(contest, setting):
+        print(f"{contest.part} {contest.peer.name}: skipped, {missing} is not installed", file=sys.stderr)
+        return
+    try:
+        pair = measure(contest, setting)
+    except WrongAnswer as error:
+        print(f"{contest.part} {contest.peer.name}: {error}", file=sys.stderr)
+        results.keep(folder, failed=(contest.part, contest.peer.name, str(error)))
+        return
+    results.keep(folder, pair)
+    print(f"round {setting.round + 1}  {report.line(pair)}", file=sys.stderr)
 
 
-def _is_free(port: int) -> bool:
-    with socket.socket() as probe:
-        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        try:
-            probe.bind(("127.0.0.1", port))
-        except OSError:
-            return False
-        return True
+def _missing(contest: Contest, setting: Setting) -> str | None:
+    found = setting.client.tools
+    if contest.item.name == "w6" and found.h2load is None:
+        return "h2load"
+    return "nginx" if contest.peer is PEERS["nginx"] and found.nginx is None else None
 
 
 if __name__ == "__main__":
-    pin(1)
     main()

@@ -1,58 +1,77 @@
-"""Work items. Question: what does a server add to a model that is nearly free (w1), and to one that is not (w2)?
+"""Work items: what is asked of every system. Made once by `benchmarks.models`; here they are only read.
 
-w1  LogisticRegression, 4 features, 3 classes: scikit-learn needs about 0.2 ms for a row.
-w2  RandomForestClassifier, 100 trees of depth 6, 30 features: scikit-learn needs 9 to 17 ms for a row.
+Only the standard library is used here: a harness that held numpy or ONNX Runtime would share their pages with the
+servers that it weighs, and make them look lighter than they are.
 """
 
 from __future__ import annotations
 
-import csv
+import json
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
-import joblib
-import numpy as np
-from numpy.typing import NDArray
-from sklearn.base import ClassifierMixin
-from sklearn.datasets import load_iris, make_classification
-from sklearn.ensemble import RandomForestClassifier
-from sklearn.linear_model import LogisticRegression
+#: What each item is, and the connections it is asked over.
+TITLES = {
+    "w1": "logistic regression, 4 features, one row of JSON",
+    "w2": "random forest, 100 trees, 30 features, one row of JSON",
+    "w3": "scaler and logistic regression, 1000 rows of 30 features in one JSON body",
+    "w4": "float32 1x3x224x224 into a small CNN (ONNX), binary body where the system takes one",
+    "w5": "penguins: texts and numbers, one hot, scaled, logistic regression; one row",
+    "w6": "protocol v2 over gRPC, one row of 4 features into an ONNX model",
+}
+CONNECTIONS = {"w1": (1, 16, 64), "w2": (1, 16, 64), "w3": (1, 16), "w4": (1, 16), "w5": (1, 16, 64), "w6": (1, 16, 64)}
+#: The outputs of the ONNX files that the harness makes; scikit-learn's models have one prediction a row.
+OUTPUTS = {"w4": "scores", "w6": "label"}
+IMAGE = (1, 3, 224, 224)
 
-ROWS = 64
+Question = list[float] | list[list[float]] | dict[str, Any] | bytes
+Answer = list[Any]
 
 
 @dataclass(frozen=True)
 class Item:
-    """One model on disk, rows to ask it, and scikit-learn's own answers."""
+    """One model on disk, questions for it, and the right answers: scikit-learn's or ONNX Runtime's own."""
 
     name: str
     file: Path
-    sample: Path
+    sample: Path | None
     fields: tuple[str, ...]
-    rows: NDArray[np.float64]
-    labels: tuple[int, ...]
+    questions: tuple[Question, ...]
+    answers: tuple[Answer, ...]
 
 
-def make(folder: Path) -> dict[str, Item]:
-    """Train both models and save them the way a data scientist does: joblib, and a CSV of a few rows."""
-    iris = load_iris()
-    linear = LogisticRegression(max_iter=1000).fit(iris.data, iris.target)
-    x, y = make_classification(n_samples=2000, n_features=30, n_informative=12, n_classes=3, random_state=7)
-    x = x.astype(np.float32).astype(np.float64)  # values that float32 holds: every system sees the same numbers
-    forest = RandomForestClassifier(n_estimators=100, max_depth=6, random_state=7, n_jobs=1).fit(x, y)
-    return {
-        "w1": _save(folder, "w1", linear, iris.data.astype(np.float32).astype(np.float64)),
-        "w2": _save(folder, "w2", forest, x),
-    }
+def read(folder: Path) -> dict[str, Item]:
+    """All items that `benchmarks.models` left in the folder."""
+    found = {}
+    for name, item in json.loads((folder / "items.json").read_text(encoding="utf-8")).items():
+        questions = item["questions"] or _images(folder / f"{name}.bin")
+        sample = folder / f"{name}.csv"
+        found[name] = Item(
+            name=name,
+            file=folder / item["file"],
+            sample=sample if sample.exists() else None,
+            fields=tuple(item["fields"]),
+            questions=tuple(questions),
+            answers=tuple(item["answers"]),
+        )
+    return found
 
 
-def _save(folder: Path, name: str, model: ClassifierMixin, x: NDArray[np.float64]) -> Item:
-    rows = x[np.random.default_rng(11).choice(len(x), ROWS, replace=False)]
-    fields = tuple(f"x{at}" for at in range(rows.shape[1]))
-    file, sample = folder / f"{name}.joblib", folder / f"{name}.csv"
-    joblib.dump(model, file)
-    with sample.open("w", newline="", encoding="utf-8") as out:
-        writer = csv.writer(out)
-        writer.writerow(fields)
-        writer.writerows(rows.tolist())
-    return Item(name, file, sample, fields, rows, tuple(int(label) for label in model.predict(rows)))
+def agrees(got: Answer, want: Answer) -> bool:
+    """Whether an answer is right: texts and labels exactly, scores to a thousandth."""
+    if len(got) != len(want):
+        return False
+    return all(_same(one, other) for one, other in zip(got, want, strict=True))
+
+
+def _same(one: object, other: object) -> bool:
+    if isinstance(one, int | float) and isinstance(other, float):
+        return abs(one - other) <= 1e-3 * max(1.0, abs(other))
+    return one == other
+
+
+def _images(file: Path) -> list[bytes]:
+    raw = file.read_bytes()
+    size = 4 * IMAGE[1] * IMAGE[2] * IMAGE[3]
+    return [raw[at : at + size] for at in range(0, len(raw), size)]

@@ -1,106 +1,114 @@
-"""Closed-loop load from one core: wrk where it is installed, else a client of our own (slower, so it says so)."""
+"""Closed-loop load from one core: wrk for HTTP, h2load for gRPC. The same question again and again.
+
+No response cache is on in any system, and a question that varied would only make the client slower.
+"""
 
 from __future__ import annotations
 
-import asyncio
 import json
 import os
 import re
-import shutil
+import resource
 import subprocess
-import sys
 import time
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from benchmarks.process import CLIENT_CORE, Server, pin
+from benchmarks.grpc_client import body
+from benchmarks.process import use
+from benchmarks.results import Slice
+from benchmarks.server import Server
+from benchmarks.tools import Tools
 
-_SCRIPT = """
-wrk.method = "POST"
-wrk.body = [==[{body}]==]
-wrk.headers["Content-Type"] = "application/json"
-function done(summary, latency, requests)
-  local e = summary.errors
-  io.write(string.format('RESULT {{"requests": %d, "seconds": %.6f, "p50_ms": %.4f, "p99_ms": %.4f, "errors": %d}}\\n',
-    summary.requests, summary.duration / 1e6, latency:percentile(50) / 1e3, latency:percentile(99) / 1e3,
-    e.connect + e.read + e.write + e.status + e.timeout))
-end
-"""
+SCRIPT = Path(__file__).with_name("wrk.lua")
+#: gRPC clients put many calls on one connection, so calls in flight are spread over at most so many.
+GRPC_CONNECTIONS = 4
 
 
 @dataclass(frozen=True)
-class Cell:
-    """What one load of a few seconds gave."""
+class Client:
+    """The programs that load, and the core they are kept on."""
 
-    requests: int
-    seconds: float
-    p50_ms: float
-    p99_ms: float
-    errors: int
+    tools: Tools
+    cores: Sequence[int]
+    folder: Path
 
-    @property
-    def rate(self) -> float:
-        """Requests a second."""
-        return self.requests / self.seconds
+    def load(self, server: Server, connections: int, seconds: float) -> Slice:
+        """Ask over `connections` kept-alive connections (for gRPC: with so many calls in flight) for `seconds`."""
+        server.processes.settle()
+        before, wall, own = sum(server.processes.cpu_s().values()), time.monotonic(), _children_s()
+        found = (self._h2load if server.exchange.grpc else self._wrk)(server, connections, max(1, round(seconds)))
+        share = (_children_s() - own) / (time.monotonic() - wall)
+        spent = sum(server.processes.cpu_s().values()) - before
+        return Slice(*found, client_share=share, server_us=spent / max(found[0], 1) * 1e6)
+
+    def _wrk(self, server: Server, connections: int, seconds: int) -> tuple[int, float, float, float, int]:
+        raw, headers = server.exchange.encode(server.item, server.item.questions[0])
+        question = self.folder / "question"
+        question.write_bytes(raw)
+        environment = {
+            "BENCH_METHOD": server.exchange.method,
+            "BENCH_HEADERS": "".join(f"{name}: {value}\n" for name, value in headers.items()),
+            "BENCH_BODY": str(question),
+        }
+        options = ("-t1", f"-c{connections}", f"-d{seconds}s", "--timeout", "30s", "--latency", "-s", str(SCRIPT))
+        url = f"http://127.0.0.1:{server.port}{server.path}"
+        out = self._run((self.tools.wrk, *options, url), seconds, environment)
+        found = re.search(r"^RESULT (.+)$", out, flags=re.MULTILINE)
+        assert found, out
+        one = json.loads(found.group(1))
+        return one["requests"], one["seconds"], one["p50_ms"], one["p99_ms"], one["errors"]
+
+    def _h2load(self, server: Server, calls: int, seconds: int) -> tuple[int, float, float, float, int]:
+        assert self.tools.h2load is not None
+        log = self.folder / "h2load.log"
+        log.unlink(missing_ok=True)
+        links = min(calls, GRPC_CONNECTIONS)
+        options = (f"-c{links}", f"-m{calls // links}", "-t1", f"-D{seconds}", f"--log-file={log}")
+        headers = ("-H", "content-type: application/grpc", "-H", "te: trailers")
+        url = f"http://127.0.0.1:{server.port + 1}{server.path}"
+        data = str(body(server.items, server.item))
+        out = self._run((self.tools.h2load, *options, *headers, "-d", data, url), seconds, {})
+        return (*_times(log, seconds), _refused(out, server.answer_bytes))
+
+    def _run(self, command: tuple[str, ...], seconds: int, environment: dict[str, str]) -> str:
+        return subprocess.run(
+            command,
+            env={**os.environ, **environment},
+            capture_output=True,
+            text=True,
+            check=True,
+            timeout=seconds + 90,
+            preexec_fn=lambda: use(self.cores),
+        ).stdout
 
 
-def find_wrk() -> str | None:
-    """The wrk command; on a bare Debian as root it is installed first, and said so."""
-    if shutil.which("wrk") is None and os.geteuid() == 0 and shutil.which("apt-get"):
-        print("Installing wrk with apt-get", file=sys.stderr)
-        subprocess.run(["apt-get", "update", "-qq"], check=False, stdout=subprocess.DEVNULL)
-        subprocess.run(["apt-get", "install", "-y", "-qq", "wrk"], check=False, stdout=subprocess.DEVNULL)
-    return shutil.which("wrk")
+def _times(log: Path, seconds: int) -> tuple[int, float, float, float]:
+    """Requests, seconds, p50 and p99 from h2load's log: start, status and microseconds of each request.
 
-
-def load(wrk: str | None, server: Server, folder: Path, *, connections: int, seconds: int) -> Cell:
-    """Ask the same question over `connections` kept-alive connections for `seconds`."""
-    body = server.body(server.item.rows[0].tolist())
-    if wrk is None:
-        return asyncio.run(_own(server, body, connections, seconds))
-    script = folder / "load.lua"
-    script.write_text(_SCRIPT.format(body=body.decode()), encoding="utf-8")
-    options = ["-t1", f"-c{connections}", f"-d{seconds}s", "--latency", "-s", str(script)]
-    done = subprocess.run(
-        [wrk, *options, f"http://127.0.0.1:{server.port}{server.path}"],
-        capture_output=True,
-        text=True,
-        check=True,
-        timeout=seconds + 60,
-        preexec_fn=lambda: pin(CLIENT_CORE),
-    )
-    found = re.search(r"^RESULT (.+)$", done.stdout, flags=re.MULTILINE)
-    assert found, done.stdout
-    return Cell(**json.loads(found.group(1)))
-
-
-async def _own(server: Server, body: bytes, connections: int, seconds: float) -> Cell:
-    head = f"POST {server.path} HTTP/1.1\r\nHost: 127.0.0.1:{server.port}\r\nContent-Type: application/json\r\n"
-    request = f"{head}Content-Length: {len(body)}\r\n\r\n".encode() + body
-    begin = time.perf_counter()
-    results = await asyncio.gather(*(_client(server.port, request, begin + seconds) for _ in range(connections)))
-    took = time.perf_counter() - begin
-    times = sorted(value for values, _ in results for value in values)
-    errors = sum(count for _, count in results)
+    Its own rate counts the setting up of connections; here the clock runs from the first request.
+    """
+    lines = [line.split("\t") for line in log.read_text(encoding="ascii").splitlines()]
+    times = sorted(int(took) for _, status, took in lines if status == "200")
     if not times:
-        return Cell(0, took, float("nan"), float("nan"), errors)
-    return Cell(len(times), took, times[len(times) // 2] * 1e3, times[int(len(times) * 0.99)] * 1e3, errors)
+        return 0, float(seconds), float("nan"), float("nan")
+    begin = min(int(start) for start, _, _ in lines)
+    end = max(int(start) + int(took) for start, _, took in lines)
+    return len(times), (end - begin) / 1e6, times[len(times) // 2] / 1e3, times[int(len(times) * 0.99)] / 1e3
 
 
-async def _client(port: int, request: bytes, until: float) -> tuple[list[float], int]:
-    reader, writer = await asyncio.open_connection("127.0.0.1", port)
-    times: list[float] = []
-    errors = 0
-    try:
-        while (begin := time.perf_counter()) < until:
-            writer.write(request)
-            head = await reader.readuntil(b"\r\n\r\n")
-            length = re.search(rb"(?i)\r\ncontent-length: *(\d+)", head)
-            await reader.readexactly(int(length.group(1)) if length else 0)
-            errors += not head.startswith(b"HTTP/1.1 200")
-            times.append(time.perf_counter() - begin)
-    except (OSError, asyncio.IncompleteReadError):
-        errors += 1
-    finally:
-        writer.close()
-    return times, errors
+def _refused(out: str, answer_bytes: int) -> int:
+    """Calls that failed, or, as gRPC's refusals are HTTP's 200, whose answers were not as long as the right one."""
+    counts = re.search(r"requests: .* (\d+) done, (\d+) succeeded, (\d+) failed, (\d+) errored", out)
+    data = re.search(r"\((\d+)\) data", out)
+    assert counts, out
+    assert data, out
+    done, failed = int(counts.group(1)), int(counts.group(3)) + int(counts.group(4))
+    whole = int(data.group(1)) / (answer_bytes + 5)
+    return failed + max(0, round(done * 0.99 - whole))
+
+
+def _children_s() -> float:
+    used = resource.getrusage(resource.RUSAGE_CHILDREN)
+    return used.ru_utime + used.ru_stime

@@ -1,153 +1,149 @@
-"""One server process tree: started on a core of its own, asked until it answers right, weighed, ended."""
+"""One server's processes: started on the whole machine, kept on its cores, weighed, ended."""
 
 from __future__ import annotations
 
-import http.client
-import json
 import os
+import random
+import shutil
 import signal
+import socket
 import subprocess
 import time
 from collections.abc import Iterator, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager, suppress
-from dataclasses import dataclass
 from pathlib import Path
 
 import psutil
 
-from benchmarks.items import Item
-from benchmarks.systems import System
+from benchmarks.systems import Launch
 
-SERVER_CORE, CLIENT_CORE = 0, 1
-_ALL_CORES = os.sched_getaffinity(0) if hasattr(os, "sched_getaffinity") else set[int]()  # before any pinning
-START_LIMIT_S = 90.0
+CORES = sorted(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else [0]  # before any pinning
+SERVER_CORE = CORES[0]
+CLIENT_CORE = CORES[1 % len(CORES)]
+#: Numeric libraries start no threads of their own, in any system: each has one core.
+ONE_THREAD = dict.fromkeys(("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS"), "1")
+_QUIET_S, _QUIET_LIMIT_S = 0.1, 8.0
 _KIB = 1024
 
 
-class WrongAnswer(Exception):
-    """A system did not answer what scikit-learn answers; timing it would mean nothing."""
+class Processes:
+    """A process and all its descendants."""
 
+    def __init__(self, pid: int) -> None:
+        self._root = psutil.Process(pid)
 
-@dataclass
-class Server:
-    """A running system, and how long it took from its process's start to its first right answer."""
+    def alive(self) -> bool:
+        """Whether the first of them still runs."""
+        return bool(self._root.is_running()) and self._root.status() != psutil.STATUS_ZOMBIE
 
-    system: System
-    item: Item
-    port: int
-    path: str
-    pid: int
-    cold_s: float = 0.0
-
-    def ask(self, row: Sequence[float]) -> int:
-        """The label of one row, over a connection of its own."""
-        link = http.client.HTTPConnection("127.0.0.1", self.port, timeout=30)
-        try:
-            link.request("POST", self.path, self.body(row), {"Content-Type": "application/json"})
-            answer = link.getresponse()
-            raw = answer.read()
-        finally:
-            link.close()
-        if answer.status != 200:
-            raise WrongAnswer(f"{self.system.name}: {answer.status} {raw[:300]!r}")
-        return self.system.label(json.loads(raw))
-
-    def body(self, row: Sequence[float]) -> bytes:
-        """The request's body for one row."""
-        return json.dumps(self.system.body(self.item, list(map(float, row)))).encode()
-
-    def verify(self) -> None:
-        """Every row at once, several clients: each must get its own row's label, as scikit-learn gives it."""
-        with ThreadPoolExecutor(16) as clients:
-            labels = list(clients.map(self.ask, self.item.rows.tolist()))
-        if labels != list(self.item.labels):
-            raise WrongAnswer(f"{self.system.name} on {self.item.name}: {labels} instead of {self.item.labels}")
-
-    def processes(self) -> list[psutil.Process]:
-        """The process and all its descendants."""
-        root = psutil.Process(self.pid)
-        return [root, *root.children(recursive=True)]
+    def all(self) -> list[psutil.Process]:
+        """Those that live now."""
+        return [self._root, *self._root.children(recursive=True)]
 
     def cpu_s(self) -> dict[int, float]:
         """CPU seconds so far, by process."""
-        return {process.pid: sum(process.cpu_times()[:2]) for process in self.processes()}
-
-    def pin(self, core: int) -> None:
-        """Keep it, with every process and thread it has by now, on one core; later ones inherit that."""
-        for process in self.processes():
-            for thread in process.threads():
-                _use({core}, thread.id)
+        found = {}
+        for process in self.all():
+            with suppress(psutil.NoSuchProcess):
+                times = process.cpu_times()
+                found[process.pid] = times.user + times.system
+        return found
 
     def pss_mib(self) -> dict[int, float]:
         """Proportional memory by process: shared pages are divided among those who share them."""
-        return {process.pid: _pss_mib(process.pid) for process in self.processes()}
+        found = {}
+        for process in self.all():
+            with suppress(psutil.NoSuchProcess, ProcessLookupError, FileNotFoundError):
+                found[process.pid] = _pss_mib(process)
+        return found
 
+    def pin(self, cores: Sequence[int]) -> None:
+        """Keep it, with every process and thread it has by now, on these cores; later ones inherit that."""
+        for process in self.all():
+            with suppress(psutil.NoSuchProcess):
+                for thread in process.threads():
+                    use(cores, thread.id)
 
-def _pss_mib(pid: int) -> float:
-    rollup = Path(f"/proc/{pid}/smaps_rollup")
-    if not rollup.exists():  # not Linux
-        return float(psutil.Process(pid).memory_info().rss) / _KIB / _KIB
-    line = next(line for line in rollup.read_text().splitlines() if line.startswith("Pss:"))
-    return int(line.split()[1]) / _KIB
-
-
-def pin(core: int) -> None:
-    """Keep this process on one core where the system can."""
-    _use({core})
-
-
-def _use(cores: set[int], thread: int = 0) -> None:
-    if hasattr(os, "sched_setaffinity"):
-        os.sched_setaffinity(thread, cores)
+    def settle(self) -> None:
+        """Wait until it is idle: what an earlier load left in its queues must not burden the next one."""
+        limit = time.monotonic() + _QUIET_LIMIT_S
+        spent = sum(self.cpu_s().values())
+        while time.monotonic() < limit:
+            time.sleep(_QUIET_S)
+            now = sum(self.cpu_s().values())
+            if now - spent < 0.3 * _QUIET_S:
+                return
+            spent = now
 
 
 @contextmanager
-def running(system: System, item: Item, port: int, folder: Path) -> Iterator[Server]:
-    """The system, started and answering right; its whole process group is ended afterwards."""
-    launch = system.launch(item, port, folder)
-    log = (folder / f"{system.name.replace(' ', '-')}-{item.name}.log").open("wb")
-    begin = time.monotonic()
-    child = subprocess.Popen(
-        launch.command,
-        cwd=launch.cwd,
-        env={**os.environ, **launch.environment},
-        stdin=subprocess.DEVNULL,
-        stdout=log,
-        stderr=log,
-        start_new_session=True,
-        preexec_fn=lambda: _use(_ALL_CORES),  # a start is measured as it would be: on the whole machine
-    )
+def started(launch: Launch, log: Path) -> Iterator[tuple[Processes, float]]:
+    """The processes of a launch and the moment they were started; whatever they started is ended afterwards."""
+    with log.open("wb") as out:
+        begin = time.monotonic()
+        child = subprocess.Popen(
+            launch.command,
+            cwd=launch.cwd,
+            env={**os.environ, **ONE_THREAD, **launch.environment},
+            stdin=subprocess.DEVNULL,
+            stdout=out,
+            stderr=out,
+            start_new_session=True,
+            preexec_fn=lambda: use(CORES),  # a start is measured as it would be: on the whole machine
+        )
+    processes = Processes(child.pid)
     try:
-        server = Server(system, item, port, launch.path, child.pid)
-        _wait(server, child)
-        server.cold_s = time.monotonic() - begin
-        server.pin(SERVER_CORE)
-        yield server
+        yield processes, begin
     finally:
-        _end(child)
-        log.close()
+        _end(child, processes)
+        if launch.scratch is not None:
+            shutil.rmtree(launch.scratch, ignore_errors=True)
 
 
-def _wait(server: Server, child: subprocess.Popen[bytes]) -> None:
-    deadline = time.monotonic() + START_LIMIT_S
-    while time.monotonic() < deadline:
-        if child.poll() is not None:
-            raise WrongAnswer(f"{server.system.name} ended with exit code {child.returncode} while starting")
-        try:
-            if server.ask(server.item.rows[0].tolist()) == server.item.labels[0]:
-                return
-        except (OSError, http.client.HTTPException, WrongAnswer):
-            pass  # not up yet: refused, reset, or 503/404 while its model loads
-        time.sleep(0.005)
-    raise WrongAnswer(f"{server.system.name} did not answer right within {START_LIMIT_S:.0f} s")
+def use(cores: Sequence[int], thread: int = 0) -> None:
+    """Keep a thread (this one, by default) on these cores, where the system can."""
+    if hasattr(os, "sched_setaffinity"):
+        with suppress(ProcessLookupError):
+            os.sched_setaffinity(thread, cores)
 
 
-def _end(child: subprocess.Popen[bytes]) -> None:
-    """Ask politely, then end the group that this child leads."""
+def free_port() -> int:
+    """A port with two free ones behind it (MLServer takes three), below those that systems lend to clients."""
+    while True:
+        port = random.randrange(18_000, 30_000)
+        if all(_is_free(port + more) for more in range(3)):
+            return port
+
+
+def _end(child: subprocess.Popen[bytes], processes: Processes) -> None:
+    """Ask politely, then end what it started: by process, as some leave its group."""
+    family = []
+    with suppress(psutil.NoSuchProcess):
+        family = processes.all()
     child.terminate()
     with suppress(subprocess.TimeoutExpired):
         child.wait(15)
     with suppress(ProcessLookupError):
-        os.killpg(child.pid, signal.SIGKILL)  # what is left of its own group, if anything
+        os.killpg(child.pid, signal.SIGKILL)
+    for process in family:
+        with suppress(psutil.NoSuchProcess):  # psutil knows a process that only took over the number
+            process.kill()
     child.wait()
+
+
+def _pss_mib(process: psutil.Process) -> float:
+    rollup = Path(f"/proc/{process.pid}/smaps_rollup")
+    if not rollup.exists():  # not Linux
+        return float(process.memory_info().rss) / _KIB / _KIB
+    lines = rollup.read_text(encoding="ascii").splitlines()
+    return sum(int(line.split()[1]) for line in lines if line.startswith("Pss:")) / _KIB
+
+
+def _is_free(port: int) -> bool:
+    with socket.socket() as probe:
+        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        try:
+            probe.bind(("127.0.0.1", port))
+        except OSError:
+            return False
+        return True

@@ -1,108 +1,158 @@
-"""The table: medians over rounds, and ratios taken within a round, where both sides met the same machine."""
+"""The tables, in Markdown: medians of rates, and ratios of turns that touch, where both met the same machine."""
 
 from __future__ import annotations
 
-import json
-import platform
-from collections.abc import Callable, Iterable
-from dataclasses import asdict, dataclass
+import math
+from collections.abc import Callable, Iterable, Sequence
 from statistics import median
 
-from benchmarks.load import Cell
-from benchmarks.systems import PAIRS
+from benchmarks.environments import PINS, versions
+from benchmarks.items import TITLES
+from benchmarks.results import CLIENT_BOUND, WORKERS, Kept, Pair, Side, Slice, Spread, spread
+from benchmarks.targets import TARGETS, Target, measured, verdict
+
+Row = Sequence[str]
+BOUND = "*"
+_LEGEND = (
+    "Rates are medians, in requests a second. A ratio is ours over theirs within one turn: the median, and in brackets"
+    " the least and the greatest of all turns. cN: N connections (gRPC: N calls in flight). CPU is of all server"
+    " processes. PSS is of the busiest process and of all. `*`: the client was busy for more than 90 % of the time, so"
+    " the server could do more and the ratio is too small for the faster side."
+)
 
 
-@dataclass(frozen=True)
-class Measurement:
-    """One system on one item in one round; `cells` by number of connections: what wrk saw, and CPU µs a request."""
-
-    system: str
-    item: str
-    machine_ms: float
-    cold_s: float
-    cells: dict[int, tuple[Cell, float]]
-    worker_mib: float
-    all_mib: float
-    processes: int
-
-    @property
-    def errors(self) -> int:
-        """Answers that were no 200, and connections that broke."""
-        return sum(cell.errors for cell, _ in self.cells.values())
+def line(pair: Pair) -> str:
+    """One pair as it is measured."""
+    rates = "   ".join(
+        f"c{links} {_rate(pair.ours, links)} / {_rate(pair.peer, links)} = {_ratio([pair], links)}"
+        for links in pair.ours.slices
+    )
+    errors = f"   errors {pair.ours.errors} / {pair.peer.errors}" if pair.ours.errors + pair.peer.errors else ""
+    return f"{pair.item} {pair.ours.system} / {pair.peer.system}:  {rates}{errors}"
 
 
-def line(one: Measurement) -> str:
-    """One measurement as it is made."""
-    rates = "  ".join(f"c{connections} {cell.rate:>8.0f}/s" for connections, (cell, _) in one.cells.items())
-    return f"{one.item} {one.system:<17} {rates}  cold {one.cold_s:.2f} s  errors {one.errors}"
+def whole(kept: Kept) -> str:
+    """Everything that was measured, as it stands in the document."""
+    parts = [f"{kept.machine}. {versions(PINS)}.", _LEGEND, "### Targets", targets(kept.pairs)]
+    for item, title in TITLES.items():
+        if pairs := kept.of(item):
+            parts += [f"### {item}: {title}", _item(item, pairs), *_notes(kept.failed.get(item, {}), pairs)]
+    if pairs := kept.of(WORKERS):
+        parts += ["### Two workers", _workers(pairs)]
+    return "\n\n".join(parts) + "\n"
 
 
-def table(measured: list[Measurement]) -> str:
-    """Everything a reader compares, as plain text."""
-    lines = [
-        f"{platform.system()} {platform.machine()}, Python {platform.python_version()};"
-        f" {len(measured) // max(len(_groups(measured)), 1)} rounds, medians; one worker on one core, one row of JSON;"
-        f" machine {min(m.machine_ms for m in measured):.0f}-{max(m.machine_ms for m in measured):.0f} ms",
-        "",
-        f"{'':<21}{'requests a second':>27}   {'p50 / p99 ms':^33} {'CPU µs':>8} {'cold s':>9} {'PSS MiB':>11}",
-        f"{'':<21}{'c1':>9}{'c16':>9}{'c64':>9}   {'c1':^16} {'c64':^16} {'c64':>8} {'best/med':>9} {'worker/all':>11}"
-        f" {'errors':>6}",
+def targets(pairs: Sequence[Pair]) -> str:
+    """What was to be reached, beside what was."""
+    head = ("figure", "at least", "aim", "measured", "verdict")
+    return table(head, [_target(target, measured(target, pairs)) for target in TARGETS])
+
+
+def table(head: Row, rows: Iterable[Row]) -> str:
+    """A Markdown table that can be read as it is, too."""
+    lines = [list(head), *map(list, rows)]
+    widths = [max(len(one[at]) for one in lines) for at in range(len(head))]
+    padded = [[cell.ljust(width) for cell, width in zip(one, widths, strict=True)] for one in lines]
+    rule = ["-" * width for width in widths]
+    return "\n".join("| " + " | ".join(cells) + " |" for cells in (padded[0], rule, *padded[1:]))
+
+
+def _item(item: str, pairs: Sequence[Pair]) -> str:
+    links = [one for one in (1, 16, 64) if any(one in pair.ours.slices for pair in pairs)]
+    most = links[-1]
+    head = ("system", *(f"c{one}" for one in links), "p50/p99 ms c1", f"p50/p99 ms c{most}")
+    head = (*head, f"CPU µs c{most}", "start s", "PSS MiB", "errors", *(f"ours/theirs c{one}" for one in links))
+    rows = []
+    for name in dict.fromkeys(pair.ours.system for pair in pairs):
+        sides = [pair.ours for pair in pairs if pair.ours.system == name]
+        rows.append((*_side(name, sides, links), *("" for _ in links)))
+    for name in dict.fromkeys(pair.peer.system for pair in pairs):
+        mine = [pair for pair in pairs if pair.peer.system == name]
+        against = f"{name} ¹" if len({one.ours.system for one in pairs}) > 1 and _is_v2(mine) else name
+        rows.append((*_side(against, [pair.peer for pair in mine], links), *(_ratio(mine, one) for one in links)))
+    return table(head, rows)
+
+
+def _is_v2(pairs: Sequence[Pair]) -> bool:
+    return any(pair.ours.system.endswith("v2") for pair in pairs)
+
+
+def _notes(failed: dict[str, str], pairs: Sequence[Pair]) -> list[str]:
+    notes = []
+    if len({pair.ours.system for pair in pairs}) > 1:
+        notes.append("¹ compared with Modelyard's v2 contract, the others with named fields.")
+    if failed:
+        notes.append("Did not answer right, so not timed: " + ", ".join(sorted(failed)) + ".")
+    return [" ".join(notes)] if notes else []
+
+
+def _side(name: str, sides: Sequence[Side], links: Sequence[int]) -> Row:
+    most = links[-1]
+    cpu = _middle(sides, most, lambda one: one.server_us)
+    worker, every = median(one.worker_mib for one in sides), median(one.all_mib for one in sides)
+    rates = (_rates(sides, one) for one in links)
+    times = (_times(sides, 1), _times(sides, most))
+    start = f"{median(one.cold_s for one in sides):.2f}"
+    return (name, *rates, *times, _number(cpu), start, f"{worker:.0f} / {every:.0f}", f"{sum(s.errors for s in sides)}")
+
+
+def _workers(pairs: Sequence[Pair]) -> str:
+    (links,) = pairs[0].ours.slices
+    rows = [
+        (side.system, _rates(sides, links), _share(sides, links))
+        for sides in ([pair.ours for pair in pairs], [pair.peer for pair in pairs])
+        for side in sides[:1]
     ]
-    for (item, system), rounds in _groups(measured).items():
-        rates = "".join(f"{_middle(rounds, c, lambda cell, _: cell.rate):>9.0f}" for c in rounds[0].cells)
-        times = " ".join(f"{_times(rounds, c):^16}" for c in (1, 64))
-        cpu = _middle(rounds, 64, lambda _, used: used)
-        cold = [one.cold_s for one in rounds]
-        memory = f"{median(one.worker_mib for one in rounds):.0f}/{median(one.all_mib for one in rounds):.0f}"
-        lines.append(
-            f"{item} {system:<18}{rates}   {times} {cpu:>8.0f} {f'{min(cold):.2f}/{median(cold):.2f}':>9}"
-            f" {memory:>11} {sum(one.errors for one in rounds):>6}"
-        )
-    return "\n".join([*lines, "", *_ratios(measured)]) + "\n"
+    ratio = _ratio(pairs, links)
+    return table(("system", f"w1, c{links}", "client's share of its core"), rows) + (
+        f"\n\nTwo workers over one: {ratio}. Where there are two cores, the client runs on one of the two that both"
+        " workers have, and takes what it needs from them."
+    )
 
 
-def document(measured: Iterable[Measurement]) -> str:
-    """Every figure of every round, as JSON."""
-    return json.dumps([asdict(one) for one in measured], indent=1)
+def _share(sides: Sequence[Side], links: int) -> str:
+    return f"{_middle(sides, links, lambda one: one.client_share):.0%}"
 
 
-def _groups(measured: list[Measurement]) -> dict[tuple[str, str], list[Measurement]]:
-    groups: dict[tuple[str, str], list[Measurement]] = {}
-    for one in sorted(measured, key=lambda m: m.item):
-        groups.setdefault((one.item, one.system), []).append(one)
-    return groups
+def _target(target: Target, found: Spread | None) -> Row:
+    sign = "" if target.figure == "ratio" else "≤ "
+    unit = target.unit
+    figure = "" if found is None else f"{_number(found.middle)}{unit} [{_number(found.least)}..{_number(found.most)}]"
+    return target.what, f"{sign}{target.least:g}{unit}", f"{sign}{target.aim:g}{unit}", figure, verdict(target, found)
 
 
-def _middle(rounds: list[Measurement], connections: int, pick: Callable[[Cell, float], float]) -> float:
-    return median(pick(*one.cells[connections]) for one in rounds)
+def _rate(side: Side, links: int) -> str:
+    return _rates([side], links)
 
 
-def _times(rounds: list[Measurement], connections: int) -> str:
-    p50 = _middle(rounds, connections, lambda cell, _: cell.p50_ms)
-    return f"{p50:.2f} / {_middle(rounds, connections, lambda cell, _: cell.p99_ms):.2f}"
+def _rates(sides: Sequence[Side], links: int) -> str:
+    slices = [one for side in sides for one in side.slices.get(links, ())]
+    if not slices:
+        return ""
+    bound = BOUND if median(one.client_share for one in slices) > CLIENT_BOUND else ""
+    return _number(median(one.rate for one in slices)) + bound
 
 
-def _ratios(measured: list[Measurement]) -> Iterable[str]:
-    """Ours against the peer's of the same round: requests a second, and CPU a request, which neighbours disturb less.
-
-    Each is the median over rounds, with the least favourable round in brackets.
-    """
-    groups = _groups(measured)
-    for item in sorted({one.item for one in measured}):
-        for ours, peer in PAIRS:
-            if (item, ours) in groups and (item, peer) in groups:
-                pairs = list(zip(groups[item, ours], groups[item, peer], strict=True))
-                rates = "   ".join(f"c{c} {_times_faster(pairs, c)}" for c in pairs[0][0].cells)
-                yield f"{item} {f'{ours} / {peer}':<31} {rates}   CPU c64 {_times_cheaper(pairs, 64)}"
+def _times(sides: Sequence[Side], links: int) -> str:
+    p50 = _middle(sides, links, lambda one: one.p50_ms)
+    return f"{_number(p50)} / {_number(_middle(sides, links, lambda one: one.p99_ms))}"
 
 
-def _times_faster(pairs: list[tuple[Measurement, Measurement]], connections: int) -> str:
-    return _spread([ours.cells[connections][0].rate / peer.cells[connections][0].rate for ours, peer in pairs])
+def _middle(sides: Sequence[Side], links: int, pick: Callable[[Slice], float]) -> float:
+    values = [pick(one) for side in sides for one in side.slices.get(links, ())]
+    return median(values) if values else float("nan")
 
 
-def _times_cheaper(pairs: list[tuple[Measurement, Measurement]], connections: int) -> str:
-    return _spread([peer.cells[connections][1] / ours.cells[connections][1] for ours, peer in pairs])
+def _ratio(pairs: Sequence[Pair], links: int) -> str:
+    found = spread(ratio for pair in pairs for ratio in pair.ratios(links))
+    if found is None:
+        return ""
+    bound = BOUND if any(pair.client_bound(links) for pair in pairs) else ""
+    return f"{_number(found.middle)}x{bound} [{_number(found.least)}..{_number(found.most)}]"
 
 
-def _spread(ratios: list[float]) -> str:
-    return f"{median(ratios):.1f}x [{min(ratios):.1f}]"
+def _number(value: float) -> str:
+    """Three digits that count, and no more."""
+    if math.isnan(value):
+        return "-"
+    return f"{value:.0f}" if value >= 100 else f"{value:.1f}" if value >= 10 else f"{value:.2f}"
