@@ -6,6 +6,7 @@ Sources: TensorFlow Serving's REST API and what its server does; KServe's data p
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
 from functools import partial
 from typing import Any
 
@@ -21,6 +22,7 @@ from modelyard.core.signature import Signature, TensorSpec
 from modelyard.core.tensor import Array, Datatype
 from modelyard.serve.http.endpoint import Codec, Endpoint
 from modelyard.serve.http.errors import JSON, STATUS, protocol_error
+from modelyard.serve.http.forms import numeric
 from modelyard.serve.http.forms.document import members, parse
 from modelyard.serve.http.forms.examples import DEFAULT, ExampleForm, check_name
 from modelyard.serve.http.forms.instances import InstanceForm
@@ -207,6 +209,7 @@ class _Question(msgspec.Struct, forbid_unknown_fields=True):
 
 
 _QUESTION = msgspec.json.Decoder(_Question)
+_MISFITS = (msgspec.DecodeError, UnicodeDecodeError, RecursionError, ModelyardError)
 
 
 class _Predict:
@@ -219,6 +222,31 @@ class _Predict:
     def decode(self, request: Request) -> InferRequest:
         """The question; its form is whether it came as columns."""
         body = request.body
+        found = numeric.cut(body)
+        if found is not None:
+            with suppress(*_MISFITS):  # else it has to be looked at
+                asked = self._numbers(found)
+                if asked is not None:
+                    return asked
+        return self._any(body)
+
+    def encode(self, asked: InferRequest, given: InferResponse) -> tuple[bytes, bytes]:
+        """``predictions`` to rows, ``outputs`` to columns."""
+        if asked.form:
+            return self._json, b'{"outputs":%s}' % self._form.outputs(given.outputs)
+        return self._json, b'{"predictions":%s}' % self._form.predictions(given.outputs)
+
+    def _numbers(self, found: numeric.Cut) -> InferRequest | None:
+        """The question of which one large array of numbers was cut out, if that is its rows or its columns."""
+        asked = _QUESTION.decode(found.rest)
+        whole = bytes(asked.instances or asked.inputs) == numeric.MARK
+        if not whole or found.rest.count(b":") != 1 + bool(asked.signature_name):
+            return None
+        check_name(asked.signature_name, "predict")
+        arrays = self._form.numbers(found.texts[0])
+        return None if arrays is None else InferRequest(arrays, form=bool(asked.inputs))
+
+    def _any(self, body: bytes | bytearray) -> InferRequest:
         try:
             asked = _QUESTION.decode(body)
         except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
@@ -232,12 +260,6 @@ class _Predict:
         if asked.inputs:
             return InferRequest(self._form.columns(text), form=True)
         return InferRequest(self._form.rows(text), form=False)
-
-    def encode(self, asked: InferRequest, given: InferResponse) -> tuple[bytes, bytes]:
-        """``predictions`` to rows, ``outputs`` to columns."""
-        if asked.form:
-            return self._json, b'{"outputs":%s}' % self._form.outputs(given.outputs)
-        return self._json, b'{"predictions":%s}' % self._form.predictions(given.outputs)
 
     def _explain(self, body: bytes | bytearray) -> InferRequest:
         """Parse the whole body, which may hold NaN, or say what is wrong with it."""

@@ -7,14 +7,17 @@ as MLflow does for a model whose signature names none. Unlike there, extra colum
 from __future__ import annotations
 
 from collections.abc import Sequence
+from contextlib import suppress
 from typing import Any
 
 import msgspec
 
 from modelyard.core.errors import InvalidRequest, ModelyardError, NoRows, WrongShape, WrongType
 from modelyard.core.rows import from_columns, from_objects
-from modelyard.core.signature import Signature
-from modelyard.core.tensor import Array
+from modelyard.core.signature import FeatureKind, Signature
+from modelyard.core.tensor import Array, Datatype, narrowed
+from modelyard.core.vectors import from_vectors
+from modelyard.serve.http.forms import numeric
 from modelyard.serve.http.forms.document import expect_object, kind, members, parse
 from modelyard.serve.http.forms.instances import InstanceForm
 from modelyard.serve.http.forms.rows import RowForm, dump_array
@@ -35,9 +38,11 @@ class _Body(msgspec.Struct, forbid_unknown_fields=True):
     dataframe_split: _Split | None = None
     dataframe_records: msgspec.Raw = msgspec.Raw(b"")
     instances: msgspec.Raw = msgspec.Raw(b"")
+    inputs: msgspec.Raw = msgspec.Raw(b"")
 
 
 _BODY = msgspec.json.Decoder(_Body)
+_MISFITS = (msgspec.DecodeError, UnicodeDecodeError, RecursionError, ModelyardError)
 
 
 class DataframeForm:
@@ -50,14 +55,48 @@ class DataframeForm:
         names = [spec.name for spec in signature.outputs]
         main = signature.prediction or (names[0] if len(names) == 1 else "")
         self._at = names.index(main) if main else None  # None: every output, by its name
+        self._floats = all(spec.features and spec.datatype.is_float for spec in signature.inputs)
+        self._numbers = len(signature.inputs) == 1 and {f.kind for f in signature.features} == {FeatureKind.NUMBER}
+        self._fields = signature.field_names
 
     def decode(self, body: bytes | bytearray) -> tuple[Array, ...]:
         """The arranged arrays that the body stands for; a `ModelyardError` says what does not fit."""
+        found = numeric.cut(body)
+        if found is not None:
+            with suppress(*_MISFITS):  # else it has to be looked at
+                arrays = self._large(found)
+                if arrays is not None:
+                    return arrays
         try:
             arrays = self._well_formed(body)
-        except (msgspec.DecodeError, UnicodeDecodeError, RecursionError, ModelyardError):
+        except _MISFITS:
             arrays = None
         return self._explain(body) if arrays is None else arrays
+
+    def _large(self, found: numeric.Cut) -> tuple[Array, ...] | None:
+        """The arrays of a body of which one large array of numbers was cut out; None when there is more to it."""
+        asked = _BODY.decode(found.rest)
+        split = asked.dataframe_split
+        if found.rest.count(b":") != (1 if split is None else 3 + (split.index is not None)):
+            return None
+        if split is not None:
+            return self._from_table(split, numeric.read(found.texts[0], Datatype.FP64))
+        whole = bytes(asked.instances or asked.inputs) == numeric.MARK
+        return self._instances.numbers(found.texts[0]) if whole else None
+
+    def _from_table(self, split: _Split, table: Array | None) -> tuple[Array, ...] | None:
+        """The arrays of a data frame that is all numbers, for a model that takes them as floats."""
+        columns = split.columns
+        if table is None or table.shape[1:] != (len(columns),) or not self._floats or len({*columns}) < len(columns):
+            return None
+        if split.index is not None and len(split.index) != len(table):
+            return None
+        places = {name: at for at, name in enumerate(columns)}
+        if not self._numbers or places.keys() != {*self._fields}:
+            return from_vectors(self._signature, {name: table[:, at] for name, at in places.items()})
+        (spec,) = self._signature.inputs
+        ordered = table if (*columns,) == self._fields else table.take([places[name] for name in self._fields], axis=1)
+        return self._signature.arrange({spec.name: narrowed(ordered, spec.datatype)})
 
     def _well_formed(self, body: bytes | bytearray) -> tuple[Array, ...] | None:
         """The arrays of a body with a single member; None when there are more, or anything may be said twice."""

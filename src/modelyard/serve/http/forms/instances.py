@@ -32,6 +32,7 @@ from modelyard.core.errors import (
 from modelyard.core.nested import from_nested
 from modelyard.core.signature import Signature, TensorSpec
 from modelyard.core.tensor import Array, Datatype, narrowed
+from modelyard.serve.http.forms import numeric
 from modelyard.serve.http.forms.document import kind, parse
 from modelyard.serve.http.forms.rows import RowForm
 
@@ -46,7 +47,8 @@ class InstanceForm:
     """Rows and columns of one signature; made once, when a version is loaded.
 
     `rows` and `columns` take the JSON text of ``instances`` and ``inputs``, `from_rows` and `from_columns` the parsed
-    values; all give arranged arrays or a `ModelyardError`. `predictions` and `outputs` write the answer to each.
+    values; all give arranged arrays or a `ModelyardError`. `numbers` takes the text of either and may decline.
+    `predictions` and `outputs` write the answer to each.
 
     Parameters
     ----------
@@ -87,6 +89,13 @@ class InstanceForm:
             return self.from_columns(parse(text))
         once = not isinstance(inputs, dict) or text.count(b":") == len(inputs)
         return self.from_columns(inputs if once else parse(text))
+
+    def numbers(self, text: bytes) -> tuple[Array, ...] | None:
+        """Arrays for a large array of numbers that was `numeric.cut` out; None where it is not the only tensor's."""
+        if len(self._signature.inputs) > 1:
+            return None
+        tensor = self._bare.numbers(text)
+        return None if tensor is None else self._signature.arrange({self._signature.inputs[0].name: tensor})
 
     def from_rows(self, instances: Any) -> tuple[Array, ...]:
         """Arrays for the parsed ``instances``."""
@@ -195,9 +204,17 @@ class _Bare:
         depth = len(spec.shape)
         self._flat = _decoder(spec.datatype, 1) if spec.width == 1 else None
         self._deep = _decoder(spec.datatype, 2 if spec.width == 1 else depth)
+        self._ranks = (1, 2) if spec.width == 1 else (depth,)
+
+    def numbers(self, text: bytes) -> Array | None:
+        """The tensor of many numbers, not yet checked; None when `decode` has to look at it."""
+        array = numeric.read(text, self._spec.datatype)
+        return array if array is not None and array.ndim in self._ranks else None
 
     def decode(self, text: bytes) -> Array | None:
         """The tensor, not yet checked; None when it is not well-formed or holds anything special."""
+        if len(text) >= numeric.WORTH_BYTES and (many := self.numbers(text)) is not None:
+            return many
         decoder = self._flat if self._flat is not None and not _NESTED.match(text) else self._deep
         try:
             values = decoder.decode(text)

@@ -11,6 +11,7 @@ from __future__ import annotations
 import csv
 import io
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
 from functools import lru_cache, partial
 from typing import Any
 
@@ -21,6 +22,7 @@ from modelyard.core.errors import InvalidRequest, MissingExtra, ModelyardError, 
 from modelyard.core.signature import Signature
 from modelyard.core.tensor import Array
 from modelyard.serve.http import forms
+from modelyard.serve.http.forms import numeric
 from modelyard.serve.http.forms.answers import AnswerTable
 from modelyard.serve.http.forms.dataframe import FORMATS, DataframeForm
 from modelyard.serve.http.forms.document import parse
@@ -42,6 +44,7 @@ _OCTETS = b"application/octet-stream"
 _BINARY = b"application/vnd.%s-triton.binary+json"
 _CSV = b"text/csv"
 _TENSOR = {"name", "shape", "datatype"}
+_MISFITS = (msgspec.DecodeError, UnicodeDecodeError, RecursionError)
 _MEMBERS = msgspec.json.Decoder(dict[str, msgspec.Raw])
 _FIRST = msgspec.json.Decoder(list[dict[str, msgspec.Raw]])
 
@@ -99,11 +102,19 @@ class Invocation:
         start = bytes(body[:64]).lstrip()[:1]
         if start == b"[":
             return self._listed(body)
+        large = numeric.cut(body)
+        if large is not None:
+            with suppress(*_MISFITS, ModelyardError):  # else it has to be looked at
+                return self._by_members(_MEMBERS.decode(large.rest), body)
         try:
             members = _MEMBERS.decode(body)
-        except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
+        except _MISFITS:
             found = parse(body)  # it may hold NaN
             members = dict.fromkeys(found, msgspec.Raw()) if isinstance(found, dict) else {}
+        return self._by_members(members, body)
+
+    def _by_members(self, members: dict[str, msgspec.Raw], body: bytes | bytearray) -> tuple[tuple[Array, ...], Writer]:
+        """The same for an object that has these."""
         given = ENVELOPES & members.keys() - self._own
         if "inputs" in given and _is_tensors(members["inputs"]):
             arrays, wanted = self._tensors.decode(body, None)
@@ -132,6 +143,11 @@ class Invocation:
 
     def _listed(self, body: bytes | bytearray) -> tuple[tuple[Array, ...], Writer]:
         """Rows, or the bare values of the only tensor."""
+        if len(body) >= numeric.WORTH_BYTES:
+            with suppress(ModelyardError):  # else it has to be looked at
+                arrays = self._instances.numbers(bytes(body))
+                if arrays is not None:
+                    return arrays, self._write_predictions
         try:
             return self._rows.decode(body), self._write_rows
         except ModelyardError as exc:
@@ -226,7 +242,7 @@ def _is_tensors(raw: msgspec.Raw) -> bool:
     """Whether ``inputs`` are protocol v2's."""
     try:
         items = _FIRST.decode(raw)
-    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
+    except _MISFITS:
         return False
     return bool(items) and items[0].keys() >= _TENSOR
 

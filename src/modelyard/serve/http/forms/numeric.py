@@ -30,6 +30,7 @@ MARK = b"[[[]]]"
 _KEPT_BYTES = 1 << 20  # a parser keeps the memory of its largest text, which takes longer to get than to fill
 _ARRAY = re.compile(rb'"(?:data|instances|inputs)"[ \t\r\n]*:[ \t\r\n]*(?=\[[ \t\r\n\[]*[-0-9])')
 _OPENING = ord("[")
+_RANK = 16  # of the deepest tensor
 _CODES = {
     Datatype.UINT64: "u",
     Datatype.BOOL: "",
@@ -112,7 +113,7 @@ def _shape(document: Iterable[Any], lists: int) -> tuple[int, ...] | None:
     """The lengths of regular lists in lists, which are so many in all."""
     shape: list[int] = []
     level: list[Any] = [document]
-    while lists > 0:
+    while lists > 0 and len(shape) < _RANK:
         lists -= len(level)
         try:
             lengths = set(map(len, level))

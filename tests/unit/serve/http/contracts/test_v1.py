@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 from typing import Any
 
@@ -10,6 +11,7 @@ import pytest
 
 from modelyard.core.manifest import Task
 from modelyard.model.bundle import Bundle, seal
+from modelyard.serve.http.forms import numeric
 from modelyard.watch.counters import Page, read_totals
 from tests.models import count_bundle, image_bundle, linear_bundle, mixed_bundle
 from tests.unit.serve.desk import Answer, Desk, served
@@ -233,3 +235,43 @@ def test_methods_that_an_address_does_not_take(desk: Desk) -> None:
     answer = desk.ask("GET", "/v1/models/linear:predict")
     assert (answer.status, answer.headers["allow"]) == (405, "OPTIONS, POST")
     assert "error" in answer.json
+
+
+MANY = [[float(at), at + 0.5] for at in range(200)]
+
+
+@pytest.mark.parametrize(
+    ("form", "key"),
+    [
+        ('{"instances":%s}', "predictions"),
+        (' { "signature_name" : "serving_default", "instances" : %s } ', "predictions"),
+        ('{"inputs":%s}', "outputs"),
+        ('{"inputs":%s,"inputs":[[1,2]]}', "'inputs' is sent twice"),
+        ('{"inputs":[[1,2]],"instances":%s}', "either instances or inputs"),
+        ('{"instances":%s,"signature_name":"other"}', "no signature 'other'"),
+        ('{"instances":%s,"x":1}', "unknown member 'x'"),
+        ('{"instances":%s', "not valid JSON"),
+        ('{"instances":%s]}', "not valid JSON"),
+        ('{"instances":%s}}', "not valid JSON"),
+        ('\ufeff{"instances":%s}', "not valid JSON"),
+    ],
+)
+def test_many_numbers_mean_what_few_mean(desk: Desk, form: str, key: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    body = (form % json.dumps(MANY)).encode()
+    answer = ask(desk, "packed:predict", body)
+    monkeypatch.setattr(numeric, "Parser", None)
+    slow = ask(desk, "packed:predict", body)
+    assert (answer.status, answer.body) == (slow.status, slow.body)
+    assert answer.json.get(key) == [2 * sum(row) for row in MANY] or key in answer.json["error"]
+
+
+def test_what_is_wrong_with_one_of_many_numbers(desk: Desk) -> None:
+    for odd, words in (
+        ("null", "'b' may not be missing, NaN or infinite (row 7)"),
+        ('"7"', "nested lists"),
+        ("7,8", "unlike lengths"),
+    ):
+        body = json.dumps({"instances": MANY}).replace("7.5]", f"{odd}]", 1).encode()
+        answer = ask(desk, "packed:predict", body)
+        assert answer.status == 400
+        assert words in answer.json["error"]

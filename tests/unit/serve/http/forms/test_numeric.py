@@ -13,9 +13,12 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from modelyard.core.errors import ModelyardError
-from modelyard.core.signature import Feature, Signature, TensorSpec
+from modelyard.core.signature import Feature, FeatureKind, Signature, TensorSpec
 from modelyard.core.tensor import Array, Datatype
 from modelyard.serve.http.forms import numeric
+from modelyard.serve.http.forms.dataframe import DataframeForm
+from modelyard.serve.http.forms.instances import InstanceForm
+from modelyard.serve.http.forms.invocation import Invocation
 from modelyard.serve.http.forms.tensors import TensorForm
 from tests.unit.serve.http.forms.hostile import outcome, same
 
@@ -49,16 +52,24 @@ def plainly(call: Callable[[], Any]) -> Any:
         return outcome(call)
 
 
-def agreed(form: TensorForm, body: bytes) -> Any:
-    """What became of a body, which is what becomes of it without this module."""
-    quick, slow = outcome(lambda: form.decode(body, None)), plainly(lambda: form.decode(body, None))
+def alike(call: Callable[[], Any], *, wanted: bool = False) -> Any:
+    """What becomes of a body, which is what becomes of it without this module; `wanted` when not arrays alone."""
+    quick, slow = outcome(call), plainly(call)
     if isinstance(slow, ModelyardError):
         assert isinstance(quick, ModelyardError)
         assert quick.to_wire() == slow.to_wire()
-    else:
+    elif wanted:
         assert same(quick[0], slow[0])
         assert quick[1] == slow[1]
+    else:
+        assert same(quick, slow)
+        assert all(array.flags.c_contiguous for array in quick)
     return quick
+
+
+def agreed(form: TensorForm, body: bytes) -> Any:
+    """The same of a v2 body."""
+    return alike(lambda: form.decode(body, None), wanted=True)
 
 
 def written(texts: list[str], *, width: int = 0) -> str:
@@ -140,6 +151,91 @@ def test_what_stands_beside_a_large_array(before: str, after: str, form: TensorF
     agreed(form, whole.replace(b"\xc3\xbf", b"\xff"))
     agreed(form, whole[:-1])
     agreed(form, whole + b" \n")
+
+
+PLAIN = Signature(inputs=(TABLE,), outputs=(TABLE,))
+WHOLE = TensorSpec(
+    name="x",
+    datatype=Datatype.FP64,
+    shape=(-1, 3),
+    features=(Feature(name="a"), Feature(name="b", kind=FeatureKind.INTEGER, nullable=True), Feature(name="c")),
+)
+SIGNATURES = {
+    "table": PLAIN,
+    "whole": Signature(inputs=(WHOLE,), outputs=(TABLE,)),
+    "count": Signature(
+        inputs=(
+            TensorSpec(
+                name="n",
+                datatype=Datatype.INT64,
+                shape=(-1, 1),
+                features=(Feature(name="a", kind=FeatureKind.INTEGER),),
+            ),
+        ),
+        outputs=(TABLE,),
+    ),
+    "columns": Signature(
+        inputs=tuple(
+            TensorSpec(name=name, datatype=Datatype.FP32, shape=(-1,), features=(Feature(name=name),)) for name in "abc"
+        ),
+        outputs=(TABLE,),
+    ),
+    "image": Signature(inputs=(TensorSpec(name="x", datatype=Datatype.FP32, shape=(-1, 3)),), outputs=(TABLE,)),
+    "halves": Signature(inputs=(TensorSpec(name="x", datatype=Datatype.BF16, shape=(-1, 3)),), outputs=(TABLE,)),
+}
+BODIES = [
+    '{"dataframe_split":{"columns":["a","b","c"],"data":%s}}',
+    '{"dataframe_split":{"columns":["c","a","b"],"data":%s}}',
+    '{"dataframe_split":{"data":%s,"index":[1,2],"columns":["a","b","c"]}}',
+    '{"dataframe_split":{"data":%s,"columns":["a","b"]}}',
+    '{"dataframe_split":{"data":%s,"columns":["a","b","b"]}}',
+    '{"dataframe_split":{"data":%s,"data":[[1,2,3]],"columns":["a","b","c"]}}',
+    '{"dataframe_split":{"columns":["a"],"data":%s}}',
+    '{"dataframe_records":%s}',
+    '{"instances":%s}',
+    '{"instances": %s , "params": {"a":1}}',
+    '{"instances":%s,"instances":[1]}',
+    '{"inputs":%s}',
+    '{"inputs":%s,"instances":[[1,2,3]]}',
+    '{"inputs":[{"name":"x","shape":[100,3],"datatype":"FP32","data":%s}]}',
+    "%s",
+    " %s ",
+    '{"x":{"instances":%s}}',
+]
+
+
+@given(
+    st.data(),
+    st.sampled_from(sorted(SIGNATURES)),
+    st.sampled_from(BODIES),
+    st.sampled_from([0, 1, 3]),
+    st.lists(TOKENS, max_size=2),
+)
+@settings(deadline=None, max_examples=600)
+def test_every_form_agrees_with_itself(data: st.DataObject, name: str, form: str, width: int, odd: list[str]) -> None:
+    signature = SIGNATURES[name]
+    whole = name in {"whole", "count"} and data.draw(st.booleans())
+    texts = [str(at) if whole else f"{at}.5" for at in range(FILL)]
+    for text in odd:
+        texts[data.draw(st.integers(0, FILL - 1))] = text
+    body = (form % written(texts, width=width)).encode()
+    frames, invocation = DataframeForm(signature, "m", 1), Invocation(signature, "m", 1)
+    alike(lambda: frames.decode(body))
+    alike(lambda: invocation.read_json(body)[0])
+    instances = InstanceForm(signature, "m", 1)
+    alike(lambda: instances.rows(written(texts, width=width).encode()))
+    alike(lambda: instances.columns(written(texts, width=width).encode()))
+
+
+@pytest.mark.parametrize(
+    "body", [*[item for item in BODIES if "split" in item][:2], '{"instances":%s}', '{"inputs":%s}']
+)
+def test_tables_of_numbers_are_read_at_once(body: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    texts = written([f"{at}.5" for at in range(FILL)], width=3)
+    monkeypatch.setattr(DataframeForm, "_well_formed", None)  # the other way is not even tried
+    (array,) = DataframeForm(PLAIN, "m", 1).decode((body % texts).encode())
+    expected = np.array(json.loads(texts), dtype=np.float32)
+    assert array.tolist() == (expected[:, [1, 2, 0]] if '"c","a"' in body else expected).tolist()
 
 
 def test_a_large_array_is_found_unread_and_read_at_once() -> None:
