@@ -11,7 +11,7 @@ from modelyard.core.errors import CorruptBundle, ModelyardError
 from modelyard.core.manifest import Samples
 from modelyard.core.rows import from_objects
 from modelyard.core.tensor import Array
-from modelyard.model.runtime import Runner
+from modelyard.model.runner import Runner
 
 TOLERANCE = 1e-4  # relative to max(1, |y|): machines differ in the last bits of a float32, and in the last of a half
 

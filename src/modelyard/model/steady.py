@@ -9,7 +9,7 @@ import numpy as np
 
 from modelyard.core.errors import ModelyardError
 from modelyard.core.tensor import Array
-from modelyard.model.runtime import Runner
+from modelyard.model.runner import Runner
 
 #: Rows in one call: odd and even, around the widths of vector registers and the blocks of matrix kernels. The most
 #: telling first, because time may run out.
@@ -65,12 +65,13 @@ def _same_together(runner: Runner, arrays: Sequence[Array], alone: Sequence[Arra
             if (shift or count) and perf_counter() > deadline:
                 return True
             together = runner.run([array[start : start + size] for array in arrays])
-            if not all(_same_bits(got, want[start : start + size]) for got, want in zip(together, alone, strict=True)):
+            if not all(same_bits(got, want[start : start + size]) for got, want in zip(together, alone, strict=True)):
                 return False
     return True
 
 
-def _same_bits(got: Array, want: Array) -> bool:
+def same_bits(got: Array, want: Array) -> bool:
+    """Whether two answers are the same to the last bit; texts, to the last character."""
     if got.shape != want.shape:
         return False
     return bool((got == want).all()) if got.dtype == object else got.tobytes() == want.tobytes()

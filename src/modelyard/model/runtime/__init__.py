@@ -1,65 +1,53 @@
 """Door: things that run a bundle's model. `serve`, `client` and `control` ask for one by the manifest's `runtime`.
 
-A backend is one file here with a `load(bundle, threads=...)` that returns a `Runner`, and one line in `RUNTIMES`.
+A backend is one file here and one line in `RUNTIMES`. It has `load(bundle, threads=..., provider=...)`, which returns a
+`Runner` on exactly that execution provider, and `present()`, the providers that there are.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
 from importlib import import_module
 from types import ModuleType
-from typing import Protocol
 
 from modelyard.core.errors import MissingExtra, Unsupported
-from modelyard.core.signature import Signature
-from modelyard.core.tensor import Array
 from modelyard.model.bundle import Bundle
+from modelyard.model.providers import choose
+from modelyard.model.runner import Runner
+
+__all__ = ["RUNTIMES", "USUAL", "Runner", "backend", "load"]
 
 RUNTIMES: dict[str, str] = {"onnx": "modelyard.model.runtime.onnx"}
 #: The one that nearly every bundle names.
 USUAL = "onnx"
 
 
-class Runner(Protocol):
-    """A model that is loaded and can be asked. Safe to call from several threads.
+def load(bundle: Bundle, *, threads: int = 1, provider: str | None = None) -> Runner:
+    """The bundle's model, ready to run.
 
-    Rows of several callers may share a call when `batchable`, and then have the same bits as alone when
-    `modelyard.model.steady` finds so. `facts` says what was decided at load, for people.
+    Parameters
+    ----------
+    bundle : Bundle
+        Verified.
+    threads : int
+        Inside one call, on the processor. More than one may change last bits; see `modelyard.model.threads`.
+    provider : str, optional
+        The execution provider (`providers.PROVIDERS`) that must run it. By default the processor does, unless another
+        is present that answers the bundle's golden rows rightly, and is faster.
+
+    Raises
+    ------
+    CorruptBundle
+        The runtime does not accept the model, or the model's signature.
+    Unsupported, Unavailable, MissingExtra
+        The runtime, or `provider`, is not known; it is not present.
     """
+    runtime = backend(bundle.manifest.runtime)
 
-    signature: Signature
-    batchable: bool
+    def make(name: str) -> Runner:
+        runner: Runner = runtime.load(bundle, threads=threads, provider=name)
+        return runner
 
-    @property
-    def facts(self) -> Mapping[str, str | int | float | bool]:
-        """What was decided at load, and why; for logs and statistics."""
-        ...
-
-    def run(self, arrays: Sequence[Array]) -> list[Array]:
-        """Answers for inputs that `Signature.arrange` has arranged.
-
-        Parameters
-        ----------
-        arrays : sequence of array
-            One per input of the signature, in its order, same number of rows.
-
-        Returns
-        -------
-        list of array
-            One per output of the signature, in its order; the first axis is the rows.
-
-        Raises
-        ------
-        InvalidInput
-            The graph refuses the values.
-        """
-        ...
-
-
-def load(bundle: Bundle, *, threads: int = 1) -> Runner:
-    """The bundle's model, ready to run with this many threads inside one call."""
-    runner: Runner = backend(bundle.manifest.runtime).load(bundle, threads=threads)
-    return runner
+    return choose(make, runtime.present(), bundle.samples, bundle.manifest.name, provider)
 
 
 def backend(name: str) -> ModuleType:

@@ -1,42 +1,32 @@
-"""ONNX Runtime on the CPU: the model is loaded from verified bytes, and a call touches only what it must.
-
-A row's answer must not depend on its company, to the last bit. Two things in ONNX Runtime work against that. A matrix
-product of one row goes through another kernel than one of several, and adds up in another order. And Eigen's functions
-work on packets of numbers, with other code, and other last bits, for what is left over at the end. So rows of graphs
-that hold such operators are run in *lots*: always in multiples of two (or four), filled up with copies of the last row.
-"""
+"""ONNX Runtime: the model is loaded from verified bytes, and a call touches only what it must."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
 import onnxruntime as ort
 
-from modelyard.core.errors import CorruptBundle, InvalidInput, ModelyardError
+from modelyard.core.errors import CorruptBundle, InvalidInput, ModelyardError, Unavailable
 from modelyard.core.manifest import MODEL
 from modelyard.core.signature import ANY, Signature, TensorSpec
 from modelyard.core.tensor import Array, Datatype
 from modelyard.model.anatomy import operators
 from modelyard.model.bundle import Bundle
+from modelyard.model.lots import lot
 from modelyard.model.trial import varied
 
-#: Matrix products in floats (in integers they are exact): a row alone takes another kernel than a row in company.
-_PRODUCTS = frozenset(
-    {"MatMul", "Gemm", "FusedMatMul", "FusedGemm", "Einsum", "CDist", "LinearClassifier", "LinearRegressor"}
-    | {"SVMClassifier", "SVMRegressor", "MatMulNBits"}
-)
-#: Functions by Eigen on packets of two doubles; their floats go through kernels that treat every number alike.
-_PACKETS_OF_2 = frozenset({"Exp", "Sigmoid", "Tanh", "Softmax", "LogSoftmax", "ReduceLogSumExp"})
-#: Functions by Eigen on packets of two doubles or four floats.
-_PACKETS_OF_4 = frozenset({"Log", "Softplus", "Mish", "Sin", "Cos", "Tan", "Asin", "Acos", "Atan"})
-#: With these a row is itself a matrix or a series: the next row costs as much as the first, and lots would not pay.
-_LONG = frozenset(
-    {"Conv", "ConvInteger", "QLinearConv", "FusedConv", "ConvTranspose", "LSTM", "GRU", "RNN", "Attention"}
-    | {"MultiHeadAttention", "GroupQueryAttention", "LayerNormalization", "SkipLayerNormalization"}
-    | {"EmbedLayerNormalization", "Scan", "Loop"}
-)
+_PROVIDERS = {
+    "cpu": "CPUExecutionProvider",
+    "tensorrt": "TensorrtExecutionProvider",
+    "cuda": "CUDAExecutionProvider",
+    "migraphx": "MIGraphXExecutionProvider",
+    "rocm": "ROCMExecutionProvider",
+    "openvino": "OpenVINOExecutionProvider",
+    "directml": "DmlExecutionProvider",
+    "coreml": "CoreMLExecutionProvider",
+}
 _ALIKE = 1e-4
 
 _SEVERITY_FATAL = 4
@@ -66,37 +56,32 @@ class OnnxRunner:
         That took the signature's names and types.
     signature : Signature
         Of the model.
-    lot : int
-        Rows are run in multiples of this; 1 when they run as they come.
+    rows : int
+        As many run at once, or a multiple; what lacks is filled up with the last row. See `modelyard.model.lots`.
     """
 
-    def __init__(self, session: Any, signature: Signature, *, lot: int = 1) -> None:
+    def __init__(self, session: Any, signature: Signature, rows: int = 1) -> None:
         self.signature = signature
-        self.batchable = all(
-            not (node.shape and isinstance(node.shape[0], int))
-            for node in (*session.get_inputs(), *session.get_outputs())
-        )
-        self.lot = lot if self.batchable else 1
+        ends = (*session.get_inputs(), *session.get_outputs())
+        self.batchable = all(not (node.shape and isinstance(node.shape[0], int)) for node in ends)
+        self.lot = rows if self.batchable else 1
+        self.facts: dict[str, str | int | float | bool] = {"batchable": self.batchable, "lot": self.lot}
         self._names = [spec.graph_name or spec.name for spec in signature.inputs]
         self._only = self._names[0] if len(self._names) == 1 else None
         self._outputs = [spec.graph_name or spec.name for spec in signature.outputs]
-        # The C session skips 2 µs of argument checks per call that Signature.arrange has already made.
+        # The C session skips 2 µs of argument checks per call that Signature.arrange has already made. Its Python
+        # wrapper would keep the model's bytes for ever.
         self._call = session._sess.run
-        self._session = session
-
-    @property
-    def facts(self) -> Mapping[str, str | int | float | bool]:
-        """What was decided at load: whether rows may share a call, and in multiples of how many they run."""
-        return {"batchable": self.batchable, "lot": self.lot}
 
     def run(self, arrays: Sequence[Array]) -> list[Array]:
         """Answers for arranged inputs; see `Runner.run`."""
         rows = arrays[0].shape[0]
         if lacking := -rows % self.lot:
-            return [array[:rows] for array in self._ask([_filled(array, lacking) for array in arrays])]
-        return self._ask(arrays)
+            return [array[:rows] for array in self.ask([_filled(array, lacking) for array in arrays])]
+        return self.ask(arrays)
 
-    def _ask(self, arrays: Sequence[Array]) -> list[Array]:
+    def ask(self, arrays: Sequence[Array]) -> list[Array]:
+        """Answers for exactly these rows."""
         feeds = {self._only: arrays[0]} if self._only else dict(zip(self._names, arrays, strict=True))
         try:
             results: list[Array] = self._call(self._outputs, feeds, None)
@@ -107,20 +92,57 @@ class OnnxRunner:
 
 def _filled(array: Array, lacking: int) -> Array:
     """The rows, and the last of them again; a copy of what was asked cannot be refused where that is not."""
-    return np.concatenate((array, *(array[-1:],) * lacking))
+    return np.concatenate((array, array[-1:] if lacking == 1 else array[-1:].repeat(lacking, axis=0)))
 
 
-def load(bundle: Bundle, *, threads: int = 1) -> OnnxRunner:
-    """A session over the bundle's model.onnx; `CorruptBundle` when ONNX Runtime or the signature does not accept it."""
+def present() -> frozenset[str]:
+    """Execution providers that the installed ONNX Runtime has, by our names."""
+    available = ort.get_available_providers()
+    return frozenset(name for name, its_name in _PROVIDERS.items() if its_name in available)
+
+
+def load(bundle: Bundle, *, threads: int = 1, provider: str = "cpu") -> OnnxRunner:
+    """A session over the bundle's model.onnx, on exactly this provider.
+
+    Raises
+    ------
+    CorruptBundle
+        ONNX Runtime or the signature does not accept it.
+    Unavailable
+        The provider does not start.
+    """
+    raw = bundle.files[MODEL]
+    session = _session(bundle.manifest.name, raw, threads, provider)
+    _match_all(bundle, session)
+    signature = bundle.manifest.signature
+    runner = OnnxRunner(session, signature, lot(operators(raw), signature))
+    if runner.lot > 1 and not _is_by_row(runner, bundle):
+        runner = OnnxRunner(session, signature)
+    runner.facts |= {"provider": provider, "threads": threads}
+    return runner
+
+
+def _session(label: str, raw: bytes, threads: int, provider: str) -> Any:
     options = ort.SessionOptions()
     options.intra_op_num_threads = threads
     options.inter_op_num_threads = 1
     options.log_severity_level = _SEVERITY_FATAL
     options.add_session_config_entry("session.intra_op.allow_spinning", "0")
+    options.enable_mem_pattern = provider != "directml"  # which has no room for it
+    wanted = list(dict.fromkeys((_PROVIDERS[provider], _PROVIDERS["cpu"])))  # what one cannot run, the processor does
     try:
-        session = ort.InferenceSession(bundle.files[MODEL], options, providers=["CPUExecutionProvider"])
+        session = ort.InferenceSession(raw, options, providers=wanted, enable_fallback=0)
     except Exception as exc:  # as above
-        raise CorruptBundle(bundle=bundle.manifest.name, what=f"ONNX Runtime refuses it: {_first_line(exc)}") from exc
+        if provider != "cpu":
+            raise Unavailable(what=f"{provider} does not start: {_first_line(exc)}") from exc
+        raise CorruptBundle(bundle=label, what=f"ONNX Runtime refuses it: {_first_line(exc)}") from exc
+    if _PROVIDERS[provider] not in session.get_providers():  # it left it out, and said so in a log that is off
+        raise Unavailable(what=f"{provider} does not start: its libraries or its device are missing")
+    return session
+
+
+def _match_all(bundle: Bundle, session: Any) -> None:
+    """The graph takes and gives what the signature says, and nothing more is needed."""
     signature = bundle.manifest.signature
     _match(bundle, "input", session.get_inputs(), signature.inputs)
     _match(bundle, "output", session.get_outputs(), signature.outputs)
@@ -129,34 +151,22 @@ def load(bundle: Bundle, *, threads: int = 1) -> OnnxRunner:
         raise CorruptBundle(
             bundle=bundle.manifest.name, what=f"its graph needs {', '.join(sorted(unfed))}, which the signature lacks"
         )
-    lot = _lot(operators(bundle.files[MODEL]), signature)
-    together = OnnxRunner(session, signature, lot=lot)
-    return together if together.lot == 1 or _is_by_row(together, bundle) else OnnxRunner(session, signature)
-
-
-def _lot(names: frozenset[str], signature: Signature) -> int:
-    """In multiples of how many rows a graph of these operators is run."""
-    if names & _LONG or any(axis == ANY for spec in signature.inputs for axis in spec.shape[1:]):
-        return 1
-    return 4 if names & _PACKETS_OF_4 else 2 if names & (_PRODUCTS | _PACKETS_OF_2) else 1
 
 
 def _is_by_row(runner: OnnxRunner, bundle: Bundle) -> bool:
     """Whether a row filled up to a lot is answered as it is alone: not so in a graph that looks across its rows."""
     arrays = varied(runner.signature, bundle.samples.rows[:1], 1)
     try:
-        alone, together = runner._ask(arrays), runner.run(arrays)
+        alone, together = runner.ask(arrays), runner.run(arrays)
     except ModelyardError:
         return False
     return all(_alike(one, other) for one, other in zip(alone, together, strict=True))
 
 
 def _alike(one: Array, other: Array) -> bool:
-    if one.shape != other.shape:
-        return False
-    return (
-        np.allclose(one, other, _ALIKE, _ALIKE, equal_nan=True) if one.dtype.kind == "f" else bool((one == other).all())
-    )
+    if one.shape != other.shape or one.dtype.kind != "f":
+        return bool(np.array_equal(one, other))
+    return np.allclose(one, other, _ALIKE, _ALIKE, equal_nan=True)
 
 
 def _match(bundle: Bundle, what: str, nodes: Sequence[Any], specs: tuple[TensorSpec, ...]) -> None:

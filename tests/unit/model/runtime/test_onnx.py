@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
+import gc
+import sys
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 import msgspec
 import numpy as np
 import onnx
+import onnxruntime
 import pytest
 from onnx import TensorProto, helper
 
-from modelyard.core.errors import CorruptBundle, InvalidInput
+from modelyard.core.errors import CorruptBundle, InvalidInput, Unavailable, Unsupported
 from modelyard.core.manifest import MODEL, SAMPLES
 from modelyard.core.signature import Feature, FeatureKind, Signature, TensorSpec
 from modelyard.core.tensor import Datatype
@@ -241,7 +244,7 @@ def test_a_graph_that_looks_across_rows_is_left_alone(
 def test_answers_that_are_not_by_row_are_not_batchable() -> None:
     total = helper.make_node("ReduceSum", ["z"], ["prediction"], keepdims=1)
     runner = load(bundle(chain([PRODUCT, total], [1, 1], WEIGHTS), one(5, shape=(-1, 1))))
-    assert runner.facts == {"batchable": False, "lot": 1}
+    assert runner.facts == {"batchable": False, "lot": 1, "provider": "cpu", "threads": 1}
     assert load(LINEAR).batchable
 
 
@@ -282,3 +285,59 @@ def test_texts_are_filled_up_too() -> None:
         score, same = runner.run([np.array(words, dtype=object).reshape(-1, 1)])
         assert score.ravel().tolist() == [3.0 * (word == "yes") for word in words]
         assert same.ravel().tolist() == words
+
+
+def test_a_session_keeps_no_bytes_of_the_model() -> None:
+    raw = linear_bundle().files[MODEL] + b"\x92\x03\x80\x80\x04" + bytes(1 << 16)  # a field that nobody knows
+    held = bytes(bytearray(raw))
+    before = sys.getrefcount(held)
+    runner = load(Bundle(LINEAR.manifest, {MODEL: held}), provider="cpu")
+    assert runner.run([np.ones((1, 1))])[0].tolist() == [2.0]
+    gc.collect()
+    assert sys.getrefcount(held) == before  # the bundle is gone too
+
+
+@pytest.fixture
+def cuda(monkeypatch: pytest.MonkeyPatch) -> None:
+    """ONNX Runtime says that it has CUDA."""
+    monkeypatch.setattr(
+        "onnxruntime.get_available_providers", lambda: ["CUDAExecutionProvider", "CPUExecutionProvider"]
+    )
+
+
+@pytest.mark.usefixtures("cuda")
+def test_a_provider_that_cannot_start_is_told_and_the_processor_serves(caplog: pytest.LogCaptureFixture) -> None:
+    """What it has in name only: the wheel without the driver. ONNX Runtime itself then leaves the provider out."""
+    runner = load(LINEAR)
+    assert runner.facts["provider"] == "cpu"
+    assert "cuda" in str(runner.facts["provider_why"])
+    assert "does not start" in str(runner.facts["provider_why"])
+    assert "linear stays on the processor, not on cuda" in caplog.text
+    with pytest.raises(Unavailable, match="cuda does not start"):
+        load(LINEAR, provider="cuda")
+
+
+@pytest.mark.usefixtures("cuda")
+def test_a_session_that_breaks_is_the_providers_fault(monkeypatch: pytest.MonkeyPatch) -> None:
+    make = onnxruntime.InferenceSession
+
+    def session(raw: bytes, options: Any, *, providers: list[str], **more: Any) -> Any:
+        if "CUDAExecutionProvider" in providers:
+            raise RuntimeError("CUDA failure 35: driver version is insufficient\nmore")
+        return make(raw, options, providers=providers, **more)
+
+    monkeypatch.setattr("onnxruntime.InferenceSession", session)
+    assert load(LINEAR).facts["provider_why"] == (
+        "cuda: cuda does not start: CUDA failure 35: driver version is insufficient"
+    )
+
+
+def test_a_provider_that_is_not_there_says_what_to_install() -> None:
+    with pytest.raises(Unavailable, match="'cuda' is not present") as caught:
+        load(LINEAR, provider="cuda")
+    assert caught.value.hint == "pip uninstall -y onnxruntime && pip install onnxruntime-gpu"
+    assert "cpu" in caught.value.cause
+    with pytest.raises(Unsupported, match="no execution provider 'abacus'"):
+        load(LINEAR, provider="abacus")
+    assert load(LINEAR, provider="cpu").facts["provider_why"] == "it was asked for"
+    assert "provider_why" not in load(LINEAR).facts
