@@ -177,7 +177,14 @@ class Lane:
             ask.reply(given, error)
         except Exception as exc:  # the loop's border: an answer that cannot be written is still owed an answer
             log.exception("%s: an answer could not be written", self._model.label)
-            ask.reply(None, Internal(cause=type(exc).__name__))
+            self._excuse(ask, Internal(cause=type(exc).__name__))
+
+    def _excuse(self, ask: Ask, error: ModelyardError) -> None:
+        """Say that there is no answer; who cannot be told even that must not take along those who can."""
+        try:
+            ask.reply(None, error)
+        except Exception:  # the loop's border, as above
+            log.exception("%s: an error could not be written", self._model.label)
 
 
 class ThreadLane(Lane):
@@ -198,6 +205,7 @@ class ThreadLane(Lane):
         self._policy = policy
         self._executor = executor
         self._running = 0
+        self._window: asyncio.TimerHandle | None = None  # while a call waits for company
 
     def submit(self, asked: InferRequest, reply: Reply) -> Ask:
         """Put a question into the next call; `Busy` when too many wait, or when it would wait too long.
@@ -205,13 +213,22 @@ class ThreadLane(Lane):
         It is refused at the door, while the caller can still go elsewhere, and not after a long wait.
         """
         if self._waiting:
-            wait_s = self._policy.wait_s(sum(ask.rows for ask in self._waiting))
+            wait_s = self._policy.wait_s(len(self._waiting), self._rows)
             if len(self._waiting) >= self._policy.queue or wait_s > self._queue_s:
                 raise _busy(self._model.label, len(self._waiting), wait_s)
-        return super().submit(asked, reply)
+        ask = super().submit(asked, reply)
+        if self._window is not None and self._rows >= self._batch_rows:  # there is enough company
+            self._window.cancel()
+            self._window = None
+            self._book()
+        return ask
+
+    @property
+    def _rows(self) -> int:
+        return sum([ask.rows for ask in self._waiting])
 
     def _flush(self) -> None:
-        self._booked = False
+        self._booked, self._window = False, None
         while self._waiting and self._running < self._policy.calls and not self._wait_for_company():
             batch = self._take()
             if batch:
@@ -221,13 +238,13 @@ class ThreadLane(Lane):
         """Whether this call waits for the end of the window; never after one in which nobody met."""
         if not (self._company and self._policy.window_s):
             return False
-        if sum(ask.rows for ask in self._waiting) >= self._batch_rows:
+        if self._rows >= self._batch_rows:
             return False
         left_s = self._waiting[0].asked_s + self._policy.window_s - perf_counter()
         if left_s <= 0:
             return False
         self._booked = True
-        asyncio.get_running_loop().call_later(left_s, self._flush)
+        self._window = asyncio.get_running_loop().call_later(left_s, self._flush)
         return True
 
     def _hand_over(self, batch: Batch) -> None:

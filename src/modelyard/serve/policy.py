@@ -79,9 +79,9 @@ class Policy:
     cost: Cost
     why: str = ""
 
-    def wait_s(self, rows: int) -> float:
-        """How long it takes to answer this many rows that wait, in seconds."""
-        calls = -(-rows // self.batch_rows)
+    def wait_s(self, requests: int, rows: int) -> float:
+        """How long it takes to answer this many requests that wait, which hold this many rows, in seconds."""
+        calls = min(requests, -(-rows // self.batch_rows))  # one request is one call, however many rows it has
         return (calls * self.cost.first_s + max(0, rows - calls) * self.cost.next_s) / self.calls
 
 

@@ -1,0 +1,665 @@
+"""Requests that meet in one call, and know nothing of each other."""
+
+from __future__ import annotations
+
+import asyncio
+import random
+import threading
+from collections.abc import Callable, Coroutine, Iterator, Sequence
+from time import perf_counter
+from typing import Any
+
+import numpy as np
+import pytest
+
+from modelyard.core.errors import Busy, Internal, InvalidInput, ModelyardError, Timeout
+from modelyard.core.inference import InferRequest, InferResponse
+from modelyard.core.tensor import Array
+from modelyard.serve.batching import Ask, Lane, Model, ThreadLane
+from modelyard.serve.policy import Cost, Policy
+from tests.unit.serve.desk import Told, until
+
+BAD = -666.0
+BUG = -667.0
+
+
+class Graph:
+    """Adds up each row of all inputs, in a thread or not; refuses rows that hold `BAD` and breaks on `BUG`."""
+
+    def __init__(self) -> None:
+        self.calls: list[int] = []  # their rows
+        self.threads: list[int] = []
+        self.gate = threading.Event()
+        self.gate.set()
+        self.inside = 0
+        self.most_inside = 0
+        self._lock = threading.Lock()
+
+    def __call__(self, arrays: Sequence[Array]) -> list[Array]:
+        with self._lock:
+            self.inside += 1
+            self.most_inside = max(self.most_inside, self.inside)
+            self.calls.append(len(arrays[0]))
+            self.threads.append(threading.get_ident())
+        try:
+            assert self.gate.wait(10)
+            if any((array == BAD).any() for array in arrays):
+                raise InvalidInput(what="it is bad")
+            if any((array == BUG).any() for array in arrays):
+                raise ZeroDivisionError
+            return [np.sum([array.reshape(len(array), -1).sum(axis=1) for array in arrays], axis=0)]
+        finally:
+            with self._lock:
+                self.inside -= 1
+
+
+class Room:
+    """A model, and lanes to it."""
+
+    def __init__(self, graph: Callable[[Sequence[Array]], Sequence[Array]] | None = None, *, varies: bool = False):
+        self.graph = Graph()
+        self.executed = 0
+        self.model = Model("m@1", graph or self.graph, self._executed, varies=varies)
+
+    def _executed(self) -> None:
+        self.executed += 1
+
+    def loop(self, batch_rows: int = 64, queue_s: float = 10.0) -> Lane:
+        return Lane(self.model, batch_rows, queue_s)
+
+    def threads(self, **given: Any) -> ThreadLane:
+        facts: dict[str, Any] = {"batch_rows": 64, "window_s": 0.0, "calls": 1, "queue": 1000, "queue_s": 10.0}
+        policy = Policy(mode="thread", inline_rows=0.0, cost=Cost(0.0, 0.0), **facts)
+        return ThreadLane(self.model, Policy(**{**vars(policy), **given}))
+
+
+@pytest.fixture
+def room() -> Iterator[Room]:
+    made = Room()
+    yield made
+    made.graph.gate.set()
+
+
+def ask(*values: float, deadline: float = float("inf")) -> InferRequest:
+    """As many rows as values."""
+    return InferRequest((np.array([[value] for value in values], dtype=np.float64),), deadline=deadline)
+
+
+def sums(told: Told) -> list[list[float] | None]:
+    """The answers, a list each."""
+    return [outputs and outputs[0].tolist() for outputs in told.outputs]
+
+
+def run(story: Callable[[], Coroutine[Any, Any, None]]) -> None:
+    asyncio.run(story())
+
+
+def kinds(told: Told) -> list[type]:
+    return [type(error) for error in told.errors]
+
+
+# --- on the loop --------------------------------------------------------------------------------------------------
+
+
+def test_what_comes_in_one_turn_is_one_call_and_everybody_gets_their_own(room: Room) -> None:
+    told, lane = Told(), room.loop()
+
+    async def story() -> None:
+        for value in range(10):
+            lane.submit(ask(value), told)
+        assert (told.given, lane.waiting) == ([], 10)
+        await asyncio.sleep(0)
+        assert lane.waiting == 0
+
+    run(story)
+    assert sums(told) == [[float(value)] for value in range(10)]
+    assert (room.graph.calls, room.executed) == ([10], 1)
+    assert room.graph.threads == [threading.get_ident()]
+
+
+def test_requests_of_several_rows_and_of_one_meet(room: Room) -> None:
+    told, lane = Told(), room.loop()
+
+    async def story() -> None:
+        for values in ((1.0,), (2.0, 3.0, 4.0), (5.0,), (6.0, 7.0)):
+            lane.submit(ask(*values), told)
+        await told.all(4)
+
+    run(story)
+    assert sums(told) == [[1.0], [2.0, 3.0, 4.0], [5.0], [6.0, 7.0]]
+    assert room.graph.calls == [7]
+    assert [given and (given.first, given.rows) for given in told.given] == [(0, 1), (1, 3), (4, 1), (5, 2)]
+    assert len({id(given.call) for given in told.given if given}) == 1
+
+
+def test_a_call_holds_no_more_rows_than_it_may_and_the_others_get_a_turn_between(room: Room) -> None:
+    told, lane, turns = Told(), room.loop(batch_rows=4), []
+
+    async def story() -> None:
+        for value in range(9):
+            lane.submit(ask(value), told)
+        while len(told.given) < 9:
+            turns.append(len(told.given))
+            await asyncio.sleep(0)
+
+    run(story)
+    assert sums(told) == [[float(value)] for value in range(9)]
+    assert room.graph.calls == [4, 4, 1]
+    assert turns == [0, 4, 8]
+
+
+def test_one_request_may_be_larger_than_a_call_of_several(room: Room) -> None:
+    told, lane = Told(), room.loop(batch_rows=4)
+
+    async def story() -> None:
+        lane.submit(ask(1.0), told)
+        lane.submit(ask(*range(10)), told)
+        lane.submit(ask(2.0), told)
+        await told.all(3)
+
+    run(story)
+    assert sums(told) == [[1.0], [float(value) for value in range(10)], [2.0]]
+    assert room.graph.calls == [1, 10, 1]
+
+
+def test_kept_apart_nobody_meets(room: Room) -> None:
+    told, lane = Told(), room.loop(batch_rows=1)
+
+    async def story() -> None:
+        for value in range(3):
+            lane.submit(ask(value), told)
+        await told.all(3)
+
+    run(story)
+    assert (room.graph.calls, room.executed) == ([1, 1, 1], 3)
+
+
+def test_shapes_that_differ_do_not_meet_and_order_is_kept() -> None:
+    room, told = Room(varies=True), Told()
+    lane = room.loop()
+    widths = [2, 2, 3, 3, 3, 2]
+
+    async def story() -> None:
+        for at, width in enumerate(widths):
+            lane.submit(InferRequest((np.full((1, width), float(at)),)), told)
+        await told.all(len(widths))
+
+    run(story)
+    assert sums(told) == [[float(at * width)] for at, width in enumerate(widths)]
+    assert room.graph.calls == [2, 3, 1]
+
+
+def test_one_input_alike_is_not_enough() -> None:
+    room, told = Room(varies=True), Told()
+    lane = room.loop()
+
+    async def story() -> None:
+        for width in (1, 2, 2):
+            lane.submit(InferRequest((np.ones((1, 4)), np.ones((1, width)))), told)
+        await told.all(3)
+
+    run(story)
+    assert sums(told) == [[5.0], [6.0], [6.0]]
+    assert room.graph.calls == [1, 2]
+
+
+def test_texts_and_numbers_meet_by_input() -> None:
+    """Of each row its text, as often as its number says."""
+
+    def repeated(arrays: Sequence[Array]) -> list[Array]:
+        texts, counts = arrays
+        return [np.array([text * int(count) for text, count in zip(texts.ravel(), counts.ravel(), strict=True)])]
+
+    told, lane = Told(), Room(repeated).loop()
+
+    async def story() -> None:
+        for text, count in (("ä", 3), ("", 2), ("long text", 1)):
+            lane.submit(InferRequest((np.array([[text]], dtype=object), np.array([[count]]))), told)
+        await told.all(3)
+
+    run(story)
+    assert sums(told) == [["äää"], [""], ["long text"]]
+
+
+def test_who_leaves_is_not_run_and_not_told(room: Room) -> None:
+    told, gone, lane = Told(), Told(), room.loop()
+
+    async def story() -> None:
+        lane.submit(ask(1.0), told)
+        leaving = [lane.submit(ask(BAD), gone) for _ in range(3)]
+        lane.submit(ask(2.0), told)
+        assert [each.cancel() for each in leaving] == [True] * 3
+        assert leaving[0].cancel() is False  # it was out already
+        await told.all(2)
+
+    run(story)
+    assert sums(told) == [[1.0], [2.0]]
+    assert gone.given == []
+    assert room.graph.calls == [2]
+
+
+def test_when_everybody_leaves_nothing_is_run(room: Room) -> None:
+    told, lane = Told(), room.loop()
+
+    async def story() -> None:
+        assert lane.submit(ask(1.0), told).cancel()
+        await asyncio.sleep(0)
+        lane.submit(ask(2.0), told)
+        await told.all(1)
+
+    run(story)
+    assert sums(told) == [[2.0]]
+    assert room.graph.calls == [1]
+
+
+def test_after_the_answer_it_is_too_late_to_leave(room: Room) -> None:
+    told, lane, asks = Told(), room.loop(), []
+
+    async def story() -> None:
+        asks.append(lane.submit(ask(1.0), told))
+        await told.all(1)
+
+    run(story)
+    assert asks[0].cancel() is False
+
+
+def test_who_came_too_late_is_told_so_and_does_not_cost_the_others(room: Room) -> None:
+    told, late, lane = Told(), Told(), room.loop()
+
+    async def story() -> None:
+        lane.submit(ask(1.0), told)
+        lane.submit(ask(BAD, deadline=perf_counter() - 1.0), late)
+        lane.submit(ask(2.0, deadline=perf_counter() + 60.0), told)
+        await told.all(2)
+
+    run(story)
+    assert sums(told) == [[1.0], [2.0]]
+    assert kinds(late) == [Timeout]
+    assert room.graph.calls == [2]
+
+
+def test_who_waited_too_long_is_refused_like_one_who_came_to_a_full_queue(room: Room) -> None:
+    told, lane = Told(), room.loop(queue_s=0.005)
+
+    async def story() -> None:
+        lane.submit(ask(1.0), told)
+        until_s = perf_counter() + 0.02
+        while perf_counter() < until_s:  # another model has the loop
+            pass
+        await told.all(1)
+
+    run(story)
+    (error,) = told.errors
+    assert isinstance(error, Busy)
+    assert error.facts["retry_s"] == 1
+    assert room.graph.calls == []
+
+
+# --- failures -----------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("threads", [False, True])
+@pytest.mark.parametrize(("value", "error"), [(BAD, InvalidInput), (BUG, Internal)])
+@pytest.mark.parametrize("where", [0, 1, 17, 31])
+def test_one_bad_among_32_fails_alone(threads: bool, value: float, error: type, where: int) -> None:
+    room, told = Room(), [Told() for _ in range(32)]
+    lane = room.threads() if threads else room.loop()
+    values = np.random.default_rng(1).normal(size=32)
+    values[where] = value
+
+    async def story() -> None:
+        for each, number in zip(told, values, strict=True):
+            lane.submit(ask(number), each)
+        for each in told:
+            await each.all(1)
+
+    run(story)
+    for at, each in enumerate(told):
+        if at == where:
+            assert kinds(each) == [error]
+        else:
+            assert sums(each) == [[values[at]]]  # the very same bits
+    assert room.graph.calls[0] == 32
+    assert len(room.graph.calls) == 1 + 2 * 5  # halved five times
+    assert room.executed == 5  # calls that gave an answer
+
+
+def test_any_number_of_bad_ones_anywhere() -> None:
+    chance = random.Random(5)
+
+    async def story() -> None:
+        for _ in range(60):
+            room = Room()
+            lane = chance.choice([room.loop, room.threads])(batch_rows=chance.choice([1, 5, 64]))
+            questions = []
+            for _ in range(chance.randint(1, 40)):
+                values = [chance.random() for _ in range(chance.choice([1, 1, 1, 2, 7]))]
+                if chance.random() < 0.3:
+                    values[chance.randrange(len(values))] = chance.choice([BAD, BUG])
+                questions.append(values)
+            told = [Told() for _ in questions]
+            for each, values in zip(told, questions, strict=True):
+                lane.submit(ask(*values), each)
+            for each, values in zip(told, questions, strict=True):
+                await each.all(1)
+                wanted = InvalidInput if BAD in values else Internal if BUG in values else None
+                assert kinds(each) == [wanted or type(None)]
+                assert sums(each) == ([values] if wanted is None else [None])
+
+    run(story)
+
+
+def test_a_bad_row_says_what_it_says_alone(room: Room) -> None:
+    together, alone, lane = Told(), Told(), room.loop()
+
+    async def story() -> None:
+        lane.submit(ask(BAD), alone)
+        await alone.all(1)
+        lane.submit(ask(1.0), Told())
+        lane.submit(ask(BAD), together)
+        await together.all(1)
+
+    run(story)
+    assert [str(error) for error in together.errors] == [str(error) for error in alone.errors]
+
+
+def test_another_number_of_rows_is_nobodys_answer(caplog: pytest.LogCaptureFixture) -> None:
+    """A graph that looks across rows: alone it answers, in company nobody would know whose is whose."""
+    told, lane = Told(), Room(lambda arrays: [arrays[0].sum(axis=0, keepdims=True)[:, 0]]).loop()
+
+    async def story() -> None:
+        for value in (1.0, 2.0, 3.0):
+            lane.submit(ask(value), told)
+        await told.all(3)
+
+    run(story)
+    assert sums(told) == [[1.0], [2.0], [3.0]]
+    assert not caplog.records
+
+
+@pytest.mark.parametrize("threads", [False, True])
+def test_an_answer_that_cannot_be_written_is_owed_an_answer_and_takes_nobody_along(threads: bool) -> None:
+    room, told, before, after = Room(), Told(), Told(), Told()
+    lane = room.threads() if threads else room.loop()
+
+    def breaks(given: InferResponse | None, error: ModelyardError | None) -> None:
+        told(given, error)
+        if given is not None:
+            raise KeyError("x")
+
+    async def story() -> None:
+        for reply in (before, breaks, after):
+            lane.submit(ask(1.0), reply)
+        await after.all(1)
+
+    run(story)
+    assert kinds(told) == [type(None), Internal]
+    assert told.errors[1] is not None
+    assert told.errors[1].cause == "KeyError"
+    assert sums(before) == sums(after) == [[1.0]]
+
+
+@pytest.mark.parametrize("threads", [False, True])
+def test_not_even_who_cannot_be_told_anything(threads: bool) -> None:
+    room, after, later = Room(), Told(), Told()
+    lane = room.threads() if threads else room.loop(batch_rows=2)
+
+    def breaks(given: InferResponse | None, error: ModelyardError | None) -> None:
+        del given, error
+        raise KeyError("x")
+
+    async def story() -> None:
+        lane.submit(ask(BAD), breaks)
+        lane.submit(ask(1.0), breaks)
+        lane.submit(ask(1.0, deadline=0.0), breaks)
+        for reply in (after, later):
+            lane.submit(ask(2.0), reply)
+        await after.all(1)
+        await later.all(1)
+
+    run(story)
+    assert sums(after) == sums(later) == [[2.0]]
+
+
+# --- in threads ---------------------------------------------------------------------------------------------------
+
+
+def test_what_comes_while_a_call_runs_is_the_next_call(room: Room) -> None:
+    told, lane = Told(), room.threads()
+
+    async def story() -> None:
+        room.graph.gate.clear()
+        lane.submit(ask(0.0), told)
+        await until(lambda: room.graph.inside == 1)
+        for value in range(1, 8):
+            lane.submit(ask(value), told)
+            await asyncio.sleep(0)
+        assert (lane.waiting, told.given) == (7, [])
+        room.graph.gate.set()
+        await told.all(8)
+
+    run(story)
+    assert sums(told) == [[float(value)] for value in range(8)]
+    assert room.graph.calls == [1, 7]
+    assert set(room.graph.threads).isdisjoint({threading.get_ident()})
+
+
+@pytest.mark.parametrize("calls", [1, 2])
+def test_as_many_calls_at_once_as_the_policy_says(room: Room, calls: int) -> None:
+    told, lane = Told(), room.threads(calls=calls, batch_rows=1)
+
+    async def story() -> None:
+        room.graph.gate.clear()
+        for value in range(6):
+            lane.submit(ask(value), told)
+        await until(lambda: room.graph.inside == calls)
+        assert lane.waiting == 6 - calls
+        room.graph.gate.set()
+        await told.all(6)
+
+    run(story)
+    assert room.graph.most_inside == calls
+    assert sorted(map(str, sums(told))) == [f"[{value}.0]" for value in range(6)]
+    assert len(set(room.graph.threads)) == calls
+
+
+def test_who_leaves_while_a_call_runs_is_not_in_the_next(room: Room) -> None:
+    told, lane = Told(), room.threads()
+
+    async def story() -> None:
+        room.graph.gate.clear()
+        taken = lane.submit(ask(0.0), told)
+        await until(lambda: room.graph.inside == 1)
+        waiting = [lane.submit(ask(value), told) for value in range(1, 6)]
+        assert taken.cancel() is False
+        assert [each.cancel() for each in waiting[::2]] == [True] * 3
+        room.graph.gate.set()
+        await told.all(3)
+
+    run(story)
+    assert sums(told) == [[0.0], [2.0], [4.0]]
+    assert room.graph.calls == [1, 2]
+
+
+def test_the_door_closes_at_a_number_of_requests(room: Room) -> None:
+    told, lane = Told(), room.threads(queue=3)
+
+    async def story() -> None:
+        room.graph.gate.clear()
+        lane.submit(ask(0.0), told)
+        await until(lambda: room.graph.inside == 1)
+        waiting = [lane.submit(ask(value), told) for value in (1.0, 2.0, 3.0)]
+        with pytest.raises(Busy, match="m@1 has 3 requests waiting") as caught:
+            lane.submit(ask(9.0), told)
+        assert caught.value.facts["retry_s"] == 1
+        assert waiting[0].cancel()
+        lane.submit(ask(4.0), told)
+        room.graph.gate.set()
+        await told.all(4)
+        lane.submit(ask(5.0), told)
+        await told.all(5)
+
+    run(story)
+    assert sums(told) == [[0.0], [2.0], [3.0], [4.0], [5.0]]
+
+
+def test_the_door_closes_when_the_wait_would_be_too_long(room: Room) -> None:
+    """A call takes 2 s here, by what was measured; two of ten rows wait already, and nobody may wait 5 s."""
+    told, lane = Told(), room.threads(batch_rows=10, queue_s=5.0, cost=Cost(first_s=2.0, next_s=0.0))
+
+    async def story() -> None:
+        room.graph.gate.clear()
+        lane.submit(ask(0.0), told)
+        await until(lambda: room.graph.inside == 1)
+        for _ in range(2):
+            lane.submit(ask(*range(10)), told)
+        lane.submit(ask(1.0), told)  # 4 s
+        with pytest.raises(Busy) as caught:
+            lane.submit(ask(1.0), told)  # 6 s
+        assert caught.value.facts["retry_s"] == 6
+        room.graph.gate.set()
+        await told.all(4)
+
+    run(story)
+
+
+def test_requests_of_many_rows_are_one_call_each_where_nobody_meets(room: Room) -> None:
+    """1000 rows in one request cost one call, not 1000: nobody is refused for a wait that would not be."""
+    lane = room.threads(batch_rows=1, queue_s=1.0, cost=Cost(first_s=0.01, next_s=0.0))
+    told = Told()
+
+    async def story() -> None:
+        room.graph.gate.clear()
+        for _ in range(50):
+            lane.submit(ask(*range(1000)), told)
+        room.graph.gate.set()
+        await told.all(50)
+
+    run(story)
+    assert set(kinds(told)) == {type(None)}
+
+
+def test_age_ends_a_wait_in_threads_too(room: Room) -> None:
+    told, lane = Told(), room.threads(queue_s=0.2)
+
+    async def story() -> None:
+        room.graph.gate.clear()
+        lane.submit(ask(0.0), told)
+        await until(lambda: room.graph.inside == 1)
+        lane.submit(ask(1.0), told)
+        await asyncio.sleep(0.3)
+        lane.submit(ask(2.0), told)
+        room.graph.gate.set()
+        await told.all(3)
+
+    run(story)
+    assert sums(told) == [[0.0], None, [2.0]]
+    assert kinds(told)[1] is Busy
+
+
+def test_a_deadline_that_passes_in_the_queue(room: Room) -> None:
+    told, lane = Told(), room.threads()
+
+    async def story() -> None:
+        room.graph.gate.clear()
+        lane.submit(ask(0.0), told)
+        await until(lambda: room.graph.inside == 1)
+        lane.submit(ask(1.0, deadline=perf_counter() + 0.05), told)
+        lane.submit(ask(2.0, deadline=perf_counter() + 60), told)
+        await asyncio.sleep(0.1)
+        room.graph.gate.set()
+        await told.all(3)
+
+    run(story)
+    assert sums(told) == [[0.0], None, [2.0]]
+    error = told.errors[1]
+    assert isinstance(error, Timeout)
+    assert 0 < error.facts["limit_s"] <= 0.05
+
+
+# --- the window ---------------------------------------------------------------------------------------------------
+
+WINDOW_S = 0.3  # long beside what a busy machine adds
+
+
+def timed(lane: ThreadLane, value: float, told: Told) -> Callable[[], float]:
+    """Ask, and how long it took so far."""
+    began = perf_counter()
+    lane.submit(ask(value), told)
+    return lambda: perf_counter() - began
+
+
+def test_the_first_after_a_quiet_moment_never_waits(room: Room) -> None:
+    told, lane = Told(), room.threads(window_s=WINDOW_S)
+
+    async def story() -> None:
+        for number in range(1, 4):
+            took = timed(lane, 1.0, told)
+            await told.all(number)
+            assert took() < WINDOW_S * 0.8
+
+    run(story)
+    assert room.graph.calls == [1, 1, 1]
+
+
+def test_after_company_a_call_waits_for_more(room: Room) -> None:
+    told, lane = Told(), room.threads(window_s=WINDOW_S)
+
+    async def story() -> None:
+        for _ in range(2):
+            lane.submit(ask(1.0), told)
+        await told.all(2)
+        took = timed(lane, 2.0, told)
+        await asyncio.sleep(0.01)
+        lane.submit(ask(3.0), told)
+        await told.all(4)
+        assert took() > WINDOW_S * 0.9
+        took = timed(lane, 4.0, told)  # company again, so it waits once more, in vain
+        await told.all(5)
+        assert took() > WINDOW_S * 0.9
+        took = timed(lane, 5.0, told)  # nobody came, so the next does not wait
+        await told.all(6)
+        assert took() < WINDOW_S * 0.8
+
+    run(story)
+    assert room.graph.calls == [2, 2, 1, 1]
+
+
+def test_who_is_full_does_not_wait_for_the_end_of_the_window(room: Room) -> None:
+    told, lane = Told(), room.threads(window_s=20.0, batch_rows=4)
+
+    async def story() -> None:
+        for _ in range(2):
+            lane.submit(ask(1.0), told)
+        await told.all(2)
+        took = timed(lane, 2.0, told)
+        await asyncio.sleep(0.01)
+        for value in (3.0, 4.0, 5.0):
+            lane.submit(ask(value), told)
+        await told.all(6)
+        assert took() < 10.0
+        lane.submit(ask(6.0), told)  # the timer of the window that was cut short is nobody's
+        lane.submit(ask(7.0), told)
+        lane.submit(ask(*range(2)), told)
+        await told.all(9)
+
+    run(story)
+    assert room.graph.calls == [2, 4, 4]
+
+
+def test_leaving_in_the_window_leaves_nothing_behind(room: Room) -> None:
+    told, lane = Told(), room.threads(window_s=0.1)
+
+    async def story() -> None:
+        for _ in range(2):
+            lane.submit(ask(1.0), told)
+        await told.all(2)
+        leaving: Ask = lane.submit(ask(2.0), told)
+        await asyncio.sleep(0)
+        assert leaving.cancel()
+        await asyncio.sleep(0.15)
+        lane.submit(ask(3.0), told)
+        await told.all(3)
+
+    run(story)
+    assert sums(told) == [[1.0], [1.0], [3.0]]
