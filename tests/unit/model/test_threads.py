@@ -7,9 +7,15 @@ from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
+import pandas as pd
 import pytest
+from sklearn.ensemble import RandomForestRegressor
 
+from modelyard.core.manifest import MODEL, Manifest, Source
 from modelyard.core.tensor import Array
+from modelyard.model import threads
+from modelyard.model.bundle import seal
+from modelyard.model.convert import from_estimator
 from modelyard.model.runtime import load
 from modelyard.model.threads import fastest_threads
 from modelyard.model.trial import varied
@@ -93,3 +99,19 @@ def test_a_real_model_answers_alike_with_any_number() -> None:
     number, runner = fastest_threads(LINEAR, 2, ROWS)
     assert number == 1
     assert runner.run(ROWS)[0].tobytes() == load(LINEAR, threads=2).run(ROWS)[0].tobytes()
+
+
+def test_a_large_forest_keeps_the_threads_that_change_no_bit() -> None:
+    """With two threads ONNX Runtime adds up trees in another order, for some numbers of rows."""
+    x = np.random.default_rng(3).normal(size=(200, 6))
+    forest = RandomForestRegressor(60, max_depth=6, random_state=0).fit(x, x[:, 0] * 3 + np.sin(x[:, 1]))
+    made = from_estimator(forest, pd.DataFrame(x, columns=list("abcdef")))
+    manifest = Manifest(name="m", task=made.task, signature=made.signature, files={}, source=Source(format="sklearn"))
+    bundle = seal(manifest, {MODEL: made.onnx})
+    arrays = varied(made.signature, made.rows, 256)
+    runners = [load(bundle, threads=number, provider="cpu") for number in (1, 2)]
+    alone, several = (runner.run(arrays)[0].tobytes() for runner in runners)
+    assert alone != several
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(threads, "WORTH_S", 0.0)
+        assert fastest_threads(bundle, 2, arrays)[0] == 1

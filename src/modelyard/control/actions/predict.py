@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -47,7 +46,7 @@ class OpenModel:
         self.label = label
         self.bundle = bundle
         self.signature: Signature = bundle.manifest.signature
-        self._runner = runtime.load(bundle, threads=os.cpu_count() or 1)
+        self._runner = runtime.load(bundle)  # as a server does: more threads would add up in another order
 
     def parse(self, cells: Mapping[str, str]) -> dict[str, Any]:
         """A row object from text cells, as `core.rows.parse_text`."""
