@@ -184,3 +184,14 @@ def test_what_cannot_be_served_is_said_and_nothing_is_left_running(tmp_path: Pat
         for served, named in cases:
             assert named in refusal(served), named
     assert not list((tmp_path / "home" / "plans").glob("serve-*.json"))
+
+
+def test_a_worker_reports_to_nobody_and_starts_no_thread_of_its_libraries(tmp_path: Path) -> None:
+    """ONNX Runtime keeps what it will send to its makers in a database, by a thread; numpy's BLAS has one a core."""
+    home_with(tmp_path / "home", linear_bundle())
+    with Served(tmp_path / "home", "--no-grpc", HOME=str(tmp_path)) as served:
+        (worker,) = served.workers()
+        assert not [file.path for file in worker.open_files() if "onnxruntime.db" in file.path]
+        assert {connection.status for connection in worker.net_connections()} == {"LISTEN"}
+        assert worker.num_threads() <= 2, "the event loop's, and one that loads models"
+    assert not (tmp_path / ".cache").exists()

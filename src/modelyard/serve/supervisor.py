@@ -30,6 +30,8 @@ _STABLE_S = 10.0
 _BACKOFF_S = (0.0, 0.1, 0.2, 0.5, 1.0)
 _TICK_S = 0.1
 _GRACE_EXTRA_S = 2.0
+# Unless the operator says otherwise: numpy's BLAS would start a thread for every core, in every worker.
+_LIBRARIES = {"OPENBLAS_NUM_THREADS": "1"}
 
 Event = Mapping[str, Any]
 
@@ -172,6 +174,7 @@ class Supervisor:
         child.process = subprocess.Popen(  # noqa: S603 - our own interpreter and module
             command,
             cwd=self._empty,
+            env={**_LIBRARIES, **os.environ},  # noqa: TID251 - handed on, not read
             pass_fds=(self._sockets.http.fileno(), self._events_write),
             stdin=subprocess.DEVNULL,
             start_new_session=True,  # Ctrl-C reaches the supervisor alone, which then drains them
