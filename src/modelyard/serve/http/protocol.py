@@ -121,7 +121,8 @@ class Connection(asyncio.Protocol):
         self._choked = False  # the client does not read what we write
         self._held = False  # a sink has enough for now
         self._reusable = True  # the last message left the connection open for another
-        self._head: Head | None = None  # of the last message of this packet, where that is worth remembering
+        self._head: Head | None = None  # of the message that is read
+        self._known: Head | None = None  # of the last message of this packet, where that is worth remembering
         self._start_message()
 
     # --- asyncio's side ---------------------------------------------------------------------------------------
@@ -154,10 +155,11 @@ class Connection(asyncio.Protocol):
 
     def _parse(self, data: bytes) -> Head | None:
         """Let the callbacks below do the work; the head of a message that this packet ended."""
-        self._began, self._head = False, None
+        self._began, self._known = False, None
         try:
             self._parser.feed_data(data)
         except httptools.HttpParserUpgrade:
+            self._known = None
             self._close_after_answers()
         except httptools.HttpParserError:
             if not self._closing:
@@ -169,7 +171,7 @@ class Connection(asyncio.Protocol):
                 self._head_bytes += len(data)
                 if self._head_bytes > self._limits.header_bytes + self._limits.url_bytes:
                     self._refuse(431, "the header block is too large")
-        return self._head
+        return self._known
 
     def _remember(self, data: bytes, head: Head) -> None:
         """Keep a head whose request was this packet and nothing else, its body framed by its length or absent."""
@@ -215,6 +217,7 @@ class Connection(asyncio.Protocol):
         """A request begins; on a pipelined connection this can be in the middle of a packet."""
         self._start_message()
         self._reading = self._began = True
+        self._known = None
         self.deadline = self._clock() + self._limits.header_s
 
     def on_url(self, url: bytes) -> None:
@@ -224,12 +227,14 @@ class Connection(asyncio.Protocol):
             self._refuse(414, "the address is too long")
 
     def on_header(self, name: bytes, value: bytes) -> None:
-        """One header; names in lower case, a repeated Host refused, other repeats joined."""
+        """One header; names in lower case, a repeated Host refused, other repeats joined; after the body, dropped."""
         name, headers = name.lower(), self._headers
         self._header_count = number = self._header_count + 1
         self._header_bytes = size = self._header_bytes + len(name) + len(value) + 4
         if size > self._max_header_bytes or number > self._max_headers:
             self._refuse(431, "too many or too large headers")
+        elif self._request is not None:
+            return  # a trailer: it comes too late to change how the request is read
         elif name not in headers:
             headers[name] = value
         elif name == b"host":
@@ -245,6 +250,10 @@ class Connection(asyncio.Protocol):
             self._refuse(400, "no Host header")
             return
         headers = self._headers
+        expect = headers.get(b"expect")
+        if expect is not None and expect.lower() != b"100-continue":
+            self._refuse(417, "only 'Expect: 100-continue' is understood")
+            return
         length = int(headers.get(b"content-length", b"0"))
         self._head = first = Head(self._parser.get_method(), self._url, headers, length)
         request = Request(self, first)
@@ -253,11 +262,10 @@ class Connection(asyncio.Protocol):
         if length > self._limits.body_bytes and request.sink is None:
             self._refuse(413, f"the body is larger than the limit of {self._limits.body_bytes} bytes")
             return
-        expect = headers.get(b"expect")
-        if expect is not None and not self._expect(expect, request):
-            return
         self._request = request
         self.deadline = self._clock() + self._limits.body_s + length / _BODY_FLOOR_BYTES_PER_S
+        if expect is not None and self._transport is not None and (not self._queue or self._queue[0] is request):
+            self._transport.write(b"HTTP/1.1 100 Continue\r\n\r\n")
 
     def _open(self, request: Request) -> bool:
         """Ask who takes the body as it comes; False when the request is refused already."""
@@ -302,11 +310,11 @@ class Connection(asyncio.Protocol):
         self._reading = False
         if request.sink is not None:
             request.started = perf_counter()
-            self._head, self.deadline = None, _FOREVER
+            self.deadline = _FOREVER
             request.sink.finish()
             return
-        if not request.keep_alive or not _FRAMED.isdisjoint(request.headers):
-            self._head = None
+        if request.keep_alive and _FRAMED.isdisjoint(request.headers):
+            self._known = self._head
         self._complete(request)
 
     def _complete(self, request: Request) -> None:
@@ -387,26 +395,27 @@ class Connection(asyncio.Protocol):
         if not self._transport.is_reading():
             self._transport.resume_reading()
 
-    def _expect(self, value: bytes, request: Request) -> bool:
-        if value.lower() != b"100-continue":
-            self._refuse(417, "only 'Expect: 100-continue' is understood")
-            return False
-        if self._transport is not None and (not self._queue or self._queue[0] is request):
-            self._transport.write(b"HTTP/1.1 100 Continue\r\n\r\n")
-        return True
-
     def _refuse(self, status: int, detail: str) -> None:
         """Answer a broken request, after the answers that are owed, and close."""
         if self._closing:
             return
         self._closing = True
-        if self._queue and self._queue[0].sink is not None and self._transport is not None:
-            self._transport.abort()  # a streamed answer is under way, and this would be read as a part of it
-            return
+        queue, transport = self._queue, self._transport
+        if queue and queue[-1] is self._request:  # what is broken is the body of a stream
+            if queue[0] is self._request and transport is not None:
+                transport.abort()  # its answer is under way, and this would be read as a part of it
+                return
+            queue.pop()
         body = refusal(status, detail)
         payload = b"%s%d\r\nconnection: close\r\n\r\n%s" % (head(status, PROBLEM), len(body), body)
-        if self._transport is not None:
-            self._transport.write(payload)
+        if queue:
+            last = Request(self, Head(b"", b"", {}))
+            last.keep_alive, last.payload = False, payload
+            queue.append(last)
+            self.deadline = _FOREVER
+            return
+        if transport is not None:
+            transport.write(payload)
         self._close()
 
     def _close_after_answers(self) -> None:
