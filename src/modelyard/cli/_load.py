@@ -121,6 +121,9 @@ def _troubles(report: Report) -> list[str]:
     lines = [f"Failed      {', '.join(f'{count:,} {kind}' for kind, count in kinds.items())}"] if kinds else []
     for sample in report.wrong:
         lines += [f"  answered  {sample.status} {sample.body[:200]}", f"  expected  {sample.expected[:200]}"]
+    reconnects = sum(one.reconnects for one in rows)
+    if reconnects:
+        lines.append(f"Reconnected {reconnects:,} times: the server closes connections")
     near = sum(one.near for one in rows)
     if near:
         lines.append(f"Near        {near:,} right answers differ in the last digits of their numbers")

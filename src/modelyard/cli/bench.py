@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Mapping
+from contextlib import ExitStack
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -11,7 +12,7 @@ import click
 
 from modelyard.cli.errors import FAILED
 from modelyard.cli.main import with_screen
-from modelyard.cli.screen import Screen
+from modelyard.cli.screen import Screen, Step
 from modelyard.core.errors import InvalidRequest
 from modelyard.core.settings import Settings
 
@@ -97,15 +98,27 @@ def command(screen: Screen, settings: Settings, target: str, save: str, against:
     ask, load = _wanted(flags)
     check_names(settings, save=save, against=against)
     teller = Teller(screen)
-    if ask.remote and load.requests:
-        screen.say("Remote", f"at most {load.requests:,} requests will be sent to {target}, all steps together")
-    with screen.progress("Load") as step:
-        report = bench(settings, target, ask, load, teller.hear, step)
+    if load.requests:
+        screen.say("Bounded", f"{load.requests:,} requests at most, all steps together, beside one for each question")
+    with ExitStack() as stack:
+        report = bench(settings, target, ask, load, teller.hear, _late_bar(screen, stack))
     trouble = remember(settings, report, save=save, against=against)
     teller.show(report)
     if trouble:
         screen.warn(f"not compared or kept: {trouble}")
     return 0 if report.ok else FAILED
+
+
+def _late_bar(screen: Screen, stack: ExitStack) -> Step:
+    """A bar that appears when there is something to show on it: what is narrated before would be written across it."""
+    bars: list[Step] = []
+
+    def step(done: float, total: float) -> None:
+        if not bars:
+            bars.append(stack.enter_context(screen.progress("Load")))
+        bars[0](done, total)
+
+    return step
 
 
 def _wanted(flags: Mapping[str, Any]) -> tuple[Ask, Load]:

@@ -13,6 +13,7 @@ import msgspec
 
 import modelyard
 from modelyard.client.load.clients import Clients
+from modelyard.client.load.questions import parse_address
 from modelyard.client.load.report import Capacity, Report, Row, compare, row
 from modelyard.client.load.search import Aim, Search
 from modelyard.client.load.step import Step
@@ -20,9 +21,10 @@ from modelyard.client.load.tally import Wrong
 from modelyard.client.load.target import Target, is_address, reach
 from modelyard.client.load.wanted import Ask, Load
 from modelyard.control.actions import bench as kept
-from modelyard.core.errors import InvalidRequest, ModelyardError
+from modelyard.core.errors import Denied, ModelyardError
 from modelyard.core.reference import check_name
 from modelyard.core.settings import Settings
+from modelyard.serve.sockets import is_loopback
 
 #: Share of a core from which on the client itself is suspected to be what limits.
 BUSY = 0.85
@@ -67,14 +69,13 @@ def bench(
 
     Raises
     ------
+    Denied
+        The server is on another machine, and nobody said that it may be loaded, and with how many requests in all.
     ModelyardError
-        See `target.reach`; a server of another machine is loaded with a bounded number of requests only.
+        See `target.reach`.
     """
-    if is_address(text) and ask.remote and load.requests is None:
-        raise InvalidRequest(
-            what="a server on another machine is loaded with a bounded number of requests",
-            hint="say how many in all: --remote --requests 10000",
-        )
+    if is_address(text):
+        _allow(parse_address(text).place.host, ask, load)
     at = datetime.now(UTC).isoformat(timespec="seconds")
     with reach(settings, text, ask, load.timeout_s) as target:
         hear({"target": target})
@@ -96,6 +97,17 @@ def bench(
         capacity=capacity,
         wrong=test.wrong,
         warnings=_warnings(steps, capacity),
+    )
+
+
+def _allow(host: str, ask: Ask, load: Load) -> None:
+    if is_loopback(host) or (ask.remote and load.requests is not None):
+        return
+    what = "how many requests it may get in all is not said" if ask.remote else "it is not this machine"
+    raise Denied(
+        what=f"will not load {host}: {what}",
+        cause="a load test can keep a server from answering others",
+        hint="where that is yours to decide: --remote --requests 10000",
     )
 
 

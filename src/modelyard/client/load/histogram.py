@@ -8,7 +8,7 @@ from math import ceil
 _BITS = 7
 _HALF = 1 << _BITS
 _LONGEST_NS = (1 << 43) - 1  # 2.4 hours
-_SIZE = (43 - _BITS - 1) * _HALF + _HALF
+_SIZE = (43 - _BITS - 1) * _HALF + 2 * _HALF
 
 #: Largest relative error of a percentile: half of the widest bucket.
 RESOLUTION = 1 / (2 * _HALF)
@@ -36,8 +36,8 @@ class Histogram:
         """Count one time."""
         if ns > self.longest_ns:
             self.longest_ns = ns
-            if ns > _LONGEST_NS:
-                ns = _LONGEST_NS
+        if ns > _LONGEST_NS:
+            ns = _LONGEST_NS
         self.count += 1
         self.total_ns += ns
         shift = ns.bit_length() - _BITS - 1

@@ -77,6 +77,7 @@ class Link(asyncio.Protocol):
     def abort(self) -> None:
         """Close at once; it is opened again while the step goes on."""
         if self.open:
+            self.open = False
             self._transport.abort()
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
@@ -125,17 +126,17 @@ class Link(asyncio.Protocol):
 
     def connection_lost(self, exc: Exception | None) -> None:
         """Opened again; a question under way was not answered, unless its answer ends where the connection does."""
-        self.open = False
+        was_open, self.open = self.open, False
         if not self._pace.going:
             return
         parser = self._parser
         if self.busy and parser is not None and exc is None and parser.ends_here:
             self._answered(parser.status, bytes(parser.body), keep=False)
-        elif self.busy:
+        if self.busy:
             self.busy = False
             self._since_ns = 0
             self._record.errors["reset" if isinstance(exc, ConnectionResetError) else "closed"] += 1
-        else:
+        elif was_open:  # the server closed it, not this end
             self._record.reconnects += 1
         self._opening = asyncio.get_running_loop().create_task(self.connect())
 
