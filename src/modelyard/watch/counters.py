@@ -24,7 +24,7 @@ OTHERS = "others"
 SLOTS = 256
 _LABEL_BYTES = 128
 _WORDS = 32
-_OK, _INVALID, _FAILED, _ROWS, _SECONDS, _BUCKET0 = 0, 1, 2, 3, 4, 5
+_INVALID, _FAILED, _ROWS, _SECONDS, _BUCKET0 = 0, 1, 2, 3, 4
 # Behind the buckets:
 _DECODE, _QUEUE, _INFER, _LOST, _LAST, _CALLS, _HITS, _MISSES = (_WORDS - at for at in range(1, 9))
 _TABLE_BYTES = SLOTS * _LABEL_BYTES
@@ -121,14 +121,12 @@ class Counter:
             When, in seconds since 1970.
         """
         words, floats, at = self._words, self._floats, self._at
-        words[at] += 1
-        words[at + _ROWS] += rows
-        floats[at + _SECONDS] += seconds
-        words[at + _BUCKET0 + bisect_left(BUCKETS_S, seconds)] += 1
         decode_s, queue_s, infer_s = spent
+        words[at + _ROWS] += rows
+        words[at + _BUCKET0 + bisect_left(BUCKETS_S, seconds)] += 1
+        floats[at + _SECONDS] += seconds
         floats[at + _DECODE] += decode_s
-        if queue_s:
-            floats[at + _QUEUE] += queue_s
+        floats[at + _QUEUE] += queue_s
         floats[at + _INFER] += infer_s
         floats[at + _LAST] = now_s
 
@@ -204,7 +202,7 @@ def read_totals(folder: Path) -> dict[str, Totals]:
 def _totals(words: memoryview[int], floats: memoryview[float], at: int) -> Totals:
     buckets = [int(words[at + _BUCKET0 + i]) for i in range(len(BUCKETS_S) + 1)]
     return Totals(
-        ok=int(words[at + _OK]),
+        ok=sum(buckets),
         invalid=int(words[at + _INVALID]),
         failed=int(words[at + _FAILED]),
         rows=int(words[at + _ROWS]),
