@@ -12,6 +12,7 @@ _GRAPH_NODE = 1
 _FUNCTION_NODE = 7
 _NODE_OPERATOR, _NODE_ATTRIBUTE = 4, 5
 _ATTRIBUTE_GRAPHS = (6, 11)  # one, and a list of them
+_NESTING = frozenset({"If", "Loop", "Scan", "SequenceMap"})  # all operators whose attributes hold graphs
 _MAX_DEPTH = 16
 _LONGEST_VARINT = 10
 
@@ -46,13 +47,19 @@ def _collect(graph: memoryview, nodes: int, found: set[str], depth: int) -> None
     for field, node in _parts(graph):
         if field != nodes:
             continue
-        for inner, part in _parts(node):
-            if inner == _NODE_OPERATOR:
-                found.add(str(part, "utf-8", "replace"))
-            elif inner == _NODE_ATTRIBUTE:
-                for attribute, subgraph in _parts(part):
-                    if attribute in _ATTRIBUTE_GRAPHS:
-                        _collect(subgraph, _GRAPH_NODE, found, depth + 1)
+        parts = list(_parts(node))
+        names = {str(part, "utf-8", "replace") for inner, part in parts if inner == _NODE_OPERATOR}
+        found |= names
+        if names & _NESTING:  # attributes of others, such as a forest's, hold a field for each of very many numbers
+            for inner, attribute in parts:
+                if inner == _NODE_ATTRIBUTE:
+                    _collect_inside(attribute, found, depth)
+
+
+def _collect_inside(attribute: memoryview, found: set[str], depth: int) -> None:
+    for field, graph in _parts(attribute):
+        if field in _ATTRIBUTE_GRAPHS:
+            _collect(graph, _GRAPH_NODE, found, depth + 1)
 
 
 def _parts(message: memoryview) -> Iterator[tuple[int, memoryview]]:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import time
+
 import numpy as np
 import onnx
 import pytest
@@ -51,3 +53,13 @@ def test_subgraphs_and_functions_count_and_tensors_do_not() -> None:
 def test_bytes_that_are_no_model_are_refused(raw: bytes) -> None:
     with pytest.raises(InvalidModel):
         operators(raw)
+
+
+def test_a_forest_is_not_read_number_by_number() -> None:
+    numbers = list(range(300_000))
+    node = helper.make_node("TreeEnsembleRegressor", ["x"], ["y"], domain="ai.onnx.ml", nodes_nodeids=numbers)
+    graph = helper.make_graph([node], "g", [value("x")], [value("y")])
+    raw = helper.make_model(graph, ir_version=8).SerializeToString()
+    began = time.process_time()
+    assert operators(raw) == {"TreeEnsembleRegressor"}
+    assert time.process_time() - began < 0.02  # 0.2 s when each is looked at
