@@ -2,22 +2,34 @@
 
 from __future__ import annotations
 
+import asyncio
+import logging
 from functools import partial
 from typing import Protocol
 
-from modelyard.core.errors import Kind, ModelyardError
+from modelyard.core.errors import Internal, Kind, ModelyardError
 from modelyard.core.inference import InferRequest, InferResponse
 from modelyard.serve.http import encoding
+from modelyard.serve.http.forms.tensors import HEADER_LENGTH
 from modelyard.serve.http.message import Request
 from modelyard.serve.http.site import Refuse
 from modelyard.serve.replica import Replica
+
+log = logging.getLogger("modelyard")
+
+#: A body from this size on is read in a thread, unless it is raw tensors: numbers that are read as text cost a
+#: millisecond or more for so many.
+LARGE_BYTES = 512 * 1024
+#: The same for a compressed body, which may be a hundred times as long.
+PACKED_BYTES = 32 * 1024
+_RAW = frozenset({b"application/octet-stream", b"application/x-npy"})
 
 
 class Codec(Protocol):
     """A contract's words for one version, made once when it is loaded."""
 
     def decode(self, request: Request) -> InferRequest:
-        """The question in this request; a `ModelyardError` says what does not fit."""
+        """The question in this request; a `ModelyardError` says what does not fit. May be called in a thread."""
         ...
 
     def encode(self, asked: InferRequest, given: InferResponse) -> tuple[bytes, bytes]:
@@ -38,10 +50,42 @@ class Endpoint:
 
     def __call__(self, request: Request) -> None:
         """Answer this request, now or later."""
+        if len(request.body) >= PACKED_BYTES and _is_read_slowly(request):
+            self._read_in_thread(request)
+            return
         try:
-            if b"content-encoding" in request.headers:
-                request.body = encoding.inflated(request.body, request.headers, self._limit_bytes)
-            asked = self._codec.decode(request)
+            asked = self._read(request)
+            request.waiting = self._replica.submit(asked, partial(self._reply, request, asked))
+        except ModelyardError as exc:
+            self._fail(request, exc)
+
+    def _read(self, request: Request) -> InferRequest:
+        if b"content-encoding" in request.headers:
+            request.body = encoding.inflated(request.body, request.headers, self._limit_bytes)
+        return self._codec.decode(request)
+
+    def _read_in_thread(self, request: Request) -> None:
+        """Leave the loop to others while a large body is read: it takes turns with them instead of holding them up."""
+        loop = asyncio.get_running_loop()
+
+        def work() -> None:
+            asked: InferRequest | None = None
+            error: ModelyardError | None = None
+            try:
+                asked = self._read(request)
+            except ModelyardError as exc:
+                error = exc
+            except Exception as exc:  # the thread's border: without an answer the caller would wait for ever
+                log.exception("a body for %s could not be read", self._replica.label)
+                error = Internal(cause=type(exc).__name__)
+            loop.call_soon_threadsafe(self._go_on, request, asked, error)
+
+        loop.run_in_executor(None, work)
+
+    def _go_on(self, request: Request, asked: InferRequest | None, error: ModelyardError | None) -> None:
+        try:
+            if asked is None:
+                raise error or Internal()
             request.waiting = self._replica.submit(asked, partial(self._reply, request, asked))
         except ModelyardError as exc:
             self._fail(request, exc)
@@ -74,3 +118,13 @@ class Endpoint:
                 error.facts.get("retry_s", 1),
             )
         request.respond(first, body)
+
+
+def _is_read_slowly(request: Request) -> bool:
+    """Whether the body has to be looked at byte by byte."""
+    headers = request.headers
+    if b"content-encoding" in headers:
+        return True
+    return (
+        len(request.body) >= LARGE_BYTES and HEADER_LENGTH not in headers and headers.get(b"content-type") not in _RAW
+    )

@@ -2,12 +2,17 @@
 
 from __future__ import annotations
 
+import gzip
 import json
+import threading
 from pathlib import Path
 
 import numpy as np
 import pytest
 
+from modelyard.core.tensor import Array
+from modelyard.serve.http.endpoint import LARGE_BYTES, PACKED_BYTES
+from modelyard.serve.http.forms.rows import RowForm
 from modelyard.watch.counters import Page, read_totals
 from tests.models import linear_bundle, mixed_bundle
 from tests.unit.serve.desk import Desk, in_thread, served
@@ -145,3 +150,33 @@ def test_requests_are_counted(tmp_path: Path, *, threaded: bool) -> None:
     found = read_totals(tmp_path)["linear@1"]
     assert (found.ok, found.rows, found.invalid, found.failed) == (2, 3, 2, 0)
     assert sum(found.buckets) == 2
+
+
+@pytest.mark.parametrize("packed", [False, True])
+def test_a_large_body_is_read_beside_the_loop(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, *, packed: bool) -> None:
+    """It is answered, or refused, as any other, and not read on the event loop."""
+    threads: list[str] = []
+    read = RowForm.decode
+
+    def noted(form: RowForm, body: bytes) -> tuple[Array, ...]:
+        threads.append(threading.current_thread().name)
+        return read(form, body)
+
+    monkeypatch.setattr(RowForm, "decode", noted)
+    page = Page(tmp_path, 0)
+    desk = Desk(tmp_path, served(page, linear_bundle()), page=page)
+    rows = 40_000
+    told: dict[str, str] = {"content_encoding": "gzip"} if packed else {}
+    for row, status in ((b'{"feature": %d}', 200), (b'{"featuer": %d}', 400)):
+        body = b"[" + b",".join(row % (at * 7919) for at in range(rows)) + b"]"
+        assert len(body) > LARGE_BYTES
+        body = gzip.compress(body) if packed else body
+        assert len(body) > PACKED_BYTES
+        answer = desk.ask("POST", "/predict", body, **told)
+        assert answer.status == status
+        if status == 200:
+            assert answer.json["prediction"] == [2.0 * at * 7919 for at in range(rows)]
+    assert desk.ask("POST", "/predict", b'{"feature": 1}').json == {"prediction": [2.0]}
+    assert [name == threading.main_thread().name for name in threads] == [False, False, True]
+    found = read_totals(tmp_path)["linear@1"]
+    assert (found.ok, found.invalid, found.failed) == (2, 1, 0)
