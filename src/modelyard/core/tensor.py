@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from enum import StrEnum
+from functools import lru_cache
 from math import prod
 from typing import Any
 
@@ -241,11 +242,16 @@ def checked_shape(shape: Sequence[int], name: str) -> tuple[int, ...]:
         It is not a tensor's shape, or that of a larger one than anybody may send.
     """
     axes = tuple(shape)
-    if not 0 < len(axes) <= _MAX_RANK or min(axes) < 0 or max(axes) > _MAX_ELEMENTS:
-        raise WrongShape(field=name, problem=f"shape {str(list(axes))[:80]} is not a tensor's shape")
-    if prod(axis or 1 for axis in axes) > _MAX_ELEMENTS:
+    if 0 < len(axes) <= _MAX_RANK and _is_shape(axes):
+        return axes
+    if len(axes) <= _MAX_RANK and 0 <= min(axes, default=-1) <= max(axes) <= _MAX_ELEMENTS:
         raise WrongShape(field=name, problem=f"shape {list(axes)} has more than {_MAX_ELEMENTS} elements")
-    return axes
+    raise WrongShape(field=name, problem=f"shape {str(list(axes))[:80]} is not a tensor's shape")
+
+
+@lru_cache(maxsize=256)  # most requests have the shape of the one before
+def _is_shape(axes: tuple[int, ...]) -> bool:
+    return min(axes) >= 0 and max(axes) <= _MAX_ELEMENTS and prod(axis or 1 for axis in axes) <= _MAX_ELEMENTS
 
 
 def element_count(shape: tuple[int, ...]) -> int:

@@ -124,7 +124,7 @@ class _Codec:
 
     def encode(self, asked: InferRequest, given: InferResponse) -> tuple[bytes, bytes]:
         """The outputs that were asked for."""
-        content, json_bytes = self._form.encode(given.outputs, asked.form)
+        content, json_bytes = self._form.answer(given, asked.form)
         if json_bytes is None:
             return self._json, content
         return b"%s: %d\r\ncontent-length: " % (self._octets, json_bytes), content

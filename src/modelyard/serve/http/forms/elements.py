@@ -5,6 +5,8 @@ from __future__ import annotations
 import base64
 import re
 from array import array as packed
+from collections.abc import Callable
+from functools import lru_cache
 from typing import Any
 
 import msgspec
@@ -16,7 +18,7 @@ from modelyard.core.signature import TensorSpec
 from modelyard.core.tensor import Array, Datatype, element_count
 from modelyard.serve.http.forms import numeric
 
-_KINDS: dict[Datatype, Any] = {Datatype.BYTES: str, Datatype.BOOL: bool}  # of elements; else float or int
+_KINDS: dict[Datatype, type] = {Datatype.BYTES: str, Datatype.BOOL: bool}  # of elements; else float or int
 #: Packs numbers as their datatype, by the codes of `array`: as exactly as numpy, with an error for a larger integer.
 _CODES: dict[Datatype, str] = {
     Datatype.BOOL: "b",
@@ -35,6 +37,7 @@ _RAWS = msgspec.json.Decoder(list[msgspec.Raw])
 _NULLABLE = msgspec.json.Decoder(list[float | None])
 _NESTED = re.compile(rb"[ \t\r\n]*\[[ \t\r\n]*\[")
 _NAN = float("nan")
+_NARROW = 16  # elements of a row; wider ones are written faster one by one than cut out of all rows' text
 
 
 class Elements:
@@ -51,8 +54,9 @@ class Elements:
         self.spec = spec
         self._in_json = datatype.in_json
         self._floats = datatype.is_float
-        item: Any = _KINDS.get(datatype, float if datatype.is_float else int)
-        self._decode = msgspec.json.Decoder(list[item]).decode
+        #: Of elements, as Python has them.
+        self.kind: type = _KINDS.get(datatype, float if datatype.is_float else int)
+        self._decode = _decoder(self.kind)
         self._code = _CODES.get(datatype, "")
         self._dtype = datatype.dtype
         # Too large for a float turns infinite, which JSON cannot say. `check` looks at features only, and nothing in
@@ -96,7 +100,7 @@ class Elements:
                 field=spec.name,
                 problem=f"shape {list(shape)} needs {element_count(shape)} elements, its data holds {len(values)}",
             )
-        return self._build(values, shape)
+        return self.build(values, shape)
 
     def swift(self, text: bytes, shape: tuple[int, ...]) -> Array | None:
         """The array of many numbers as `parse` gives it; None when they have to be looked at one by one."""
@@ -128,7 +132,8 @@ class Elements:
             raise WrongShape(field=self.spec.name, problem=f"a list of {len(items)} where its shape says {length}")
         return items
 
-    def _build(self, values: list[Any], shape: tuple[int, ...]) -> Array:
+    def build(self, values: list[Any], shape: tuple[int, ...]) -> Array:
+        """The array of elements that fill the shape; `WrongType` where one of them is too large for the datatype."""
         if not self._code:
             texts = np.empty(len(values), dtype=object)
             texts[:] = values
@@ -146,6 +151,11 @@ class Elements:
         return WrongType(field=spec.name, expected=f"in the range of {spec.datatype}", got="a larger number", where="")
 
 
+@lru_cache
+def _decoder(kind: type) -> Callable[[bytes], list[Any]]:
+    return msgspec.json.Decoder(list[kind]).decode  # type: ignore[valid-type]  # one for each kind of element
+
+
 def from_base64(array: Array, name: str) -> Array:
     """The same array of texts, which were written in base64."""
     plain = np.empty(array.size, dtype=object)
@@ -158,9 +168,23 @@ def from_base64(array: Array, name: str) -> Array:
     return plain.reshape(array.shape)
 
 
+def dump_rows(array: Array) -> list[bytes]:
+    """The elements of each row as `dump` writes them, without the brackets."""
+    rows = len(array)
+    width = array.size // rows
+    if rows == 1:
+        return [dump(array)[1:-1]]
+    if not 0 < width <= _NARROW:
+        return [dump(row)[1:-1] for row in array]
+    texts = (
+        list(map(orjson.dumps, array.ravel().tolist())) if array.dtype.kind == "O" else dump(array)[1:-1].split(b",")
+    )
+    return texts if width == 1 else [b",".join(texts[at : at + width]) for at in range(0, len(texts), width)]
+
+
 def dump(array: Array) -> bytes:
     """Flat row-major JSON; float32 in its own shortest form, NaN and infinity as null."""
-    flat = array.ravel()
+    flat = array.ravel()  # which is contiguous
     if flat.dtype.kind == "O":
         return orjson.dumps(flat.tolist())
-    return orjson.dumps(np.ascontiguousarray(flat), option=orjson.OPT_SERIALIZE_NUMPY)
+    return orjson.dumps(flat, option=orjson.OPT_SERIALIZE_NUMPY)

@@ -15,11 +15,13 @@ import msgspec
 import orjson
 
 from modelyard.core.errors import InvalidRequest, ModelyardError, UnknownField, WrongType
+from modelyard.core.inference import Call, InferResponse
 from modelyard.core.signature import ANY, Signature, TensorSpec
 from modelyard.core.tensor import Array, Datatype, checked_shape, decode_raw, encode_raw
 from modelyard.serve.classification import classified, refuse_unscored
 from modelyard.serve.http.forms import elements, numeric
 from modelyard.serve.http.forms.raw import whole
+from modelyard.serve.http.forms.usual import Beside, Output, UsualRequest
 from modelyard.serve.parameters import binary_size, is_base64, output_parameters, request_parameters
 
 HEADER_LENGTH = b"inference-header-content-length"
@@ -27,6 +29,7 @@ _DIGITS = 16  # of a length; a number of thousands of digits is not even read
 _CARRIED = re.compile(rb"application/vnd\.(?:sagemaker|vertex-ai)-triton\.binary\+json;\s*json-header-size=(\d+)$")
 _NO_BYTES = memoryview(b"")
 _FOREVER = float("inf")
+_ROWS = "v2.rows"  # the key of a call's notes
 
 Outputs = tuple[tuple[int, bool], ...]
 Classes = tuple[tuple[int, int], ...]
@@ -41,16 +44,8 @@ class _Input(msgspec.Struct, gc=False):
     parameters: dict[str, Any] | None = None
 
 
-class _Output(msgspec.Struct, gc=False):
-    name: str
-    parameters: dict[str, Any] | None = None
-
-
-class _Body(msgspec.Struct, gc=False):
+class _Body(Beside, gc=False):
     inputs: list[_Input]
-    id: str | None = None
-    parameters: dict[str, Any] | None = None
-    outputs: list[_Output] | None = None
 
 
 class Wanted(msgspec.Struct, frozen=True, gc=False):
@@ -114,6 +109,7 @@ class TensorForm:
     def __init__(self, signature: Signature, name: str, version: int) -> None:
         self._signature = signature
         self._inputs = {spec.name: elements.Elements(spec) for spec in signature.inputs}
+        self._usual = UsualRequest(list(self._inputs.values()))
         self._prefix = b'{"model_name":%s,"model_version":"%d",' % (orjson.dumps(name), version)
         places = range(len(signature.outputs))
         self._all = tuple((at, False) for at in places)
@@ -141,6 +137,9 @@ class TensorForm:
             if found is not None:
                 with suppress(ModelyardError):  # what the body says without them may not be what is wrong with it
                     return self._read(_parsed(found.rest), _NO_BYTES, found.texts)
+            usual = self._usual.read(body)
+            if usual is not None:
+                return usual[0], self._wanted(usual[1])
             return self._read(_parsed(body), _NO_BYTES, [])
         text, raw = _split(body, header_length)
         if not text:
@@ -166,6 +165,29 @@ class TensorForm:
         name = b'"id":%s,' % orjson.dumps(wanted.id) if wanted.id else b""
         text = b'%s%s"outputs":[%s]}' % (self._prefix, name, b",".join(tensors))
         return (b"".join((text, *tail)), len(text)) if tail else (text, None)
+
+    def answer(self, given: InferResponse, wanted: Wanted) -> tuple[bytes, int | None]:
+        """`encode` for one of the questions of a call; what can be written for all of them at once is."""
+        if given.rows > 1 or wanted.outputs is not self._all:
+            return self.encode(given.outputs, wanted)
+        call = given.call
+        tensors = call.notes.get(_ROWS)
+        if tensors is None:
+            tensors = call.notes[_ROWS] = self._rows(call)
+        if not tensors:
+            return self.encode(given.outputs, wanted)
+        name = b'"id":%s,' % orjson.dumps(wanted.id) if wanted.id else b""
+        return b'%s%s"outputs":[%s]}' % (self._prefix, name, tensors[given.first]), None
+
+    def _rows(self, call: Call) -> Sequence[bytes]:
+        """All outputs of each row, as an answer to it alone has them; none of a model that answers other than rows."""
+        if any(array.shape[:1] != (call.rows,) for array in call.outputs):
+            return ()
+        columns = [
+            [b'%s%s],"data":[%s]}' % (head, _extent((1, *array.shape[1:])), row) for row in elements.dump_rows(array)]
+            for head, array in zip(self._heads, call.outputs, strict=True)
+        ]
+        return columns[0] if len(columns) == 1 else list(map(b",".join, zip(*columns, strict=True)))
 
     def _read(self, message: _Body, raw: memoryview, texts: list[bytes]) -> tuple[tuple[Array, ...], Wanted]:
         """What a message means, with these texts where it has marks and the binary data that follows it."""
@@ -207,7 +229,7 @@ class TensorForm:
             raise InvalidRequest(what=f"input {spec.name!r} has both data and binary_data_size")
         return decode_raw(raw[:size], spec.datatype, shape, spec.name), raw[size:]
 
-    def _wanted(self, message: _Body) -> Wanted:
+    def _wanted(self, message: Beside) -> Wanted:
         name = message.id or ""
         if not message.outputs and not message.parameters and self._in_json:
             return Wanted(name, self._all) if name else self._plain
@@ -219,7 +241,7 @@ class TensorForm:
             self._refuse_halves(outputs, dict(classes))
         return Wanted(name, outputs, classes, wait_s)
 
-    def _asked(self, asked: list[_Output], *, binary: bool) -> tuple[Outputs, Classes]:
+    def _asked(self, asked: list[Output], *, binary: bool) -> tuple[Outputs, Classes]:
         """The outputs that are asked for, in that order, and those of which classes are wanted."""
         outputs, classes = {}, {}
         for item in asked:
