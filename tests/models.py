@@ -245,6 +245,23 @@ def brain_bundle(name: str = "brain") -> Bundle:
     return _bundle(name, Task.GENERIC, signature, _serialise(graph), [{"brain": [0.5, -1.0]}, {"brain": [1.003, 0.0]}])
 
 
+def random_bundle(name: str = "random", *, operator: str = "RandomNormalLike") -> Bundle:
+    """An FP64 tensor ``input`` [-1, 1] that goes through a random operator; nothing can be golden about it."""
+    graph = helper.make_graph(
+        [helper.make_node(operator, ["input"], ["prediction"])],
+        name,
+        [helper.make_tensor_value_info("input", TensorProto.DOUBLE, ["rows", 1])],
+        [helper.make_tensor_value_info("prediction", TensorProto.DOUBLE, ["rows", 1])],
+    )
+    signature = Signature(
+        inputs=(TensorSpec(name="input", datatype=Datatype.FP64, shape=(-1, 1), features=(Feature(name="feature"),)),),
+        outputs=(TensorSpec(name="prediction", datatype=Datatype.FP64, shape=(-1, 1)),),
+        prediction="prediction",
+    )
+    manifest = Manifest(name=name, task=Task.REGRESSION, signature=signature, files={}, source=Source(format="onnx"))
+    return seal(manifest, {MODEL: _serialise(graph)})
+
+
 def _serialise(graph: onnx.GraphProto) -> bytes:
     opsets = [helper.make_opsetid("", 17), helper.make_opsetid("ai.onnx.ml", 3)]
     model = helper.make_model(graph, opset_imports=opsets, ir_version=8)

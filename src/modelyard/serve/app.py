@@ -196,12 +196,17 @@ class Worker:
         except OSError as exc:
             log.warning("the supervisor does not listen: %s", exc)
 
+    def _cached_bytes(self) -> int:
+        caches = [replica.cache for replica in self._plane.roster.replicas()]
+        return sum(cache.used_bytes for cache in caches if cache is not None)
+
     def _gauges(self) -> Mapping[str, tuple[str, float]]:
         connections = len(self._http.connections) if self._http else 0
         return {
             "modelyard_connections": ("Open connections of the worker that was asked.", connections),
             "modelyard_models": ("Models served.", len(self._plane.roster.models)),
             "modelyard_versions": ("Versions loaded.", len(self._plane.roster.replicas())),
+            "modelyard_cache_bytes": ("Answers and questions kept by the worker that was asked.", self._cached_bytes()),
         }
 
 

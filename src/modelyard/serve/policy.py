@@ -152,6 +152,30 @@ def decide(times: dict[int, float], steady: Callable[[], bool], tuning: Tuning) 
     )
 
 
+def unheeded(tuning: Tuning, policy: Policy) -> list[str]:
+    """What the operator wants and the model cannot have, a sentence each with the reason.
+
+    Parameters
+    ----------
+    tuning : Tuning
+        What was wanted.
+    policy : Policy
+        What became of it.
+
+    Returns
+    -------
+    list of str
+        Empty when everything is as it was wanted.
+    """
+    told = []
+    if policy.batch_rows < (tuning.batch_rows or 1):
+        told.append(f"batch_rows={tuning.batch_rows} is not heeded: {policy.why}")
+    if tuning.window_s and not policy.window_s:
+        inline = "calls on the event loop are not held back"
+        told.append(f"window_s={tuning.window_s} is not heeded: {policy.why if policy.batch_rows == 1 else inline}")
+    return told
+
+
 def _cost(times: dict[int, float]) -> Cost:
     many = max(times)
     if many == 1:  # too slow to be timed again: one number is enough

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Sequence
 from concurrent.futures import Executor
 from datetime import UTC, datetime
@@ -15,11 +16,15 @@ from modelyard.core.signature import ANY, Signature
 from modelyard.core.tensor import Array
 from modelyard.model import golden, runtime
 from modelyard.model.bundle import Bundle
+from modelyard.model.repeatable import unrepeatable
 from modelyard.model.steady import steady
 from modelyard.model.trial import varied
 from modelyard.serve.batching import Ask, Lane, Model, Reply, ThreadLane
-from modelyard.serve.policy import Policy, decide, measure
+from modelyard.serve.cache import Cache, Memory
+from modelyard.serve.policy import Policy, decide, measure, unheeded
 from modelyard.watch.counters import Counter
+
+log = logging.getLogger("modelyard")
 
 _TRIALS = 64  # rows to time a model with, and to try whether their company matters
 _STEADY_S = 0.05
@@ -65,7 +70,23 @@ class Replica:
         trials = varied(self.signature, bundle.samples.rows, _TRIALS)
         self._times = measure(self._runner.run, lambda rows: [array[:rows] for array in trials])
         self.policy = decide(self._times, lambda: steady(self._runner, trials, _STEADY_S), tuning)
+        self.unheeded = unheeded(tuning, self.policy)
+        self.cache = self._make_cache(trials)
+        for note in self.unheeded:
+            log.warning("%s: %s", self.label, note)
         self.load_s = perf_counter() - started
+
+    def _make_cache(self, trials: Sequence[Array]) -> Cache | None:
+        """From now on a cache is asked first, when one is wanted and may be; without one nothing is paid."""
+        if not self.tuning.cache_bytes:
+            return None
+        if why := unrepeatable(self.bundle, self._runner, trials):
+            self.unheeded.append(f"cache_bytes is not heeded: {why}")
+            return None
+        cache = Cache(self.bundle.digest, self.tuning.cache_bytes)
+        memory = Memory(cache, self.label, self.submit, self.counter)
+        self.submit = memory.submit  # type: ignore[method-assign] # chosen once, not at every request
+        return cache
 
     @property
     def label(self) -> str:
@@ -105,11 +126,16 @@ class Replica:
             "window_s": policy.window_s,
             "queue": policy.queue,
             "queue_s": policy.queue_s,
+            "cache_bytes": 0 if self.cache is None else self.cache.limit_bytes,
+            "unheeded": self.unheeded,
             **self._runner.facts,
         }
 
     def submit(self, asked: InferRequest, reply: Reply) -> Ask:
-        """Ask the model; `reply` is called once, on the event loop, after this turn of it.
+        """Ask the model, or its cache; `reply` is called once, on the event loop, after this turn of it.
+
+        The one way in, for every contract. Whoever calls it vouches that the caller may ask this model: behind it
+        nobody knows who asks, and what one caller asked may be answered to another from the cache.
 
         What waits can be cancelled; then nothing is run and `reply` is not called.
 
@@ -127,8 +153,7 @@ class Replica:
     def count(self, given: InferResponse, started_s: float) -> None:
         """Count one answered request that was read at `started_s` (`time.perf_counter`). On the event loop only."""
         now, asked_s, call = perf_counter(), given.asked_s, given.call
-        began_s = call.began_s
-        spent = (asked_s - started_s, began_s - asked_s, call.ended_s - began_s)
+        spent = (asked_s - started_s, call.began_s - asked_s, call.ended_s - call.began_s)
         self.counter.ok(given.rows, now - started_s, spent, now + _EPOCH_S)
 
     def count_error(self, error: ModelyardError, started_s: float) -> None:

@@ -36,6 +36,13 @@ def test_prometheus_reads_what_was_counted() -> None:
     assert ("modelyard_requests_total", (("model", "-"), ("outcome", "ok"), ("version", ""))) not in found
 
 
+def test_looks_into_the_cache_are_told() -> None:
+    looked = Totals(ok=9, invalid=0, failed=0, rows=9, seconds=1.0, buckets=BUCKETS, hits=5, misses=4)
+    found = samples(exposition({"a@1": looked, "b@1": SERVED}, {}))
+    for name, label, value in (("hits", "a", 5), ("misses", "a", 4), ("hits", "b", 0), ("misses", "b", 0)):
+        assert found[f"modelyard_cache_{name}_total", (("model", label), ("version", "1"))] == value
+
+
 def test_histograms_are_cumulative() -> None:
     families = {family.name: family for family in text_string_to_metric_families(exposition({"a@1": SERVED}, {}))}
     histogram = families["modelyard_request_seconds"]
