@@ -20,7 +20,7 @@ from modelyard.core.vectors import from_vectors
 from modelyard.serve.http.forms import numeric
 from modelyard.serve.http.forms.document import expect_object, kind, members, parse
 from modelyard.serve.http.forms.instances import InstanceForm
-from modelyard.serve.http.forms.rows import RowForm, dump_array
+from modelyard.serve.http.forms.rows import RowForm, dump_array, row_type
 
 FORMATS = ("dataframe_split", "dataframe_records", "instances", "inputs")
 
@@ -30,7 +30,7 @@ _SPLIT = ("columns", "index", "data")
 
 class _Split(msgspec.Struct, forbid_unknown_fields=True):
     columns: list[str]
-    data: list[list[Any]]
+    data: msgspec.Raw
     index: list[Any] | None = None
 
 
@@ -42,6 +42,7 @@ class _Body(msgspec.Struct, forbid_unknown_fields=True):
 
 
 _BODY = msgspec.json.Decoder(_Body)
+_DATA = msgspec.json.Decoder(list[list[Any]])
 _MISFITS = (msgspec.DecodeError, UnicodeDecodeError, RecursionError, ModelyardError)
 
 
@@ -58,6 +59,8 @@ class DataframeForm:
         self._floats = all(spec.features and spec.datatype.is_float for spec in signature.inputs)
         self._numbers = len(signature.inputs) == 1 and {f.kind for f in signature.features} == {FeatureKind.NUMBER}
         self._fields = signature.field_names
+        listed = row_type(signature, listed=True) if self._row_form.typed else None
+        self._listed = msgspec.json.Decoder(list[listed]) if listed else None  # type: ignore[valid-type]
 
     def decode(self, body: bytes | bytearray) -> tuple[Array, ...]:
         """The arranged arrays that the body stands for; a `ModelyardError` says what does not fit."""
@@ -104,13 +107,22 @@ class DataframeForm:
         split = asked.dataframe_split
         if split is not None:
             once = body.count(b":") == 3 + (split.index is not None)
-            return self._from_split(split.columns, split.data, split.index) if once else None
+            return self._from_typed(split) if once else None
         text = bytes(asked.dataframe_records or asked.instances)
         if body.count(b":") - text.count(b":") != 1:
             return None
         if asked.instances:
             return self._instances.rows(text)
         return self._row_form.decode(text) if text[:1] == b"[" else None
+
+    def _from_typed(self, split: _Split) -> tuple[Array, ...]:
+        """The arrays of a data frame, whose rows are typed where its columns have the signature's order."""
+        if self._listed is not None and (*split.columns,) == self._fields:
+            with suppress(*_MISFITS, OverflowError, TypeError, ValueError):  # else it has to be looked at
+                rows = self._listed.decode(split.data)
+                if rows and (split.index is None or len(split.index) == len(rows)):
+                    return self._row_form.arrays(rows)
+        return self._from_split(split.columns, _DATA.decode(split.data), split.index)
 
     def encode(self, outputs: Sequence[Array]) -> bytes:
         """``{"predictions": [...]}``: the prediction of each row, or an object of all outputs where none is the one."""

@@ -56,15 +56,16 @@ class RowForm:
     def __init__(self, signature: Signature, name: str, version: int) -> None:
         self._signature = signature
         self._columns = all(spec.features for spec in signature.inputs)
-        self._typed = self._columns and not any(_UNTYPED.search(feature.name) for feature in signature.features)
-        row = _row_type(signature) if self._typed else dict[str, Any]
+        #: Whether rows can be decoded as `row_type`.
+        self.typed = self._columns and not any(_UNTYPED.search(feature.name) for feature in signature.features)
+        row = row_type(signature) if self.typed else dict[str, Any]
         self._one: msgspec.json.Decoder[Any] = msgspec.json.Decoder(row)
         self._many = msgspec.json.Decoder(list[row])  # type: ignore[valid-type]  # the type is made here
         self._any = msgspec.json.Decoder()
         self._width = len(signature.field_names)
         self._nullable = any(feature.nullable for feature in signature.features)
         # Rows of plain numbers need no look at each: JSON has no infinity, and typed decoding takes nothing else.
-        self._plain = self._typed and len(signature.inputs) == 1 and _is_plain(signature.inputs[0])
+        self._plain = self.typed and len(signature.inputs) == 1 and _is_plain(signature.inputs[0])
         self._answer = _Answer(signature, name, version)
 
     def decode(self, body: bytes | bytearray) -> tuple[Array, ...]:
@@ -76,7 +77,7 @@ class RowForm:
                 return self._explain(body)
         try:
             rows = (self._one.decode(body),) if body[:1] == b"{" else self._many.decode(body)
-            arrays = self._arrays(rows)
+            arrays = self.arrays(rows)
         except (msgspec.DecodeError, RecursionError, OverflowError, TypeError, ValueError, ModelyardError):
             return self._explain(body)
         if self._nullable or body.count(b":") != len(rows) * self._width:
@@ -89,7 +90,7 @@ class RowForm:
             rows = [self._one.decode(line) for line in lines]
             for line, row in zip(lines, rows, strict=True):
                 self._check_once(line, (row,))
-            return self._arrays(rows)
+            return self.arrays(rows)
         except (msgspec.DecodeError, RecursionError, OverflowError, TypeError, ValueError) as exc:
             if len(lines) > 1:
                 raise InvalidRequest(what="a line is not a row", cause=str(exc)[:200]) from exc
@@ -98,7 +99,7 @@ class RowForm:
     def _check_once(self, text: bytes | bytearray, rows: Sequence[Any]) -> None:
         """Refuse a name that is said twice in a row. Rows that name all fields once have as many colons as values."""
         exact = text.count(b":") == len(rows) * self._width
-        if not exact or (self._nullable and (not self._typed or any(map(_lacks, map(astuple, rows))))):
+        if not exact or (self._nullable and (not self.typed or any(map(_lacks, map(astuple, rows))))):
             parse(text)
 
     def encode_lines(self, outputs: Sequence[Array]) -> list[bytes]:
@@ -121,8 +122,9 @@ class RowForm:
         """The prediction with its model, its version, and class probabilities where there are any."""
         return self._answer.full(outputs)
 
-    def _arrays(self, rows: Sequence[Any]) -> tuple[Array, ...]:
-        if not self._typed or not rows:
+    def arrays(self, rows: Sequence[Any]) -> tuple[Array, ...]:
+        """Arrays for rows of `row_type`, or for objects where rows are not `typed`."""
+        if not self.typed or not rows:
             return from_objects(self._signature, rows)
         table = [astuple(row) for row in rows]
         if self._nullable and any(map(_lacks, table)):
@@ -177,17 +179,19 @@ def from_document(signature: Signature, document: Any) -> tuple[Array, ...]:
     return from_objects(signature, [document])
 
 
-def _row_type(signature: Signature) -> type[msgspec.Struct]:
-    """A struct with one typed field per feature; nullable ones may be null or left out."""
+def row_type(signature: Signature, *, listed: bool = False) -> type[msgspec.Struct]:
+    """A struct with one typed field per feature; nullable ones may be null or left out. `listed` rows have no names."""
     fields: list[Any] = []
     names = {}
     for at, feature in enumerate(signature.features):
         names[f"f{at}"] = feature.name
         kind = _TYPES[feature.kind]
-        if feature.nullable:
+        if feature.nullable and not listed:
             fields.append((f"f{at}", kind | None, msgspec.UNSET))
         else:
-            fields.append((f"f{at}", kind))
+            fields.append((f"f{at}", kind | None if feature.nullable else kind))
+    if listed:
+        return msgspec.defstruct("Row", fields, array_like=True, forbid_unknown_fields=True, gc=False)
     # kw_only: a nullable feature may stand before one that is not
     return msgspec.defstruct("Row", fields, rename=names, forbid_unknown_fields=True, kw_only=True, gc=False)
 
