@@ -3,7 +3,7 @@
 SHELL := /bin/bash
 .SHELLFLAGS := -eu -o pipefail -c
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test test-long conformance lint fmt bench docs lock clean
+.PHONY: help setup demo test test-long conformance lint fmt bench bench-quick docs lock clean
 
 VENV := .venv
 BIN := $(VENV)/bin
@@ -55,8 +55,12 @@ conformance: $(STAMP)  ## The real clients of other servers against this one: a 
 docs: $(STAMP)  ## Run what the README and the docs show, and compare the docs with the code
 	$(PYTEST) tests/house -k "docs or readme or architecture"
 
-bench: $(STAMP)  ## Measure Modelyard beside FastAPI and MLServer (their own environments; about ten minutes)
-	@$(BIN)/python -m benchmarks
+bench: $(STAMP)  ## Measure Modelyard beside other servers and write docs/performance.md: 30-40 minutes; ROUNDS=3, ARGS
+	@$(BIN)/python -m benchmarks --document --rounds $(or $(ROUNDS),3) $(ARGS)
+
+bench-quick: $(STAMP)  ## Two items beside FastAPI and Mosec, in under five minutes
+	@$(BIN)/python -m benchmarks --results benchmarks/results/quick --rounds $(or $(ROUNDS),1) --items w1,w2 \
+	  --systems fastapi,mosec,mosec-batching --connections 1,64 $(ARGS)
 
 fmt: $(STAMP)  ## Format and mend what can be mended
 	$(BIN)/ruff check --fix src tests benchmarks examples

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import argparse
 import shutil
+import signal
 import subprocess
 import sys
 from pathlib import Path
@@ -24,27 +25,37 @@ from benchmarks.schedule import environments as needed
 from benchmarks.server import WrongAnswer
 from benchmarks.systems.modelyard import import_models
 
+PARTS = (*TITLES, results.WORKERS)
 RESULTS = environments.ROOT / "benchmarks" / "results"
 
 
 def main() -> None:
     """Make what is missing, measure round by round, keep every figure, print the tables."""
     options = _options()
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))  # so that whatever was started is ended
     options.results.mkdir(parents=True, exist_ok=True)
     if not options.report:
         _measure(options)
     text = report.whole(results.load(options.results))
     print(text)
     if options.document:
-        document.write(text)
+        _write(text, options.results)
+
+
+def _write(text: str, folder: Path) -> None:
+    """Into the page, if it would be whole."""
+    kept = results.load(folder)
+    if lacking := [part for part in PARTS if not kept.of(part)]:
+        print(f"docs/performance.md stays as it is: no figures of {', '.join(lacking)}", file=sys.stderr)
+        return
+    document.write(text)
 
 
 def _options() -> argparse.Namespace:
     parser = argparse.ArgumentParser(prog="make bench", description=__doc__.splitlines()[0] if __doc__ else None)
-    parts = (*TITLES, results.WORKERS)
     parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--seconds", type=float, default=1, help="length of one turn; slow peers get up to three")
-    parser.add_argument("--items", type=_names(parts), default=parts, help=f"of {','.join(parts)}")
+    parser.add_argument("--items", type=_names(PARTS), default=PARTS, help=f"of {','.join(PARTS)}")
     parser.add_argument("--systems", type=_names(tuple(PEERS)), default=tuple(PEERS), help=f"of {','.join(PEERS)}")
     parser.add_argument("--connections", type=lambda text: tuple(map(int, text.split(","))), default=None)
     parser.add_argument("--results", type=Path, default=RESULTS, help="folder of figures; they add up over runs")
@@ -94,8 +105,8 @@ def _one(contest: Contest, setting: Setting, folder: Path) -> None:
     try:
         pair = measure(contest, setting)
     except WrongAnswer as error:
-        print(f"{contest.part} {contest.peer.name}: {error}", file=sys.stderr)
-        results.keep(folder, failed=(contest.part, contest.peer.name, str(error)))
+        print(f"left out: {error}", file=sys.stderr)
+        results.keep(folder, failed=(contest.part, error.system.name, str(error)))
         return
     results.keep(folder, pair)
     print(f"round {setting.round + 1}  {report.line(pair)}", file=sys.stderr)

@@ -56,7 +56,7 @@ def install(names: Iterable[str]) -> None:
         if stamp.is_file() and stamp.read_text(encoding="utf-8") == pins:
             continue
         print(f"Installing {name} into {folder(name).name}", file=sys.stderr)
-        make = [uv, "venv", "--quiet", "--allow-existing", "--python", sys.executable, folder(name)]
+        make: list[str | Path] = [uv, "venv", "--quiet", "--allow-existing", "--python", sys.executable, folder(name)]
         subprocess.run(make, check=True)
         subprocess.run(
             [uv, "pip", "install", "--quiet", "--compile-bytecode", "--python", program(name), *wanted(name)],

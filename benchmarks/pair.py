@@ -8,8 +8,8 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from benchmarks.items import CONNECTIONS, Item
-from benchmarks.load import Client, Slice
-from benchmarks.results import Pair, Side
+from benchmarks.load import Client
+from benchmarks.results import Pair, Side, Slice
 from benchmarks.server import Server, running
 from benchmarks.systems import System
 

@@ -35,8 +35,9 @@ def whole(kept: Kept) -> str:
     """Everything that was measured, as it stands in the document."""
     parts = [f"{kept.machine}. {versions(PINS)}.", _LEGEND, "### Targets", targets(kept.pairs)]
     for item, title in TITLES.items():
-        if pairs := kept.of(item):
-            parts += [f"### {item}: {title}", _item(item, pairs), *_notes(kept.failed.get(item, {}), pairs)]
+        pairs, failed = kept.of(item), kept.failed.get(item, {})
+        if pairs or failed:
+            parts += [f"### {item}: {title}", *([_item(pairs)] if pairs else []), *_notes(failed, pairs)]
     if pairs := kept.of(WORKERS):
         parts += ["### Two workers", _workers(pairs)]
     return "\n\n".join(parts) + "\n"
@@ -57,7 +58,7 @@ def table(head: Row, rows: Iterable[Row]) -> str:
     return "\n".join("| " + " | ".join(cells) + " |" for cells in (padded[0], rule, *padded[1:]))
 
 
-def _item(item: str, pairs: Sequence[Pair]) -> str:
+def _item(pairs: Sequence[Pair]) -> str:
     links = [one for one in (1, 16, 64) if any(one in pair.ours.slices for pair in pairs)]
     most = links[-1]
     head = ("system", *(f"c{one}" for one in links), "p50/p99 ms c1", f"p50/p99 ms c{most}")

@@ -122,7 +122,8 @@ def keep(folder: Path, fresh: Pair | None = None, failed: tuple[str, str, str] |
     if fresh is not None:
         pairs = [one for one in pairs if fresh.round > 0 or one.between != fresh.between]
         pairs.append(fresh)
-        failures.pop(fresh.peer.system, None)
+        for name in fresh.between:
+            failures.pop(name, None)
     if failed is not None:
         failures[failed[1]] = failed[2]
     document = {"machine": machine(), "failed": failures, "pairs": [asdict(one) for one in pairs]}

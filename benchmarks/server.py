@@ -17,11 +17,16 @@ from benchmarks.systems import Place, System
 from benchmarks.wire import Exchange
 
 START_LIMIT_S = 120.0
+WRONG_LIMIT_S = 20.0  # how long a server may answer that it is not ready
 CALLERS = 16
 
 
 class WrongAnswer(Exception):
     """A system did not answer what the model answers; timing it would mean nothing."""
+
+    def __init__(self, system: System, item: Item, what: str) -> None:
+        super().__init__(f"{item.name} {system.name}: {what}")
+        self.system = system
 
 
 @dataclass
@@ -67,13 +72,17 @@ class Server:
         finally:
             link.close()
         if answer.status != 200:
-            raise WrongAnswer(f"{self.system.name} on {self.item.name}: {answer.status} {raw[:300]!r}")
+            raise self.wrong(f"{answer.status} {raw[:300]!r}")
         return self.exchange.decode(raw)
 
     def _compare(self, answers: list[Answer]) -> None:
         for got, want in zip(answers, self.wanted(), strict=False):
             if not agrees(got, want):
-                raise WrongAnswer(f"{self.system.name} on {self.item.name}: {got[:20]} instead of {want[:20]}")
+                raise self.wrong(f"{got[:20]} instead of {want[:20]}")
+
+    def wrong(self, what: str) -> WrongAnswer:
+        """The error that says so."""
+        return WrongAnswer(self.system, self.item, what)
 
     def wanted(self) -> list[Answer]:
         """The right answers; a constant is right when it is there."""
@@ -120,14 +129,19 @@ def cores_of(system: System) -> list[int]:
 
 
 def _wait(server: Server, client: GrpcClient | None) -> None:
-    limit = time.monotonic() + START_LIMIT_S
+    """Ask until the answer is right: before, it is refused, reset, or told 503 or 404 while the model loads."""
+    begin = time.monotonic()
+    wrong_since: float | None = None
     last: Exception | None = None
-    while time.monotonic() < limit:
-        if not server.processes.alive():
-            raise WrongAnswer(f"{server.system.name} on {server.item.name} ended; its log is in {server.items}")
+    while server.processes.alive():
+        now = time.monotonic()
+        if now - begin > START_LIMIT_S or (wrong_since is not None and now - wrong_since > WRONG_LIMIT_S):
+            raise server.wrong(f"no right answer after {now - begin:.0f} s: {last}")
         try:
             return server.first(client)
-        except (OSError, http.client.HTTPException, WrongAnswer, ValueError) as error:
-            last = error  # not up yet: refused, reset, or 503/404 while its model loads
+        except (WrongAnswer, ValueError) as error:
+            last, wrong_since = error, wrong_since or now
+        except (OSError, http.client.HTTPException) as error:
+            last = error
         time.sleep(0.005)
-    raise WrongAnswer(f"{server.system.name} did not answer right within {START_LIMIT_S:.0f} s: {last}")
+    raise server.wrong(f"it ended by itself; its log is in {server.items}")

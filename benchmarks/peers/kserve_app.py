@@ -2,6 +2,7 @@
 
 import os
 from typing import Any
+from uuid import uuid4
 
 import numpy as np
 from kserve import InferOutput, InferRequest, InferResponse, Model, ModelServer
@@ -40,7 +41,7 @@ class Predictor(Model):
             output = InferOutput(name, list(values.shape), datatype)
             output.set_data_from_numpy(values, binary_data=False)
             outputs.append(output)
-        return InferResponse(payload.id, self.name, outputs)
+        return InferResponse(payload.id or str(uuid4()), self.name, outputs)
 
 
 if __name__ == "__main__":

@@ -8,6 +8,7 @@ import sys
 from pathlib import Path
 
 from benchmarks import wire
+from benchmarks.environments import ROOT
 from benchmarks.items import Item
 from benchmarks.systems import Launch, Place, System
 from benchmarks.wire import Exchange
@@ -17,7 +18,8 @@ V2_JSON = wire.v2(output="label")
 
 
 def import_models(items: dict[str, Item], home: Path) -> None:
-    """Give it the files that the peers load."""
+    """Give it the files that the peers load; its own are compiled, as an installed package's are."""
+    subprocess.run([sys.executable, "-m", "compileall", "-q", ROOT / "src"], check=False)
     for item in items.values():
         sample = ["--sample", str(item.sample)] if item.sample else []
         command = [PROGRAM, "import", str(item.file), "--name", item.name, *sample, "-q"]
