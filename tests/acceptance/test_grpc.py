@@ -325,12 +325,12 @@ def test_without_grpc_nothing_listens(tmp_path: Path) -> None:
     with Served(tmp_path, "--no-grpc") as served:
         assert served.post("/predict", {"feature": 2.0}) == (200, {"prediction": [4.0]})
         assert next(event for event in served.events if "listening" in event)["grpc_port"] is None
-        assert not any("grpc" in str(Path(m.path)) for m in served.workers()[0].memory_maps())
+        assert not any("google" in str(Path(m.path)) for m in served.workers()[0].memory_maps())
 
 
 def test_without_its_library_http_works_and_asking_for_it_is_an_error(tmp_path: Path) -> None:
     home_with(tmp_path / "home", linear_bundle())
-    (tmp_path / "sitecustomize.py").write_text("import sys; sys.modules['grpc'] = None\n")
+    (tmp_path / "sitecustomize.py").write_text("import sys; sys.modules['hpack'] = None\n")
     with Served(tmp_path / "home", PYTHONPATH=str(tmp_path)) as served:
         assert served.post("/predict", {"feature": 2.0}) == (200, {"prediction": [4.0]})
         assert next(event for event in served.events if "listening" in event)["grpc_port"] is None
@@ -343,7 +343,7 @@ def test_without_its_library_http_works_and_asking_for_it_is_an_error(tmp_path: 
 def test_when_its_library_breaks_http_goes_on(tmp_path: Path) -> None:
     """What is found but cannot be imported is told, once the worker tries."""
     home_with(tmp_path / "home", linear_bundle())
-    broken = tmp_path / "grpc_reflection"
+    broken = tmp_path / "hpack"
     broken.mkdir()
     (broken / "__init__.py").write_text("raise ImportError('of another version')\n")
     with Served(tmp_path / "home", PYTHONPATH=str(tmp_path)) as served:

@@ -82,7 +82,7 @@ class Worker:
         self._tell_loaded(roster)
         self._tell({"ready": len(self._plane.roster.models)})
         tasks = [asyncio.ensure_future(self._http.run_sweep()), asyncio.ensure_future(self._watch())]
-        if self._options.grpc_port:
+        if self._options.grpc_fd >= 0:
             tasks.append(asyncio.ensure_future(self._start_grpc(plan.limits)))
         await self._stop.wait()
         await self._drain(listener)
@@ -91,17 +91,17 @@ class Worker:
         return 0
 
     async def _start_grpc(self, limits: Limits) -> None:
-        """Answer gRPC too. Its library takes long to import, so HTTP does not wait for it."""
-        host, port = self._options.host, self._options.grpc_port
+        """Answer gRPC too. HTTP does not wait for what it needs to be imported."""
+        sock = socket.socket(fileno=self._options.grpc_fd)
         try:
             library = await asyncio.to_thread(import_module, "modelyard.serve.grpc.server")
-            grpc = library.Server(self._plane, self._options.run, limits, self._page.counter(UNROUTED))
-            await grpc.start(host, port)
-        except (ModelyardError, ImportError) as exc:  # HTTP goes on
+        except ImportError as exc:  # HTTP goes on
+            sock.close()
             self._tell({"no_grpc": str(exc)})
             return
-        self._grpc = grpc
-        self._tell({"grpc": port})
+        self._grpc = library.Server(self._plane, self._options.run, limits, self._page.counter(UNROUTED))
+        await self._grpc.start(sock)
+        self._tell({"grpc": sock.getsockname()[1]})
 
     async def _first_plan(self) -> Plan:
         """The plan, which the supervisor may still be writing while this process imports what it needs."""
@@ -175,12 +175,10 @@ class Worker:
         loop = asyncio.get_running_loop()
         deadline = loop.time() + self._options.grace
         closing = [asyncio.ensure_future(self._grpc.stop(self._options.grace))] if self._grpc else []
-        while (self._http.in_flight or (self._grpc and self._grpc.in_flight)) and loop.time() < deadline:
+        while self._http.in_flight and loop.time() < deadline:
             await asyncio.sleep(0.01)
             self._http.drain()
-        if closing:  # what is left are streams that nobody asks anything on
-            await self._grpc.stop(0)
-            await asyncio.wait(closing)
+        await asyncio.gather(*closing)
 
     def _tell_loaded(self, roster: Roster, before: Collection[Replica] = ()) -> None:
         for replica in roster.replicas():
@@ -222,8 +220,7 @@ def _parse(argv: list[str]) -> argparse.Namespace:
     parser.add_argument("--grace", type=float, required=True)
     parser.add_argument("--contracts", required=True)
     parser.add_argument("--repository", choices=MODES, required=True)
-    parser.add_argument("--host", required=True)
-    parser.add_argument("--grpc-port", type=int, required=True)
+    parser.add_argument("--grpc-fd", type=int, required=True)
     return parser.parse_args(argv)
 
 

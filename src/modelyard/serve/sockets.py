@@ -1,4 +1,4 @@
-"""Where a server listens: one socket for HTTP that all workers inherit, and a port for gRPC that all of them share.
+"""Where a server listens: one socket for HTTP and one for gRPC, which all workers inherit.
 
 Only loopback: this version has no keys, so nothing else may reach it.
 """
@@ -9,14 +9,12 @@ import errno
 import ipaddress
 import os
 import socket
-import sys
 from dataclasses import dataclass
 
 from modelyard.core.errors import Conflict, Denied
 
 #: Connections that may wait to be accepted, while a worker is replaced for example.
 BACKLOG = 2048
-_REUSE = (socket.SOL_SOCKET, socket.SO_REUSEADDR)
 
 
 @dataclass(frozen=True)
@@ -27,13 +25,13 @@ class Sockets:
     grpc: socket.socket | None = None
 
     @property
-    def host(self) -> str:
-        """The address of both; a name may mean several."""
-        return str(self.http.getsockname()[0])
+    def filenos(self) -> tuple[int, ...]:
+        """What workers inherit."""
+        return tuple(sock.fileno() for sock in (self.http, self.grpc) if sock)
 
     @property
     def grpc_port(self) -> int | None:
-        """The port of gRPC, which workers bind by its number."""
+        """The port of gRPC."""
         return int(self.grpc.getsockname()[1]) if self.grpc else None
 
     def __enter__(self) -> Sockets:
@@ -50,7 +48,7 @@ class Sockets:
 
 
 def listen(host: str, port: int, grpc_port: int | None = None) -> Sockets:
-    """The listening socket of HTTP, and the reserved port of gRPC; a port of 0 takes a free one.
+    """The listening sockets; a port of 0 takes a free one.
 
     Parameters
     ----------
@@ -75,35 +73,22 @@ def listen(host: str, port: int, grpc_port: int | None = None) -> Sockets:
         )
     http = _bound(host, port, "--port")
     try:
-        grpc = None if grpc_port is None else _reserved(host, grpc_port)
+        grpc = None if grpc_port is None else _bound(host, grpc_port, "--grpc-port")
     except Conflict:
         http.close()
         raise
-    http.listen(BACKLOG)
-    http.settimeout(0)
-    os.set_inheritable(http.fileno(), True)  # noqa: FBT003 - the library takes it so
-    return Sockets(http, grpc)
+    sockets = Sockets(http, grpc)
+    for sock in filter(None, (http, grpc)):
+        sock.listen(BACKLOG)
+        sock.settimeout(0)
+        os.set_inheritable(sock.fileno(), True)  # noqa: FBT003 - the library takes it so
+    return sockets
 
 
-def _reserved(host: str, port: int) -> socket.socket:
-    """A socket that keeps this port for our workers without listening on it; gRPC's library makes its own sockets.
-
-    It becomes shareable after it was bound, so that binding it fails when another server has the port, shareable or
-    not. Elsewhere than on Linux that has to be said before, and another server of this user is not noticed.
-    """
-    late = sys.platform == "linux"
-    sock = _bound(host, port, "--grpc-port", shared=not late)
-    sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, 1)
-    sock.setsockopt(*_REUSE, 0)
-    return sock
-
-
-def _bound(host: str, port: int, option: str, *, shared: bool = False) -> socket.socket:
+def _bound(host: str, port: int, option: str) -> socket.socket:
     family = socket.AF_INET6 if ":" in host else socket.AF_INET
     sock = socket.socket(family, socket.SOCK_STREAM)
-    sock.setsockopt(*_REUSE, 1)
-    if shared:
-        sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, 1)
+    sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
     try:
         sock.bind((host, port))
     except OSError as exc:

@@ -164,8 +164,7 @@ class Supervisor:
             "--grace": options.grace_s,
             "--contracts": ",".join(options.contracts),
             "--repository": options.repository,
-            "--host": self._sockets.host,
-            "--grpc-port": self._sockets.grpc_port or 0,
+            "--grpc-fd": self._sockets.grpc.fileno() if self._sockets.grpc else -1,
         }
         command = [sys.executable, "-P", "-m", "modelyard.serve.app"]
         for flag, value in flags.items():
@@ -175,7 +174,7 @@ class Supervisor:
             command,
             cwd=self._empty,
             env={**_LIBRARIES, **os.environ},  # noqa: TID251 - handed on, not read
-            pass_fds=(self._sockets.http.fileno(), self._events_write),
+            pass_fds=(*self._sockets.filenos, self._events_write),
             stdin=subprocess.DEVNULL,
             start_new_session=True,  # Ctrl-C reaches the supervisor alone, which then drains them
         )

@@ -38,44 +38,32 @@ def test_a_taken_port_is_named() -> None:
         assert "--port" in caught.value.hint
 
 
-def _worker(port: int) -> socket.socket:
-    """A socket as gRPC's library makes it."""
-    sock = socket.socket()
-    sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-    sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, 1)
-    sock.bind(("127.0.0.1", port))
-    sock.listen()
-    return sock
+def test_workers_inherit_the_socket_of_grpc_too() -> None:
+    with listen("127.0.0.1", 0, 0) as sockets:
+        assert sockets.grpc
+        assert sockets.grpc_port not in {None, sockets.http.getsockname()[1]}
+        assert sockets.grpc.get_inheritable()
+        assert sockets.filenos == (sockets.http.fileno(), sockets.grpc.fileno())
+        with socket.create_connection(("127.0.0.1", sockets.grpc_port or 0), timeout=5):
+            pass  # it waits until a worker is there; nobody is refused meanwhile
 
 
-def test_workers_share_the_reserved_port() -> None:
+def test_another_server_is_told_that_the_port_is_taken() -> None:
     with listen("127.0.0.1", 0, 0) as sockets:
         port = sockets.grpc_port
         assert port
-        with pytest.raises(ConnectionRefusedError):  # nobody of them is there, and the reservation does not answer
-            socket.create_connection(("127.0.0.1", port), timeout=5)
-        with _worker(port), _worker(port), socket.create_connection(("127.0.0.1", port), timeout=5):
-            pass
-
-
-@pytest.mark.parametrize("workers", [0, 2])
-def test_another_server_is_told_that_the_port_is_taken(workers: int) -> None:
-    with listen("127.0.0.1", 0, 0) as sockets:
-        port = sockets.grpc_port
-        assert port
-        listening = [_worker(port) for _ in range(workers)]
         for asked in ((0, port), (port, None)):
             with pytest.raises(Conflict, match=f"port {port} is taken") as caught:
                 listen("127.0.0.1", *asked)
             assert ("--grpc-port" if asked[1] else "--port") in caught.value.hint
-        for sock in listening:
-            sock.close()
 
 
 def test_a_port_is_free_again_after_its_server_closed_connections() -> None:
     with listen("127.0.0.1", 0, 0) as sockets:
         port = sockets.grpc_port
         assert port
-        with _worker(port) as sock, socket.create_connection(("127.0.0.1", port), timeout=5):
-            sock.accept()[0].close()  # the side that closes first remembers the connection for a minute
+        assert sockets.grpc
+        sockets.grpc.settimeout(5)
+        with socket.create_connection(("127.0.0.1", port), timeout=5):
+            sockets.grpc.accept()[0].close()  # the side that closes first remembers the connection for a minute
     listen("127.0.0.1", 0, port).close()

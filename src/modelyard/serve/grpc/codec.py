@@ -60,19 +60,20 @@ class Codec:
     """The protocol's messages for one version; made once, when it is first asked."""
 
     def __init__(self, replica: Replica) -> None:
+        self.replica = replica
         self._signature = replica.signature
         self._name = replica.name
         self._version = str(replica.version)
         self._all = tuple((at, 0) for at in range(len(self._signature.outputs)))
 
-    def decode(self, request: Any, left_s: float | None = None) -> InferRequest:
+    def decode(self, request: Any, left_s: float = _FOREVER) -> InferRequest:
         """The question in this `ModelInferRequest`; a `ModelyardError` says what does not fit.
 
         Parameters
         ----------
         request : message
             As it arrived.
-        left_s : float, optional
+        left_s : float
             How long the caller waits from now on, in seconds.
         """
         raw = request.raw_input_contents
@@ -85,8 +86,7 @@ class Codec:
             arrays[item.name] = self._input(item, raw[at] if raw else None)
         arranged = self._signature.arrange(arrays)
         wait_s = request_parameters(plain(request.parameters))[1] if request.parameters else _FOREVER
-        if left_s is not None:
-            wait_s = min(wait_s, left_s)
+        wait_s = min(wait_s, left_s)
         deadline = perf_counter() + wait_s if wait_s < _FOREVER else _FOREVER
         return InferRequest(arranged, request.id, self._wanted(request, raw=bool(raw)), deadline)
 
@@ -104,6 +104,11 @@ class Codec:
             else:
                 getattr(output.contents, FIELDS[datatype]).extend(_elements(array, datatype))
         return answer
+
+    def answer(self, asked: InferRequest, given: InferResponse) -> bytes:
+        """The same, as bytes."""
+        raw: bytes = self.encode(asked, given).SerializeToString()
+        return raw
 
     def _input(self, item: Any, raw: bytes | None) -> Array:
         spec = self._signature.input(item.name)

@@ -1,50 +1,80 @@
-"""The health service of gRPC, ``grpc.health.v1.Health``: it says at every moment what the plane says."""
+"""The health service of gRPC, ``grpc.health.v1.Health``: it says at every moment what the plane says.
+
+Source: gRPC's health checking protocol.
+"""
 
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
-import grpc
-from grpc_health.v1 import health_pb2
-
-from modelyard.serve.grpc.messages import reader
+from modelyard.core.errors import InvalidRequest, NotFound
+from modelyard.serve.grpc import schema
+from modelyard.serve.grpc.call import Call, Method
 from modelyard.serve.plane import Plane
 
-SERVICE = str(health_pb2.DESCRIPTOR.services_by_name["Health"].full_name)
-FILE = health_pb2.DESCRIPTOR
+SERVICE = "grpc.health.v1.Health"
 _LOOK_S = 0.25
-_State = health_pb2.HealthCheckResponse
+
+_ASKED, _TOLD = "HealthCheckRequest", "HealthCheckResponse"
+SCHEMA = schema.Schema(
+    SERVICE,
+    [schema.Method("Check", _ASKED, _TOLD), schema.Method("Watch", _ASKED, _TOLD, pushing=True)],
+    {_ASKED: "service:string", _TOLD: f"status:{_TOLD}.ServingStatus"},
+    {f"{_TOLD}.ServingStatus": "UNKNOWN SERVING NOT_SERVING SERVICE_UNKNOWN"},
+)
+_State = SCHEMA.message(_TOLD)
+_read = schema.reader(SCHEMA.message(_ASKED))
 
 
-def handlers(plane: Plane, services: Sequence[str]) -> dict[str, grpc.RpcMethodHandler]:
+def methods(plane: Plane, services: Sequence[str]) -> Mapping[str, Method]:
     """Its two methods, about these services and about the server as a whole (an empty name)."""
     known = {"", *services}
 
-    def status() -> Any:
+    def asked(raw: bytes) -> str:
+        request = _read(raw)
+        if request is None:
+            raise InvalidRequest(what="not a HealthCheckRequest")
+        return str(request.service)
+
+    def state(service: str) -> Any:
+        if service not in known:
+            return _State.SERVICE_UNKNOWN
         return _State.SERVING if plane.ready else _State.NOT_SERVING
 
-    async def check(request: Any, context: Any) -> Any:
-        if request is None:
-            await context.abort(grpc.StatusCode.INVALID_ARGUMENT, "not a HealthCheckRequest")
-        if request.service not in known:
-            await context.abort(grpc.StatusCode.NOT_FOUND, f"no service {request.service[:80]!r}")
-        return _State(status=status())
+    def check(call: Call, raw: bytes) -> None:
+        service = asked(raw)
+        if service not in known:
+            raise NotFound(what="service", name=service[:80])
+        call.reply(_State(status=state(service)).SerializeToString())
 
-    async def watch(request: Any, context: Any) -> AsyncIterator[Any]:
-        if request is None:
-            await context.abort(grpc.StatusCode.INVALID_ARGUMENT, "not a HealthCheckRequest")
-        told = None
-        while True:
-            now = status() if request.service in known else _State.SERVICE_UNKNOWN
-            if now != told:
-                told = now
-                yield _State(status=now)
-            await asyncio.sleep(_LOOK_S)
+    def watch(call: Call, raw: bytes) -> None:
+        service = asked(raw)
+        _Watch(call, lambda: state(service)).look()
 
-    read, write = reader(health_pb2.HealthCheckRequest), _State.SerializeToString
-    return {
-        "Check": grpc.unary_unary_rpc_method_handler(check, read, write),
-        "Watch": grpc.unary_stream_rpc_method_handler(watch, read, write),
-    }
+    return {"Check": Method(answer=check), "Watch": Method(answer=watch)}
+
+
+class _Watch:
+    """Tells a call every new state until its caller leaves."""
+
+    def __init__(self, call: Call, state: Callable[[], Any]) -> None:
+        self._call = call
+        self._state = state
+        self._told: Any = None
+        self._next: asyncio.TimerHandle | None = None
+        call.on_leave = self._leave
+
+    def look(self) -> None:
+        """Tell the state if it is another one, and look again a little later."""
+        now = self._state()
+        if now != self._told and not self._call.congested:
+            self._told = now
+            self._call.send(_State(status=now).SerializeToString())
+        if not self._call.done:
+            self._next = asyncio.get_running_loop().call_later(_LOOK_S, self.look)
+
+    def _leave(self) -> None:
+        if self._next is not None:
+            self._next.cancel()

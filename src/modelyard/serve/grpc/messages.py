@@ -1,28 +1,19 @@
 """The messages of `inference.GRPCInferenceService`: one table, made into classes when this module is imported.
 
-They live in a descriptor pool of our own. The default pool is shared by everything in a process, and a client's library
-that describes the same names there in other words would clash with ours.
-
 Sources: the Open Inference Protocol's gRPC specification and Triton's extensions of it, for names, numbers and types.
 Of a model's configuration only the fields that are ever filled are here.
 """
 
 from __future__ import annotations
 
-import re
-from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from collections.abc import Iterator
 from typing import Any
 
-from google.protobuf import descriptor_pb2, descriptor_pool, message_factory
-from google.protobuf.message import DecodeError
+from modelyard.serve.grpc.schema import Method, Schema
 
 PACKAGE = "inference"
 SERVICE = "inference.GRPCInferenceService"
 
-# A message is the line of its fields, "name:type", numbered 1, 2, 3, ... or from "name@17" on; [type] is repeated,
-# {type} is a map from strings, "choice/name" is one of a choice. A type that is no scalar is a message or an enum of
-# this table; "A.B" lies inside A.
 _NAMED = "name:string"
 _VERSIONED = "name:string version:string"
 _CHOICE = "parameter_choice/"
@@ -159,16 +150,6 @@ ENUMS: dict[str, str] = {
 }
 
 
-@dataclass(frozen=True)
-class Method:
-    """One call of the service: the names of what is asked and answered, and whether both are streams."""
-
-    name: str
-    request: str
-    response: str
-    streaming: bool = False
-
-
 def _methods() -> Iterator[Method]:
     """Every message ``XRequest`` is what a method ``X`` is asked."""
     for message in MESSAGES:
@@ -180,100 +161,10 @@ def _methods() -> Iterator[Method]:
 
 METHODS = tuple(_methods())
 
-_FIELD = descriptor_pb2.FieldDescriptorProto
-_SCALARS = {
-    "bool": _FIELD.TYPE_BOOL,
-    "bytes": _FIELD.TYPE_BYTES,
-    "double": _FIELD.TYPE_DOUBLE,
-    "float": _FIELD.TYPE_FLOAT,
-    "int32": _FIELD.TYPE_INT32,
-    "int64": _FIELD.TYPE_INT64,
-    "string": _FIELD.TYPE_STRING,
-    "uint32": _FIELD.TYPE_UINT32,
-    "uint64": _FIELD.TYPE_UINT64,
-}
-_LINE = re.compile(r"(?:(\w+)/)?(\w+)(?:@(\d+))?:([\[{]?)([\w.]+)[\]}]?")
-
-
-def _file() -> Any:
-    """The whole service as a file descriptor."""
-    file = descriptor_pb2.FileDescriptorProto(name="modelyard/inference.proto", package=PACKAGE, syntax="proto3")
-    made: dict[str, Any] = {}
-    for name, line in MESSAGES.items():
-        outer, _, inner = name.rpartition(".")
-        made[name] = message = made[outer].nested_type.add() if outer else file.message_type.add()
-        message.name = inner
-        _add_fields(message, f".{PACKAGE}.{name}", line)
-    for name, values in ENUMS.items():
-        outer, _, inner = name.rpartition(".")
-        enum = (made[outer] if outer else file).enum_type.add(name=inner)
-        for number, value in enumerate(values.split()):
-            enum.value.add(name=value, number=number)
-    service = file.service.add(name=SERVICE.rpartition(".")[2])
-    for method in METHODS:
-        service.method.add(
-            name=method.name,
-            input_type=f".{PACKAGE}.{method.request}",
-            output_type=f".{PACKAGE}.{method.response}",
-            client_streaming=method.streaming,
-            server_streaming=method.streaming,
-        )
-    return file
-
-
-def _add_fields(message: Any, full_name: str, line: str) -> None:
-    number = 0
-    choices: list[str] = []
-    for choice, name, given, wrapping, of in _LINE.findall(line):
-        number = int(given) if given else number + 1
-        field = message.field.add(name=name, number=number, label=_FIELD.LABEL_OPTIONAL)
-        _set_type(field, of)
-        if wrapping:
-            field.label = _FIELD.LABEL_REPEATED
-        if wrapping == "{":
-            entry = _add_entry(message, name, of)
-            field.type, field.type_name = _FIELD.TYPE_MESSAGE, f"{full_name}.{entry}"
-        if choice:
-            if choice not in choices:
-                choices.append(choice)
-                message.oneof_decl.add(name=choice)
-            field.oneof_index = choices.index(choice)
-
-
-def _set_type(field: Any, of: str) -> None:
-    if of in _SCALARS:
-        field.type = _SCALARS[of]
-    else:
-        field.type = _FIELD.TYPE_ENUM if of in ENUMS else _FIELD.TYPE_MESSAGE
-        field.type_name = f".{PACKAGE}.{of}"
-
-
-def _add_entry(message: Any, name: str, of: str) -> str:
-    """The message that protobuf makes of a map's pairs; its name is prescribed."""
-    entry = message.nested_type.add(name="".join(part.capitalize() for part in name.split("_")) + "Entry")
-    entry.options.map_entry = True
-    entry.field.add(name="key", number=1, label=_FIELD.LABEL_OPTIONAL, type=_FIELD.TYPE_STRING)
-    _set_type(entry.field.add(name="value", number=2, label=_FIELD.LABEL_OPTIONAL), of)
-    return str(entry.name)
-
-
-FILE = _file()
-POOL = descriptor_pool.DescriptorPool()
-POOL.Add(FILE)
+SCHEMA = Schema(SERVICE, METHODS, MESSAGES, ENUMS)
+POOL = SCHEMA.pool
 
 
 def message(name: str) -> Any:
     """The class of this message."""
-    return message_factory.GetMessageClass(POOL.FindMessageTypeByName(f"{PACKAGE}.{name}"))
-
-
-def reader(kind: Any) -> Callable[[bytes], Any]:
-    """Reads messages of this class. Bytes that are none give None: the server's library would log what is raised."""
-
-    def read(raw: bytes) -> Any:
-        try:
-            return kind.FromString(raw)
-        except DecodeError:
-            return None
-
-    return read
+    return SCHEMA.message(name)

@@ -1,31 +1,40 @@
-"""The gRPC server of one worker: the service, health and reflection, on a port that all workers share.
+"""The gRPC server of one worker: the service, health and reflection, on a socket that all workers share.
 
-It lives on the worker's event loop. See docs/decisions for why not in threads.
+It lives on the worker's event loop, as HTTP does; see docs/decisions.
 """
 
 from __future__ import annotations
 
-import logging
+import asyncio
+import socket
+from collections.abc import Mapping
 from pathlib import Path
 
-import grpc
-
-from modelyard.core.errors import Conflict
+from modelyard.core.errors import Busy
 from modelyard.core.plan import Limits
-from modelyard.serve.grpc import health, reflection
+from modelyard.serve.grpc import frames, health, reflection
+from modelyard.serve.grpc.call import Call, Dialogue, Method
+from modelyard.serve.grpc.connection import MAX_STREAMS, Connection
+from modelyard.serve.grpc.frames import Setting
+from modelyard.serve.grpc.inbox import PREFIX_BYTES
 from modelyard.serve.grpc.messages import SERVICE
 from modelyard.serve.grpc.servicer import Servicer
+from modelyard.serve.grpc.status import Code
 from modelyard.serve.plane import Plane
+from modelyard.serve.sockets import BACKLOG
 from modelyard.watch.counters import Counter
 
 #: Most calls, streams among them, that one worker has open at once.
 MAX_CALLS = 1024
-_LIBRARY = "grpc._cython.cygrpc"  # the name of its logger
-_PING_MS = 10_000  # clients that look after idle connections may do so this often
+_LOOK_S = 0.5
+_POLL_S = 0.01
+_FAREWELL_S = 1.0  # for last answers to leave
+_SLACK_BYTES = 64 * 1024  # of a stream's window, for padding and prefixes
+_HELD_MESSAGES = 8  # so many of the largest, unfinished or waiting, a worker holds
 
 
 class Server:
-    """Answers gRPC in this worker.
+    """Answers gRPC in this worker, and is what all its connections share.
 
     Parameters
     ----------
@@ -40,54 +49,109 @@ class Server:
     """
 
     def __init__(self, plane: Plane, run: Path, limits: Limits, unrouted: Counter) -> None:
+        self.limits = limits
+        self.connections: set[Connection] = set()
         self._servicer = Servicer(plane, run, limits, unrouted)
-        handlers = {
-            SERVICE: self._servicer.handlers(),
-            health.SERVICE: health.handlers(plane, [SERVICE]),
-            **reflection.handlers([SERVICE, health.SERVICE]),
+        services = {
+            SERVICE: self._servicer.methods(),
+            health.SERVICE: health.methods(plane, [SERVICE]),
+            **reflection.methods([SERVICE, health.SERVICE]),
         }
-        logging.getLogger(_LIBRARY).addFilter(_is_news)
-        self._server = grpc.aio.server(
-            handlers=[grpc.method_handlers_generic_handler(name, methods) for name, methods in handlers.items()],
-            options=_options(limits),
-            maximum_concurrent_rpcs=MAX_CALLS,
-        )
+        self.methods: Mapping[bytes, Method] = {
+            f"/{service}/{name}".encode(): method
+            for service, named in services.items()
+            for name, method in named.items()
+        }
+        self.unknown = Method(open=_unknown)
+        self.stream_window = min(limits.body_bytes + PREFIX_BYTES + _SLACK_BYTES, frames.MAX_WINDOW)
+        self.greeting = frames.settings(
+            {
+                Setting.MAX_CONCURRENT_STREAMS: MAX_STREAMS,
+                Setting.INITIAL_WINDOW_SIZE: self.stream_window,
+                Setting.MAX_HEADER_LIST_SIZE: limits.header_bytes,
+            }
+        ) + frames.window_update(0, frames.MAX_WINDOW - frames.DEFAULT_WINDOW)
+        self._calls, self._max_calls = 0, MAX_CALLS
+        self._held_bytes, self._max_held_bytes = 0, _HELD_MESSAGES * max(limits.body_bytes, 1 << 20)
+        self._listener: asyncio.Server | None = None
+        self._sweeping: asyncio.Future[None] | None = None
+        self._deadline = float("inf")
+
+    def __call__(self) -> Connection:
+        """A protocol for a new connection, as asyncio asks for one."""
+        return Connection(self)
 
     @property
     def in_flight(self) -> int:
         """Questions that are being answered."""
         return self._servicer.in_flight
 
-    async def start(self, host: str, port: int) -> None:
-        """Listen on this address, which other workers listen on too."""
-        address = f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
-        try:
-            self._server.add_insecure_port(address)
-        except RuntimeError as exc:
-            raise Conflict(what=f"cannot listen on {address}", cause="it is taken", hint="use --grpc-port") from exc
-        await self._server.start()
+    async def start(self, sock: socket.socket) -> None:
+        """Answer on this listening socket, which other workers may share."""
+        self._listener = await asyncio.get_running_loop().create_server(self, sock=sock, backlog=BACKLOG)
+        self._sweeping = asyncio.ensure_future(self._sweep())
 
     async def stop(self, grace_s: float) -> None:
-        """Take no new calls; those under way have `grace_s` to end. A second call can only shorten that."""
-        await self._server.stop(grace_s)
+        """Take no new calls; questions under way have `grace_s` to be answered. A second call can only shorten that."""
+        loop = asyncio.get_running_loop()
+        self._deadline = min(self._deadline, loop.time() + grace_s)
+        if self._listener is not None:
+            self._listener.close()
+        while loop.time() < self._deadline:
+            for connection in list(self.connections):
+                connection.drain()
+            if not self.in_flight and all(connection.told for connection in self.connections):
+                break  # what is left are streams that nobody asks anything on
+            await asyncio.sleep(_POLL_S)
+        for connection in list(self.connections):
+            connection.cut_short()
+        farewell = loop.time() + _FAREWELL_S
+        while self.connections and loop.time() < farewell:  # noqa: ASYNC110 - it has a deadline
+            await asyncio.sleep(_POLL_S)
+        if self._sweeping is not None:
+            self._sweeping.cancel()
+
+    # --- what connections use ---------------------------------------------------------------------------------
+
+    def welcome(self, connection: Connection) -> bool:
+        """Whether there is room for one more connection."""
+        self.connections.add(connection)
+        return len(self.connections) <= self.limits.connections
+
+    def take(self) -> bool:
+        """Count a call; whether there is room for it."""
+        self._calls += 1
+        return self._calls <= self._max_calls
+
+    def give(self) -> None:
+        """A call is over."""
+        self._calls -= 1
+
+    def hold(self, size: int) -> None:
+        """So many bytes more (or less) of messages that no model has taken yet; `Busy` when that is too much."""
+        self._held_bytes += size
+        if size > 0 and self._held_bytes > self._max_held_bytes:
+            raise Busy(what="too much is being sent at once", hint="try again in a second")
+
+    async def _sweep(self) -> None:
+        loop = asyncio.get_running_loop()
+        while True:
+            await asyncio.sleep(_LOOK_S)
+            now = loop.time()
+            for connection in list(self.connections):
+                connection.check(now)
 
 
-def _is_news(record: logging.LogRecord) -> bool:
-    """All but this: a call that could not be answered, because its caller left or its deadline passed just then."""
-    return record.exc_info is None or not isinstance(record.exc_info[1], grpc.aio.InternalError)
+class _Nobody:
+    """Answers a method that is not there."""
+
+    def message(self, raw: bytes) -> None:
+        """It has been answered already."""
+
+    def end(self) -> None:
+        """It has been answered already."""
 
 
-def _options(limits: Limits) -> list[tuple[str, int]]:
-    return [
-        ("grpc.so_reuseport", 1),
-        ("grpc.max_receive_message_length", limits.body_bytes),
-        ("grpc.max_send_message_length", -1),
-        ("grpc.max_metadata_size", limits.header_bytes),
-        ("grpc.absolute_max_metadata_size", limits.header_bytes),
-        ("grpc.server_handshake_timeout_ms", int(limits.header_s * 1000)),
-        ("grpc.max_connection_idle_ms", int(limits.idle_s * 1000)),
-        ("grpc.keepalive_time_ms", int(limits.idle_s * 1000)),
-        ("grpc.keepalive_timeout_ms", int(limits.write_s * 1000)),
-        ("grpc.http2.min_ping_interval_without_data_ms", _PING_MS),
-        ("grpc.keepalive_permit_without_calls", 1),
-    ]
+def _unknown(call: Call) -> Dialogue:
+    call.finish(Code.UNIMPLEMENTED, f"no method {call.head.path[:200].decode('latin-1')}")
+    return _Nobody()

@@ -2,28 +2,29 @@
 
 from __future__ import annotations
 
-import asyncio
+import inspect
 import logging
 import re
-import secrets
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import Callable, Mapping
 from functools import partial
 from pathlib import Path
-from time import perf_counter
 from typing import Any
-from weakref import WeakKeyDictionary
 
-import grpc
 from google.protobuf import json_format
 
-from modelyard.core.errors import Internal, InvalidRequest, ModelyardError, NotFound, Timeout, Unsupported
+from modelyard.core.errors import InvalidRequest, ModelyardError, NotFound, Unsupported
 from modelyard.core.inference import InferRequest, InferResponse
 from modelyard.core.plan import Limits
 from modelyard.serve import metadata
+from modelyard.serve.grpc import schema
+from modelyard.serve.grpc.call import Call, Method
 from modelyard.serve.grpc.codec import Codec, plain
-from modelyard.serve.grpc.messages import METHODS, Method, message, reader
-from modelyard.serve.grpc.status import CODE, REQUEST_ID, STATUS, sentence
-from modelyard.serve.plane import Plane
+from modelyard.serve.grpc.messages import METHODS, message
+from modelyard.serve.grpc.question import Question
+from modelyard.serve.grpc.schema import reader
+from modelyard.serve.grpc.status import sentence
+from modelyard.serve.grpc.turns import Tell, Turns
+from modelyard.serve.plane import Plane, Roster
 from modelyard.serve.replica import Replica
 from modelyard.serve.repository import check_load, check_unload
 from modelyard.watch.counters import Counter, read_totals
@@ -33,10 +34,9 @@ log = logging.getLogger("modelyard")
 _StreamResponse = message("ModelStreamInferResponse")
 _EMPTY_FINAL, _FINAL = "triton_enable_empty_final_response", "triton_final_response"
 _DIGITS = 18  # of a version's number
-_TOKEN = re.compile(r"[A-Za-z0-9._:-]{1,128}")
 
-#: Answers one request; what is raised becomes the call's status.
-Answer = Callable[[Any, Any], Awaitable[Any]]
+#: Told what a method answers, or why it does not.
+Told = Callable[[Mapping[str, Any] | None, ModelyardError | None], None]
 
 
 class Servicer:
@@ -60,65 +60,81 @@ class Servicer:
         self._run = run
         self._limits = limits
         self._unrouted = unrouted
-        self._codecs: WeakKeyDictionary[Replica, Codec] = WeakKeyDictionary()
+        self._request = reader(message("ModelInferRequest"))
+        self._roster = Roster()
+        self._codecs: dict[tuple[str, str], Codec] = {}
 
-    def handlers(self) -> dict[str, grpc.RpcMethodHandler]:
-        """A handler for every method, for `grpc.method_handlers_generic_handler`."""
-        return {method.name: self._handler(method) for method in METHODS}
+    def methods(self) -> dict[str, Method]:
+        """How every method is answered."""
+        return {method.name: self._method(method) for method in METHODS}
 
-    def _handler(self, method: Method) -> grpc.RpcMethodHandler:
-        read = reader(message(method.request))
-        write = message(method.response).SerializeToString
+    def _method(self, method: schema.Method) -> Method:
         if method.streaming:
-            return grpc.stream_stream_rpc_method_handler(self._stream, read, write)
+            return Method(open=self._stream)
         if method.name == "ModelInfer":
-            return grpc.unary_unary_rpc_method_handler(self._whole(self._infer), read, write)
-        answer: Callable[[Any], Any] = getattr(self, _snake(method.name))
-        response = message(method.response)
+            return Method(answer=self._infer)
+        read, response = reader(message(method.request)), message(method.response)
+        answer: Callable[..., Any] = getattr(self, _snake(method.name))
+        later = len(inspect.signature(answer).parameters) > 1
 
-        async def call(request: Any, context: Any) -> Any:
-            del context
-            told = answer(request)
-            return json_format.ParseDict(await told if asyncio.iscoroutine(told) else told, response())
+        def call(asked: Call, raw: bytes) -> None:
+            request = self._read(read(raw))
+            if later:
+                answer(request, self._later(asked, response))
+            else:
+                asked.reply(json_format.ParseDict(answer(request), response()).SerializeToString())
 
-        return grpc.unary_unary_rpc_method_handler(self._whole(call), read, write)
+        return Method(answer=call)
 
-    def _whole(self, answer: Answer) -> Answer:
-        """A unary call: its error becomes the status, the code and the request's id its trailing metadata."""
+    def _later(self, call: Call, response: Any) -> Told:
+        """What tells a call its answer when there is one."""
+        self.in_flight += 1
 
-        async def call(request: Any, context: Any) -> Any:
-            self.in_flight += 1
+        def told(answer: Mapping[str, Any] | None, error: ModelyardError | None) -> None:
+            self.in_flight -= 1
+            if error is not None:
+                call.refuse(error)
+            else:
+                call.reply(json_format.ParseDict(answer, response()).SerializeToString())
+
+        return told
+
+    def _infer(self, call: Call, raw: bytes) -> None:
+        """One question."""
+        request = self._read(self._request(raw))
+        codec = self._codec(request)
+
+        def answered(asked: InferRequest, given: InferResponse) -> None:
+            call.reply(codec.answer(asked, given))
+
+        Question(self, call, codec, answered, call.refuse).ask(request)
+
+    def _stream(self, call: Call) -> Turns:
+        """Answer each question of a stream in its turn; an error is a message, and the stream goes on."""
+
+        def ask(raw: bytes, tell: Tell) -> None:
+            request: Any = None
+
+            def failed(error: ModelyardError) -> None:
+                about = {"model_name": request.model_name, "id": request.id} if request is not None else {}
+                tell(_StreamResponse(error_message=sentence(error), infer_response=about).SerializeToString())
+
             try:
-                return await answer(self._read(request), context)
+                request = self._read(self._request(raw))
+                request.parameters.pop(_EMPTY_FINAL, None)  # every question has one answer, which is its final one
+                codec = self._codec(request)
             except ModelyardError as exc:
-                error = exc
-            except Exception as exc:  # the process border: a bug's text is for the log, not for the caller
-                log.exception("a gRPC call failed")
-                error = Internal(cause=type(exc).__name__)
-            finally:
-                self.in_flight -= 1
-            trailing = ((CODE, error.code), (REQUEST_ID, _request_id(context)))
-            return await context.abort(STATUS[error.kind], sentence(error), trailing)
+                failed(exc)
+                return
 
-        return call
-
-    async def _stream(self, requests: AsyncIterator[Any], context: Any) -> AsyncIterator[Any]:
-        """Answer each request of a stream in its turn; an error is a message, and the stream goes on."""
-        async for request in requests:
-            self.in_flight += 1
-            try:
-                asked = self._read(request)
-                asked.parameters.pop(_EMPTY_FINAL, None)  # every request has one answer, which is its final one
-                answer = await self._infer(asked, context)
+            def answered(asked: Any, given: Any) -> None:
+                answer = codec.encode(asked, given)
                 answer.parameters[_FINAL].bool_param = True
-                yield _StreamResponse(infer_response=answer)
-            except ModelyardError as exc:
-                yield _failed(request, exc)
-            except Exception as exc:  # the process border, as above
-                log.exception("a gRPC stream's request failed")
-                yield _failed(request, Internal(cause=type(exc).__name__))
-            finally:
-                self.in_flight -= 1
+                tell(_StreamResponse(infer_response=answer).SerializeToString())
+
+            Question(self, call, codec, answered, failed).ask(request)
+
+        return Turns(call, ask)
 
     def _read(self, request: Any) -> Any:
         if request is None:
@@ -126,29 +142,20 @@ class Servicer:
             raise InvalidRequest(what="the bytes are not the message that this method takes")
         return request
 
-    async def _infer(self, request: Any, context: Any) -> Any:
-        started = perf_counter()
-        try:
-            _, replica = self._version(request.model_name, request.model_version)
-        except ModelyardError:
-            self._unrouted.invalid()
-            raise
-        codec = self._codecs.get(replica)
+    def _codec(self, request: Any) -> Codec:
+        """The codec of the version that is asked; kept for as long as the roster is the same."""
+        if self._roster is not self._plane.roster:
+            self._roster, self._codecs = self._plane.roster, {}
+        named = (request.model_name, request.model_version)
+        codec = self._codecs.get(named)
         if codec is None:
-            codec = self._codecs[replica] = Codec(replica)
-        try:
-            asked = codec.decode(request, context.time_remaining())
-            given = await _ask(replica, asked)
-            answer = codec.encode(asked, given)
-        except ModelyardError as exc:
-            exc.facts.setdefault("model", replica.label)
-            replica.count_error(exc, started)
-            raise
-        except asyncio.CancelledError:  # the caller left, or its deadline has passed
-            replica.count_error(Timeout(what=replica.label, limit_s=0), started)
-            raise
-        replica.count(asked, given, started)
-        return answer
+            try:
+                _, replica = self._version(*named)
+            except ModelyardError:
+                self._unrouted.invalid()
+                raise
+            codec = self._codecs[named] = Codec(replica)
+        return codec
 
     def _version(self, name: str, version: str) -> tuple[Any, Replica]:
         model = self._plane.roster.model(name)
@@ -208,30 +215,19 @@ class Servicer:
         """Every model and version that is served or could be loaded; repositories have no names here."""
         return {"models": metadata.index(self._plane.roster, ready=request.ready)}
 
-    async def repository_model_load(self, request: Any) -> dict[str, Any]:
+    def repository_model_load(self, request: Any, told: Told) -> None:
         """Serve a model of the registry in every worker, when the server was started so."""
         check_load(plain(request.parameters))
-        return await self._repository(self._plane.repository.load, request.model_name)
+        self._repository(self._plane.repository.load, request.model_name, told)
 
-    async def repository_model_unload(self, request: Any) -> dict[str, Any]:
+    def repository_model_unload(self, request: Any, told: Told) -> None:
         """Serve a model no longer."""
         check_unload(plain(request.parameters))
-        return await self._repository(self._plane.repository.unload, request.model_name)
+        self._repository(self._plane.repository.unload, request.model_name, told)
 
-    async def _repository(self, call: Callable[[str], None], name: str) -> dict[str, Any]:
+    def _repository(self, call: Callable[[str], None], name: str, told: Told) -> None:
         """Call it in a thread; the answer comes when every worker has obeyed."""
-        done: asyncio.Future[dict[str, Any]] = asyncio.get_running_loop().create_future()
-
-        def reply(error: ModelyardError | None) -> None:
-            if done.cancelled():
-                return
-            if error is None:
-                done.set_result({})
-            else:
-                done.set_exception(error)
-
-        self._plane.repository.submit(partial(call, name), reply)
-        return await done
+        self._plane.repository.submit(partial(call, name), lambda error: told({}, error))
 
     def system_shared_memory_status(self, request: Any) -> dict[str, Any]:
         """No region is ever registered: clients and server may not even be of one user."""
@@ -264,42 +260,6 @@ class Servicer:
         """Refused, for the same reason."""
         del request
         raise Unsupported(what="settings of the log by requests: not supported")
-
-
-async def _ask(replica: Replica, asked: InferRequest) -> InferResponse:
-    """The replica's answer; a caller who leaves takes along what has not begun."""
-    answer: asyncio.Future[InferResponse] = asyncio.get_running_loop().create_future()
-
-    def reply(given: InferResponse | None, error: ModelyardError | None) -> None:
-        if answer.cancelled():
-            return
-        if given is None:
-            assert error is not None
-            answer.set_exception(error)
-        else:
-            answer.set_result(given)
-
-    waiting = replica.submit(asked, reply)
-    try:
-        return await answer
-    except asyncio.CancelledError:
-        if waiting is not None:
-            waiting.cancel()
-        raise
-
-
-def _failed(request: Any, error: ModelyardError) -> Any:
-    """An error as a message of a stream, under the id of its request."""
-    about = {"model_name": request.model_name, "id": request.id} if request is not None else {}
-    return _StreamResponse(error_message=sentence(error), infer_response=about)
-
-
-def _request_id(context: Any) -> str:
-    """The caller's ``x-request-id`` when it is a plain token, else one made here."""
-    for key, value in context.invocation_metadata() or ():
-        if key == REQUEST_ID and isinstance(value, str) and _TOKEN.fullmatch(value):
-            return value
-    return secrets.token_hex(8)
 
 
 def _snake(name: str) -> str:

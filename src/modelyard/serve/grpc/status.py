@@ -2,25 +2,44 @@
 
 from __future__ import annotations
 
-import grpc
+from enum import IntEnum
 
 from modelyard.core.errors import Kind, ModelyardError
 
-STATUS: dict[Kind, grpc.StatusCode] = {
-    Kind.INVALID: grpc.StatusCode.INVALID_ARGUMENT,
-    Kind.NOT_ALLOWED: grpc.StatusCode.UNIMPLEMENTED,
-    Kind.UNAUTHENTICATED: grpc.StatusCode.UNAUTHENTICATED,
-    Kind.DENIED: grpc.StatusCode.PERMISSION_DENIED,
-    Kind.NOT_FOUND: grpc.StatusCode.NOT_FOUND,
-    Kind.CONFLICT: grpc.StatusCode.ALREADY_EXISTS,
-    Kind.TOO_LARGE: grpc.StatusCode.RESOURCE_EXHAUSTED,
-    Kind.UNSUPPORTED: grpc.StatusCode.UNIMPLEMENTED,
-    Kind.BUSY: grpc.StatusCode.RESOURCE_EXHAUSTED,
-    Kind.INTERNAL: grpc.StatusCode.INTERNAL,
-    Kind.NOT_READY: grpc.StatusCode.UNAVAILABLE,
-    Kind.UNAVAILABLE: grpc.StatusCode.UNAVAILABLE,
-    Kind.TIMEOUT: grpc.StatusCode.DEADLINE_EXCEEDED,
-    Kind.FULL: grpc.StatusCode.RESOURCE_EXHAUSTED,
+
+class Code(IntEnum):
+    """How a call ended; the numbers are gRPC's."""
+
+    OK = 0
+    CANCELLED = 1
+    UNKNOWN = 2
+    INVALID_ARGUMENT = 3
+    DEADLINE_EXCEEDED = 4
+    NOT_FOUND = 5
+    ALREADY_EXISTS = 6
+    PERMISSION_DENIED = 7
+    RESOURCE_EXHAUSTED = 8
+    UNIMPLEMENTED = 12
+    INTERNAL = 13
+    UNAVAILABLE = 14
+    UNAUTHENTICATED = 16
+
+
+STATUS: dict[Kind, Code] = {
+    Kind.INVALID: Code.INVALID_ARGUMENT,
+    Kind.NOT_ALLOWED: Code.UNIMPLEMENTED,
+    Kind.UNAUTHENTICATED: Code.UNAUTHENTICATED,
+    Kind.DENIED: Code.PERMISSION_DENIED,
+    Kind.NOT_FOUND: Code.NOT_FOUND,
+    Kind.CONFLICT: Code.ALREADY_EXISTS,
+    Kind.TOO_LARGE: Code.RESOURCE_EXHAUSTED,
+    Kind.UNSUPPORTED: Code.UNIMPLEMENTED,
+    Kind.BUSY: Code.RESOURCE_EXHAUSTED,
+    Kind.INTERNAL: Code.INTERNAL,
+    Kind.NOT_READY: Code.UNAVAILABLE,
+    Kind.UNAVAILABLE: Code.UNAVAILABLE,
+    Kind.TIMEOUT: Code.DEADLINE_EXCEEDED,
+    Kind.FULL: Code.RESOURCE_EXHAUSTED,
 }
 #: Trailing metadata of a refusal: the stable code that `modelyard explain` knows.
 CODE = "modelyard-code"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from pathlib import Path
 from time import perf_counter
 from typing import Any
@@ -70,7 +71,7 @@ def array_of(datatype: Datatype) -> Array:
 
 def answer(read: Codec, asked: Any) -> Any:
     """What comes back when the model gives its inputs back."""
-    return read.encode(asked, InferResponse(asked.arrays, 0, 0, 0))
+    return read.encode(asked, InferResponse.whole(asked.arrays))
 
 
 @pytest.mark.parametrize("datatype", Datatype)
@@ -121,7 +122,7 @@ def test_a_typed_question_with_halves_to_answer_is_answered_raw() -> None:
     only = read.decode(_REQUEST(inputs=[tensor], outputs=[{"name": "it"}]))
     assert not only.form.raw
     outputs = (asked.arrays[0], asked.arrays[0].astype(np.float16))
-    given = read.encode(asked, InferResponse(outputs, 0, 0, 0))
+    given = read.encode(asked, InferResponse.whole(outputs))
     assert [len(raw) for raw in given.raw_output_contents] == [8, 4]
 
 
@@ -226,10 +227,11 @@ def test_texts_that_are_not_utf8(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    ("left_s", "timeout_us", "seconds"), [(None, 0, None), (5, 0, 5), (None, 2_000_000, 2), (1, 2_000_000, 1)]
+    ("left_s", "timeout_us", "seconds"),
+    [(math.inf, 0, None), (5, 0, 5), (math.inf, 2_000_000, 2), (1, 2_000_000, 1)],
 )
 def test_a_deadline_is_the_calls_or_the_parameters(
-    left_s: float | None, timeout_us: int, seconds: float | None, tmp_path: Path
+    left_s: float, timeout_us: int, seconds: float | None, tmp_path: Path
 ) -> None:
     request = message_of({"inputs": [GOOD], "parameters": {"timeout": {"int64_param": timeout_us}}})
     deadline = codec(linear_bundle(), tmp_path).decode(request, left_s).deadline
@@ -265,7 +267,7 @@ def test_classes_instead_of_scores(tmp_path: Path) -> None:
     classes = {"name": "probabilities", "parameters": {"classification": {"int64_param": 1}}}
     asked = read.decode(message_of({"inputs": inputs, "outputs": [classes]}))
     outputs = replica._runner.run(asked.arrays)
-    given = read.encode(asked, InferResponse(outputs, 0, 0, 0))
+    given = read.encode(asked, InferResponse.whole(outputs))
     assert given.outputs[0].datatype == "BYTES"
     assert list(given.outputs[0].shape) == [1, 1]
     assert given.outputs[0].contents.bytes_contents[0].endswith(b":1:big")

@@ -7,6 +7,7 @@ import logging
 import threading
 from collections.abc import AsyncIterator, Callable, Coroutine
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -23,9 +24,10 @@ from modelyard.serve.grpc.messages import METHODS, SERVICE, message
 from modelyard.serve.grpc.server import Server
 from modelyard.serve.grpc.status import STATUS
 from modelyard.serve.plane import Plane, Roster
-from modelyard.serve.replica import Cost, Replica
-from modelyard.serve.repository import Repository, answer
+from modelyard.serve.replica import Replica
+from modelyard.serve.repository import Repository
 from modelyard.serve.sockets import listen
+from modelyard.serve.tickets import answer
 from modelyard.watch.counters import UNROUTED, Page, read_totals
 from tests.models import count_bundle, echo_bundle, linear_bundle, mixed_bundle
 from tests.unit.serve.desk import served
@@ -55,9 +57,9 @@ class Booth:
 
     async def _ask(self, questions: Any) -> Any:
         with listen("127.0.0.1", 0, 0) as sockets:
-            assert sockets.grpc_port
+            assert sockets.grpc
             site = Server(self.plane, self.run, Limits(), self.page.counter(UNROUTED))
-            await site.start("127.0.0.1", sockets.grpc_port)
+            await site.start(sockets.grpc)
             told = None
             try:
                 async with grpc.aio.insecure_channel(f"127.0.0.1:{sockets.grpc_port}") as channel:
@@ -65,7 +67,7 @@ class Booth:
                         told = await question(channel)
             finally:
                 await site.stop(0)
-            assert site.in_flight == 0
+            assert (site.in_flight, site._calls, site._held_bytes) == (0, 0, 0)
             return told
 
     def call(self, method: str, **fields: Any) -> Any:
@@ -147,7 +149,7 @@ def test_every_kind_has_its_status(booth: Booth, kind: Kind, monkeypatch: pytest
 
     monkeypatch.setattr(booth.plane.roster.model("linear").version()._runner, "run", run)
     told = refused(booth, "ModelInfer", model_name="linear", inputs=[tensor()], raw_input_contents=[RAW])
-    assert told[0] is STATUS[kind]
+    assert told[0].value[0] == STATUS[kind]
     assert told[1].startswith("it happened: 😀")
 
 
@@ -245,7 +247,7 @@ def test_why_a_model_could_not_be_loaded(booth: Booth) -> None:
     error = LoadFailed(model="linear", what="its file is damaged").to_wire()
     booth.plane.repository = Repository(booth.run, Supervisor(booth.run, {"error": error}).tell)
     status, sentence, code = refused(booth, "RepositoryModelLoad", model_name="linear")
-    assert (status, code) == (STATUS[LoadFailed.kind], "LOAD-FAILED")
+    assert (status.value[0], code) == (STATUS[LoadFailed.kind], "LOAD-FAILED")
     assert "its file is damaged" in sentence
 
 
@@ -314,28 +316,36 @@ def test_a_stream_answers_everything_in_its_turn(booth: Booth) -> None:
 
 def test_who_leaves_takes_along_what_has_not_begun(booth: Booth) -> None:
     replica: Replica = booth.plane.roster.model("linear").version()
-    replica.cost = Cost(first_s=1.0, next_s=0.0)
+    replica.policy = replace(replica.policy, mode="thread", inline_rows=0.0, calls=1)
     gate, ran = threading.Event(), []
     run = replica._runner.run
-    replica._runner.run = lambda arrays: ran.append(1) or run(arrays)  # type: ignore[method-assign,func-returns-value]
-    booth.executor.submit(gate.wait)
+
+    def slowly(arrays: Any) -> Any:
+        ran.append(len(arrays[0]))
+        gate.wait(30)
+        return run(arrays)
+
+    replica._runner.run = slowly  # type: ignore[method-assign]
 
     async def ask(channel: grpc.aio.Channel) -> None:
         request = message("ModelInferRequest")
         call = channel.unary_unary(f"/{SERVICE}/ModelInfer", request.SerializeToString, None)
         asked = request(model_name="linear", inputs=[tensor()], raw_input_contents=[RAW])
-        waiting = [call(asked) for _ in range(3)] + [call(asked, timeout=0.1) for _ in range(3)]
-        await until(lambda: replica._queued == 6)
+        first = call(asked)
+        await until(lambda: ran == [1])
+        waiting = [call(asked) for _ in range(3)] + [call(asked, timeout=0.3) for _ in range(3)]
+        await until(lambda: replica.waiting == 6)
         for each in waiting[:3]:
             each.cancel()
-        await until(lambda: replica._queued == 0)
+        await until(lambda: replica.waiting == 0)
         gate.set()
+        await first
         await call(asked)
         codes = [await each.code() for each in waiting]
         assert codes == [grpc.StatusCode.CANCELLED] * 3 + [grpc.StatusCode.DEADLINE_EXCEEDED] * 3
 
     booth.ask(ask)
-    assert ran == [1]
+    assert ran == [1, 1]
     assert read_totals(booth.run)["linear@2"].failed == 6
 
 
@@ -416,12 +426,3 @@ def test_reflection_knows_every_service_that_it_lists(booth: Booth, service: str
         await stream.done_writing()
 
     booth.ask(ask)
-
-
-def test_the_librarys_log_tells_no_tales_of_ended_calls() -> None:
-    def record(error: Exception) -> logging.LogRecord:
-        return logging.LogRecord("x", logging.ERROR, "x", 1, "x", (), (type(error), error, None))
-
-    assert server._is_news(record(ValueError()))
-    assert not server._is_news(record(grpc.aio.InternalError()))
-    assert server._is_news(logging.LogRecord("x", logging.ERROR, "x", 1, "x", (), None))

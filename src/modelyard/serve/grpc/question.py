@@ -1,0 +1,116 @@
+"""One question on its way through a model and back; it ends once, with an answer, an error, or nobody who waits."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable
+from time import perf_counter
+from typing import Any, Protocol
+
+from modelyard.core.errors import Internal, ModelyardError, Timeout
+from modelyard.core.inference import InferRequest, InferResponse
+from modelyard.serve.grpc.call import Call
+from modelyard.serve.grpc.codec import Codec
+
+log = logging.getLogger("modelyard")
+
+
+class Counted(Protocol):
+    """Who knows how many questions are being answered."""
+
+    in_flight: int
+
+
+class Question:
+    """Asks, answers, counts.
+
+    Parameters
+    ----------
+    desk : Counted
+        Where it counts while it is being answered.
+    call : Call
+        Where it came.
+    codec : Codec
+        Of the version that is asked.
+    answered, failed : callable
+        Told the answer, or why there is none.
+    """
+
+    __slots__ = ("_answered", "_asked", "_call", "_codec", "_desk", "_failed", "_over", "_started", "_waiting")
+
+    def __init__(
+        self,
+        desk: Counted,
+        call: Call,
+        codec: Codec,
+        answered: Callable[[InferRequest, InferResponse], None],
+        failed: Callable[[ModelyardError], None],
+    ) -> None:
+        self._desk = desk
+        self._call = call
+        self._codec = codec
+        self._answered = answered
+        self._failed = failed
+        self._started = perf_counter()
+        self._over = False
+        self._asked: InferRequest | None = None
+        self._waiting: Any = None
+
+    def ask(self, request: Any) -> None:
+        """Read the `ModelInferRequest` and ask the model; the rest comes by itself."""
+        self._desk.in_flight += 1
+        call = self._call
+        call.on_leave = self._leave
+        try:
+            asked = self._asked = self._codec.decode(request, call.left())
+            self._waiting = self._codec.replica.submit(asked, self._reply)
+        except ModelyardError as exc:
+            self._fail(exc)
+        except Exception as exc:  # the process border: a bug's text is for the log, not for the caller
+            log.exception("a gRPC question failed")
+            self._fail(Internal(cause=type(exc).__name__))
+
+    def _reply(self, given: InferResponse | None, error: ModelyardError | None) -> None:
+        if self._over:
+            return
+        if given is None:
+            assert error is not None
+            self._fail(error)
+            return
+        asked = self._asked
+        assert asked is not None
+        try:
+            self._end()
+            self._answered(asked, given)
+            self._codec.replica.count(given, self._started)
+        except ModelyardError as exc:
+            self._refuse(exc)
+        except Exception as exc:  # as above
+            log.exception("a gRPC answer failed")
+            self._refuse(Internal(cause=type(exc).__name__))
+
+    def _leave(self) -> None:
+        """Nobody waits for the answer; what has not begun is not run."""
+        if self._over:
+            return
+        if self._waiting is not None:
+            self._waiting.cancel()
+        self._end()
+        replica = self._codec.replica
+        replica.count_error(Timeout(what=replica.label, limit_s=0), self._started)
+
+    def _fail(self, error: ModelyardError) -> None:
+        if not self._over:
+            self._end()
+            self._refuse(error)
+
+    def _refuse(self, error: ModelyardError) -> None:
+        replica = self._codec.replica
+        error.facts.setdefault("model", replica.label)
+        replica.count_error(error, self._started)
+        self._failed(error)
+
+    def _end(self) -> None:
+        self._over = True
+        self._desk.in_flight -= 1
+        self._call.on_leave = None
