@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import click
 from click.core import ParameterSource
@@ -18,6 +18,9 @@ from modelyard.core.settings import Settings
 from modelyard.serve import platforms
 from modelyard.serve.platforms import Told
 from modelyard.serve.tickets import MODES
+
+if TYPE_CHECKING:
+    from modelyard.core.plan import Tuning
 
 _MIB = 1024 * 1024
 _TOLD = {"port": "port", "workers": "workers", "max_body_mb": "body_mb"}  # flags that a platform may set
@@ -47,6 +50,12 @@ _NO_GRPC = 'off; to turn it on: pip install "modelyard[grpc]"'
 @click.option("--plan", type=click.Path(path_type=Path), help="Serve this plan file instead of the registry.")
 @click.option("--max-body-mb", default=16, show_default=True, type=click.IntRange(1, 2048), help="Largest body.")
 @click.option(
+    "--tune",
+    multiple=True,
+    metavar="[MODEL:]KEY=VALUE",
+    help="Run one model, or all, in another way than is measured; once for each key of docs/serving.md.",
+)
+@click.option(
     "--repository",
     type=click.Choice(MODES),
     default="none",
@@ -63,6 +72,7 @@ def command(screen: Screen, settings: Settings, models: tuple[str, ...], plan: P
     modelyard serve                      every model of the registry
     modelyard serve churn price@3        these two, price fixed to version 3
     modelyard serve --workers 2          on two cores
+    modelyard serve --tune queue_s=0.5   nobody waits for a model longer than half a second
     modelyard serve ./models             all models of another server's folder, as its settings say
 
     MODEL is name (its production alias, else the latest version), name@2 or name@alias. New versions and moved
@@ -72,6 +82,7 @@ def command(screen: Screen, settings: Settings, models: tuple[str, ...], plan: P
     from modelyard.control.actions.serve import serve, serve_plan  # noqa: PLC0415 - imported when called
     from modelyard.serve.supervisor import Options  # noqa: PLC0415 - as above
 
+    tunings = _tunings(flags["tune"])
     models, flags = with_folders(screen, settings, models, plan, flags)
     environ = click.get_current_context().find_root().obj or {}
     flags, told = _with_platforms(flags, environ)
@@ -95,9 +106,11 @@ def command(screen: Screen, settings: Settings, models: tuple[str, ...], plan: P
             raise click.UsageError("give MODEL or --plan, not both")
         if options.repository == "explicit":
             raise click.UsageError("a --plan has no registry: no --repository explicit, no SAGEMAKER_MULTI_MODEL")
+        if tunings:
+            raise click.UsageError("a --plan says itself how its models are run: no --tune")
         serve_plan(plan, options, narrator.tell)
     else:
-        serve(settings, models, options, flags["max_body_mb"] * _MIB, narrator.tell)
+        serve(settings, models, options, flags["max_body_mb"] * _MIB, narrator.tell, tunings)
     screen.say("Stopped. Requests under way were finished first.")
 
 
@@ -117,6 +130,14 @@ def _with_platforms(flags: dict[str, Any], environ: Mapping[str, str]) -> tuple[
     if told.contracts:
         flags["contracts"] = ",".join(("usual", *told.contracts))
     return flags, told
+
+
+def _tunings(texts: Sequence[str]) -> dict[str, Tuning]:
+    if not texts:
+        return {}
+    from modelyard.cli._tuning import read_tunings  # noqa: PLC0415 - imported when there is something to read
+
+    return read_tunings(texts)
 
 
 def _grpc_port(*, port: int, grpc_port: int | None, no_grpc: bool, **_: Any) -> int | None:
@@ -176,7 +197,9 @@ class _Narrator:
         checked = f", golden rows {event['checked']}/{event['checked']}" if event["checked"] else ""
         cost = f"{event['first_row_s'] * 1e6:.0f} µs a row"
         live = " · live" if self._ready else ""
-        self._screen.say(f"{label}  loaded in {event['load_s']:.2f} s{checked}, {cost}, {event['policy']}{live}")
+        self._screen.say(f"{label}  loaded in {event['load_s']:.2f} s{checked}, {cost}, {_policy(event)}{live}")
+        for note in event["unheeded"]:
+            self._screen.warn(f"{label}: {note}")
 
     def _unloaded(self, event: Mapping[str, Any]) -> None:
         if event["unloaded"] in self._said:
@@ -212,3 +235,10 @@ class _Narrator:
         self._screen.say(
             "  Only this machine can call it. Press Ctrl+C to stop (requests under way are finished first)."
         )
+
+
+def _policy(event: Mapping[str, Any]) -> str:
+    """How a model is run, shortly."""
+    rows = event["batch_rows"]
+    cache = f", cache {event['cache_bytes'] / _MIB:.4g} MiB" if event["cache_bytes"] else ""
+    return f"{event['policy']}, {f'up to {rows} rows' if rows > 1 else 'one request'} a call{cache}"

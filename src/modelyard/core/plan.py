@@ -50,15 +50,20 @@ class Tuning(msgspec.Struct, frozen=True, forbid_unknown_fields=True, omit_defau
     cache_bytes: int = 0
 
     def __post_init__(self) -> None:
-        for name, least in (("batch_rows", 1), ("window_s", 0), ("threads", 1)):
+        for name, (least, most) in _RANGES.items():
             value = getattr(self, name)
-            if value is not None and value < least:
-                raise ValueError(f"{name} is {value}, and at least {least}")
-        if self.window_s is not None and self.window_s > 1:
-            raise ValueError(f"window_s is {self.window_s} seconds, and at most 1")
-        if self.queue < 1 or not self.queue_s > 0 or self.cache_bytes < 0:
-            raise ValueError("queue is at least 1, queue_s more than 0, cache_bytes at least 0")
+            if value is not None and not least <= value <= most:
+                raise ValueError(f"{name} is {value}, and has to be {least} to {most}")
 
+
+_RANGES: dict[str, tuple[float, float]] = {
+    "batch_rows": (1, 1 << 20),
+    "window_s": (0, 1),
+    "threads": (1, 1024),
+    "queue": (1, 1 << 20),
+    "queue_s": (0.001, 86_400),
+    "cache_bytes": (0, 1 << 50),
+}
 
 #: Nothing is said: everything is measured.
 MEASURED = Tuning()
@@ -130,6 +135,8 @@ class Plan(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True
         Every model and version that could be loaded; of an explicit plan only.
     folders : dict of str to str
         Models that do not come from the registry: the folder that each was loaded from, as its owner wrote it.
+    tunings : dict of str to Tuning
+        How models are to be run, by name; under the empty name, all others. What is planned is run so (`tuning`).
     """
 
     plan_version: int = PLAN_VERSION
@@ -140,6 +147,7 @@ class Plan(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True
     explicit: bool = False
     known: dict[str, tuple[int, ...]] = {}
     folders: dict[str, str] = {}
+    tunings: dict[str, Tuning] = {}
 
     def __post_init__(self) -> None:
         if self.plan_version != PLAN_VERSION:
@@ -147,6 +155,10 @@ class Plan(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True
         names = [model.name for model in self.models]
         if len(set(names)) != len(names):
             raise ValueError("a model is planned twice")
+
+    def tuning(self, name: str) -> Tuning:
+        """How the operator wants the model of this name to be run."""
+        return self.tunings.get(name) or self.tunings.get("", MEASURED)
 
     def to_bytes(self) -> bytes:
         """The plan as the bytes of `plan.json`."""

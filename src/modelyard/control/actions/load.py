@@ -119,7 +119,7 @@ def mount(home: Home, server: str, name: str, folder: str, room_bytes: Callable[
         if bundle.size_bytes > (room := room_bytes()):
             raise NoRoom(name=name, size_bytes=bundle.size_bytes, room_bytes=room)
         version = PlannedVersion(1, bundle.digest, str(place))
-        planned = PlannedModel(name=name, default=1, versions=(version,))
+        planned = PlannedModel(name=name, default=1, versions=(version,), tuning=plan.tuning(name))
         return msgspec.structs.replace(plan, models=(*plan.models, planned), folders={**plan.folders, name: folder})
 
     return plans.amend(home, server, change)

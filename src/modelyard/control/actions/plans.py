@@ -2,20 +2,27 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
 import msgspec
 
 from modelyard.control.actions.home import Home
 from modelyard.core.errors import CorruptBundle, InvalidRequest, ModelyardError, NotFound, Unavailable
-from modelyard.core.plan import Limits, Plan, PlannedModel, PlannedVersion
+from modelyard.core.plan import Limits, Plan, PlannedModel, PlannedVersion, Tuning
 from modelyard.core.reference import Reference, parse_reference
 from modelyard.registry.versions import LATEST, Model, Version
 from modelyard.store import files
 
 
-def render(home: Home, requested: Sequence[str] = (), limits: Limits | None = None, *, explicit: bool = False) -> Plan:
+def render(
+    home: Home,
+    requested: Sequence[str] = (),
+    limits: Limits | None = None,
+    *,
+    explicit: bool = False,
+    tunings: Mapping[str, Tuning] | None = None,
+) -> Plan:
     """The plan for these references, every bundle laid out and verified.
 
     Parameters
@@ -30,6 +37,8 @@ def render(home: Home, requested: Sequence[str] = (), limits: Limits | None = No
         Of the data plane.
     explicit : bool
         Whether models are loaded and unloaded while the server runs; then empty means none.
+    tunings : mapping of str to Tuning, optional
+        How models are to be run, by name; under the empty name, all others.
 
     Returns
     -------
@@ -39,14 +48,16 @@ def render(home: Home, requested: Sequence[str] = (), limits: Limits | None = No
     Raises
     ------
     InvalidName, NotFound
-        A reference cannot be read, or means nothing here.
+        A reference cannot be read, or means nothing here; or a model is to be tuned that is not to be served.
     CorruptBundle
         A bundle's bytes were changed.
     """
     for text in requested:
         home.catalogue.resolve(parse_reference(text))
     asked = Plan(models=(), requested=tuple(requested), limits=limits or Limits(), explicit=explicit)
-    return _plan(home, asked, strict=True)
+    plan = _plan(home, msgspec.structs.replace(asked, tunings=dict(tunings or {})), strict=True)
+    _check_tuned(plan)
+    return plan
 
 
 def save(home: Home, name: str, plan: Plan) -> Path:
@@ -114,6 +125,15 @@ def _renew(home: Home, path: Path) -> bool:
     return True
 
 
+def _check_tuned(plan: Plan) -> None:
+    """A name that is tuned is one that is served, or could be."""
+    known = sorted({*(model.name for model in plan.models), *plan.known})
+    for name in plan.tunings:
+        if name and known and name not in known:  # that nothing is served is another error
+            what = "model to be tuned" if plan.explicit else "served model to be tuned"
+            raise NotFound(what=what, name=name[:80], known=known, hint="name one that is served, or none for all")
+
+
 def _next(plan: Plan) -> Plan:
     return msgspec.structs.replace(plan, serial=plan.serial + 1)
 
@@ -131,7 +151,7 @@ def _plan(home: Home, asked: Plan, *, strict: bool) -> Plan:
                 continue
             mine = [reference for reference in references if reference.name == model.name] or [Reference(model.name)]
             try:
-                models += _planned(home, model, mine)
+                models += _planned(home, model, mine, asked.tuning(model.name))
             except CorruptBundle:
                 if strict:
                     raise
@@ -141,7 +161,7 @@ def _plan(home: Home, asked: Plan, *, strict: bool) -> Plan:
     return msgspec.structs.replace(asked, models=ordered, known=known if asked.explicit else {})
 
 
-def _planned(home: Home, model: Model, references: Sequence[Reference]) -> list[PlannedModel]:
+def _planned(home: Home, model: Model, references: Sequence[Reference], tuning: Tuning) -> list[PlannedModel]:
     """The model's part of the plan; none when nothing that was asked of it is there any more."""
     resolved = {reference: version for reference in references if (version := _resolved(model, reference))}
     if not resolved:
@@ -158,7 +178,7 @@ def _planned(home: Home, model: Model, references: Sequence[Reference]) -> list[
     )
     aliases = {**model.aliases, LATEST: model.latest.version}
     answered = {alias: number for alias, number in sorted(aliases.items()) if number in numbers}
-    return [PlannedModel(name=model.name, default=default.version, versions=versions, aliases=answered)]
+    return [PlannedModel(model.name, default.version, versions, answered, tuning)]
 
 
 def _resolved(model: Model, reference: Reference) -> Version | None:

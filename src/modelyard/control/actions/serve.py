@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from functools import cached_property, partial
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from concurrent.futures import Executor
 
     from modelyard.control.actions.home import Home
+    from modelyard.core.plan import Tuning
 
 
 def serve(
@@ -24,6 +25,7 @@ def serve(
     options: Options,
     body_bytes: int | None,
     on_event: Callable[[Event], None],
+    tunings: Mapping[str, Tuning] | None = None,
 ) -> None:
     """Serve these references until SIGTERM or SIGINT. All models when empty; none, when the repository is explicit.
 
@@ -42,6 +44,8 @@ def serve(
         Largest body of one request; None for the usual limit.
     on_event : callable
         Told ``{"listening": (host, port), "grpc_port": port or None}`` and what the supervisor reports.
+    tunings : mapping of str to Tuning, optional
+        As for `plans.render`.
 
     Raises
     ------
@@ -68,7 +72,7 @@ def serve(
         home = open_home(settings)
         explicit = options.repository == "explicit"
         limits = Limits() if body_bytes is None else Limits(body_bytes=body_bytes)
-        plan = plans.render(home, requested, limits, explicit=explicit)
+        plan = plans.render(home, requested, limits, explicit=explicit, tunings=tunings)
         if not plan.models and not explicit:
             raise NotFound(
                 what="model", name="", cause="the registry is empty", hint="modelyard train data.csv --target COLUMN"

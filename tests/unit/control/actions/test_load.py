@@ -20,7 +20,7 @@ from modelyard.core.errors import (
     NotInRepository,
 )
 from modelyard.core.manifest import MODEL
-from modelyard.core.plan import Plan
+from modelyard.core.plan import Plan, Tuning
 from modelyard.model.bundle import seal
 from tests.models import linear_bundle
 
@@ -102,6 +102,19 @@ def test_a_folder_is_mounted_and_stays_through_a_refresh(served: Home, tmp_path:
     assert _names(_saved(served)) == ["hash_1", "linear"]
     assert load.unload(served, SERVER, "hash_1").folders == {}
     assert _names(_saved(served)) == ["linear"]
+
+
+def test_what_is_loaded_later_is_run_as_the_operator_said(home: Home, tmp_path: Path) -> None:
+    publish(home, linear_bundle(slope=1.0))
+    own, usual = Tuning(cache_bytes=1 << 20), Tuning(queue=7)
+    plans.save(home, SERVER, plans.render(home, explicit=True, tunings={"": usual, "linear": own}))
+    for _ in range(2):
+        assert load.load(home, SERVER, "linear").models[0].tuning == own
+        load.unload(home, SERVER, "linear")
+    folder = _folder(tmp_path / "a")
+    assert load.mount(home, SERVER, "hash_1", str(folder), lambda: ROOM).models[0].tuning == usual
+    publish(home, linear_bundle("new"))
+    assert [model.tuning for model in _saved(home).models] == [usual]
 
 
 def test_what_cannot_be_mounted_changes_nothing(served: Home, tmp_path: Path) -> None:

@@ -13,7 +13,7 @@ from modelyard.control.actions.publish import publish
 from modelyard.control.actions.remove import remove
 from modelyard.core.errors import CorruptBundle, InvalidName, NotFound
 from modelyard.core.manifest import MODEL
-from modelyard.core.plan import Limits, Plan, PlannedModel
+from modelyard.core.plan import MEASURED, Limits, Plan, PlannedModel, Tuning
 from modelyard.core.reference import parse_reference
 from modelyard.model.bundle import open_bundle
 from tests.models import linear_bundle
@@ -161,3 +161,31 @@ def test_strangers_in_the_folder_are_left_alone(stocked: Home) -> None:
     saved(stocked)
     publish(stocked, linear_bundle(slope=8.0))
     assert stranger.read_text() == '{"not": "a plan"}'
+
+
+def tunings(plan: Plan) -> dict[str, Tuning]:
+    return {model.name: model.tuning for model in plan.models}
+
+
+def test_a_tuning_is_one_models_or_everybody_elses(stocked: Home) -> None:
+    own, usual = Tuning(cache_bytes=1 << 20), Tuning(queue=7)
+    assert tunings(plans.render(stocked)) == {"linear": MEASURED, "other": MEASURED}
+    assert tunings(plans.render(stocked, tunings={"linear": own})) == {"linear": own, "other": MEASURED}
+    assert tunings(plans.render(stocked, tunings={"": usual, "linear": own})) == {"linear": own, "other": usual}
+
+
+def test_a_tuning_stays_and_is_for_those_who_come_later_too(stocked: Home) -> None:
+    own, usual = Tuning(cache_bytes=1 << 20), Tuning(queue=7)
+    path = plans.save(stocked, "one", plans.render(stocked, tunings={"": usual, "linear": own}))
+    publish(stocked, linear_bundle(slope=4.0), ["production"])
+    publish(stocked, linear_bundle("newcomer"))
+    plan = Plan.from_bytes(path.read_bytes())
+    assert tunings(plan) == {"linear": own, "newcomer": usual, "other": usual}
+    assert plan.models[0].default == 4
+
+
+@pytest.mark.parametrize(("requested", "name"), [([], "lineal"), (["other"], "linear"), ([], "linear@1")])
+def test_what_is_not_served_is_not_tuned(stocked: Home, requested: list[str], name: str) -> None:
+    with pytest.raises(NotFound, match=f"no served model to be tuned '{name}'") as caught:
+        plans.render(stocked, requested, tunings={name: MEASURED})
+    assert caught.value.facts["known"] == (["other"] if requested else ["linear", "other"])
