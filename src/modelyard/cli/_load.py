@@ -25,7 +25,7 @@ class Teller:
         if "target" in event:
             self._target(event["target"])
         if "trial" in event:
-            self._screen.say("", _trial(event["trial"]))
+            self._screen.say(_trial(event["trial"]))
 
     def _target(self, target: Target) -> None:
         if target.lent:
@@ -95,7 +95,7 @@ def _capacity(found: Capacity) -> str:
     best = found.confirmed
     return (
         f"C = {_count(found.per_s)} requests/s ({aim})\n"
-        f"confirmed for {best.duration_s:.0f} s: {best.answered:,} answers, p50 {_ms(best.latency_ms.p50)} ms, "
+        f"confirmed for {best.duration_s:g} s: {best.answered:,} answers, p50 {_ms(best.latency_ms.p50)} ms, "
         f"p99 {_ms(best.latency_ms.p99)} ms, max {_ms(best.latency_ms.max)} ms"
     )
 

@@ -30,7 +30,7 @@ from modelyard.serve.sockets import is_loopback
 BUSY = 0.85
 _WARM_UP_S = 0.5
 _FIRST_LOOK_S, _FIRST_CALLERS, _FIRST_SHARE = 0.5, 16, 1 / 8
-_SHORT_S = 1.0  # of a search's steps
+_SHORT = 1 / 5  # of a search's confirmation: how long its other steps are
 _SAMPLES = 5
 
 Hear = Callable[[Mapping[str, Any]], None]
@@ -180,13 +180,14 @@ class _Test:
     def search(self, p99_s: float, hear: Hear) -> Capacity:
         """Look for C, beginning well below what a few callers get."""
         load = self._load
+        short_s = _SHORT * load.duration_s
         look = self._run(load.step(_FIRST_LOOK_S, connections=_FIRST_CALLERS))
 
         def measure(rate: float, duration_s: float) -> Row:
-            drain_s = max(_SHORT_S, 4 * p99_s)  # what takes longer is no success anyway
+            drain_s = max(short_s, 4 * p99_s)  # what takes longer is no success anyway
             return self._run(msgspec.structs.replace(load.step(duration_s, rate=rate), drain_s=drain_s))
 
-        aim = Aim(p99_s, _SHORT_S, load.duration_s)
+        aim = Aim(p99_s, short_s, load.duration_s)
         found = Search(measure, aim, lambda trial: hear({"trial": trial})).run(max(1.0, look.per_s * _FIRST_SHARE))
         bad = [trial for trial in found.trials if not trial.good]
         return Capacity(

@@ -14,8 +14,9 @@ from modelyard.client.load.report import Row
 Measure = Callable[[float, float], Row]
 
 _GAP = 1.06  # between what it keeps up with and what it does not, when the search ends
-_BACK = 0.93  # from one confirmation that failed to the next
+_BACK = 0.93  # from one confirmation that failed to the next, and this again each time
 _CONFIRMATIONS = 6
+_SHORTEST = 10  # times the aimed p99: a queue that grows shows in a step only when the step is much longer than that
 _FEW = 50  # questions that a short step has at least, where that takes no longer than:
 _LONGEST_SHORT_S = 10.0
 _HIGHEST = 2e6
@@ -30,7 +31,7 @@ class Aim:
     p99_s : float
         Largest p99; besides, every question must be answered rightly.
     short_s, long_s : float
-        Of a step of the search, and of a confirmation.
+        Of a step of the search, and of a confirmation; longer where `p99_s` is too long for that, or the rate too low.
     limit_s : float
         No step begins after this.
     """
@@ -95,19 +96,24 @@ class Search:
 
     def _holds(self, rate: float) -> bool:
         """A short step, and a second chance: a pause of the machine is not the server's limit."""
-        duration_s = max(self._aim.short_s, min(_FEW / rate, _LONGEST_SHORT_S))
+        duration_s = self._long_enough(self._aim.short_s, rate)
         return bool(self._try(rate, duration_s).good or (self._time_left() and self._try(rate, duration_s).good))
 
     def _confirm(self, rate: float) -> Row | None:
         """What looked good for a moment must hold for longer: queues that grow slowly show."""
+        back = 1.0
         for _ in range(_CONFIRMATIONS):
-            trial = self._try(rate, max(self._aim.long_s, min(_FEW / rate, _LONGEST_SHORT_S)))
+            trial = self._try(rate, self._long_enough(self._aim.long_s, rate))
             if trial.good:
                 return trial
             if not self._time_left():
                 return None
-            rate *= _BACK
+            back *= _BACK
+            rate *= back
         return None
+
+    def _long_enough(self, duration_s: float, rate: float) -> float:
+        return max(duration_s, min(_FEW / rate, _LONGEST_SHORT_S), min(_SHORTEST * self._aim.p99_s, _LONGEST_SHORT_S))
 
     def _try(self, rate: float, duration_s: float) -> Row:
         measured = self._measure(rate, duration_s)

@@ -8,6 +8,7 @@ from __future__ import annotations
 import asyncio
 import gc
 import os
+import resource
 import sys
 from collections.abc import Sequence
 from time import monotonic
@@ -40,6 +41,8 @@ class Told(msgspec.Struct, kw_only=True, omit_defaults=True):
 
 def main() -> None:
     """Serve one parent."""
+    _, most = resource.getrlimit(resource.RLIMIT_NOFILE)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (most, most))  # a file a connection
     lines = iter(sys.stdin.buffer.readline, b"")
     work = msgspec.json.decode(next(lines), type=Work)
     with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
