@@ -18,6 +18,8 @@ WORTH_BYTES = 1024
 #: Answers above this size are compressed in a thread, so that the others do not wait.
 AWAY_BYTES = 32 * 1024
 _GZIP, _ZLIB, _BARE = 31, 15, -15  # zlib's names for the three wrappings, as its window bits
+_SAMPLE_BYTES = 4096
+_FOLDED = 0.8  # a sample that stays larger than this share stands for a body that is not worth the work
 _LEVEL = 1  # most of the gain for a fraction of the time
 _LENGTH = b"content-length: "
 
@@ -106,7 +108,7 @@ _DECODERS: dict[bytes, Callable[[bytes | bytearray, int], bytes]] = {
 def respond(request: Request, head: bytes, body: bytes) -> None:
     """Send this answer, which is worth it, compressed as the client takes it."""
     name = _chosen(request.headers.get(b"accept-encoding", b""))
-    if not name:
+    if not name or (len(body) > AWAY_BYTES and not _folds(body)):
         request.respond(head, body)
         return
     head = b"%scontent-encoding: %s\r\nvary: accept-encoding\r\n%s" % (head.removesuffix(_LENGTH), name, _LENGTH)
@@ -130,6 +132,12 @@ def _chosen(accepted: bytes) -> bytes:
     # Of equals gzip: clients over aiohttp say that they take zstd and then read gzip and deflate only (tritonclient).
     names = [name for name in (b"gzip", b"deflate", b"zstd") if weights.get(name, weights.get(b"*", 0.0)) > 0]
     return max(names, key=lambda name: weights.get(name, 0.0), default=b"")
+
+
+def _folds(body: bytes) -> bool:
+    """Whether a large body, of which a piece is tried, becomes much smaller: raw fractions do not."""
+    middle = len(body) // 2
+    return len(zlib.compress(body[middle : middle + _SAMPLE_BYTES], _LEVEL)) < _FOLDED * _SAMPLE_BYTES
 
 
 def _folded(name: bytes, body: bytes) -> bytes:

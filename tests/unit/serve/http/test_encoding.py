@@ -7,6 +7,7 @@ import zlib
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 from backports import zstd
 
@@ -101,3 +102,14 @@ def test_the_better_liked_is_taken_and_small_answers_are_left_alone(tmp_path: Pa
     assert answer.headers["content-encoding"] == "gzip"
     small = desk.ask("POST", "/models/linear/predict", {"feature": 3}, accept_encoding=wanted)
     assert "content-encoding" not in small.headers
+
+
+def test_what_does_not_become_smaller_is_sent_as_it_is(tmp_path: Path) -> None:
+    desk = Desk(tmp_path)
+    desk.serve(served(desk.page, linear_bundle()))
+    raw = np.random.default_rng(0).random(20_000).tobytes()
+    for content, encoding in ((raw, None), (np.arange(20_000.0).tobytes(), "gzip")):
+        about = {"inference_header_content_length": "0", "content_type": "application/octet-stream"}
+        answer = desk.ask("POST", "/v2/models/linear/infer", content, accept_encoding="gzip", **about)
+        assert answer.status == 200
+        assert answer.headers.get("content-encoding") == encoding

@@ -69,7 +69,7 @@ class MessagePackForm:
         """The arrays of typed rows that name every field once; None when they have to be looked at."""
         try:
             packed = _ROWS.decode(body) if _is_list(body) else [body]
-            rows = [self._row(item) for item in packed]
+            rows: list[Any] = [self._row(item) for item in packed]
             if any(_announced(memoryview(item)) != self._width for item in packed):
                 return None
             if self._nullable and any(msgspec.UNSET in msgspec.structs.astuple(row) for row in rows):
