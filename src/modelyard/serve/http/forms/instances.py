@@ -32,7 +32,7 @@ from modelyard.core.errors import (
 from modelyard.core.nested import from_nested
 from modelyard.core.signature import Signature, TensorSpec
 from modelyard.core.tensor import Array, Datatype, narrowed
-from modelyard.serve.http.forms import numeric
+from modelyard.serve.http.forms import elements, numeric
 from modelyard.serve.http.forms.document import kind, parse
 from modelyard.serve.http.forms.rows import RowForm
 
@@ -65,6 +65,7 @@ class InstanceForm:
         self._row_form = RowForm(signature, name, version)
         self._bare = _Bare(signature.inputs[0])
         self._keys = [b"%s:" % orjson.dumps(spec.name) for spec in signature.outputs]
+        self._escaped = [key.replace(b"%", b"%%") for key in self._keys]
 
     def rows(self, text: bytes) -> tuple[Array, ...]:
         """Arrays for the JSON text of ``instances``."""
@@ -136,14 +137,13 @@ class InstanceForm:
 
     def predictions(self, outputs: Sequence[Array]) -> bytes:
         """One JSON value a row: of the only output in its own shape, else an object of all outputs."""
-        texts = self._texts(outputs)
-        if len(texts) == 1:
-            return texts[0]
+        if len(outputs) == 1:
+            return _dump(self._signature.outputs[0], outputs[0])
         if outputs[0].shape[0] == 1:  # a list of one is its item in brackets
-            return b"[%s]" % self._object([text[1:-1] for text in texts])
-        names = [spec.name for spec in self._signature.outputs]
-        table = zip(*map(orjson.loads, texts), strict=True)
-        return orjson.dumps([dict(zip(names, values, strict=True)) for values in table])
+            return b"[%s]" % self._object([text[1:-1] for text in self._texts(outputs)])
+        columns = [_dump_rows(spec, array) for spec, array in zip(self._signature.outputs, outputs, strict=True)]
+        row = self._object([b"[%s]" if listed else b"%s" for _, listed in columns], self._escaped)
+        return b"[%s]" % b",".join(map(row.__mod__, zip(*(texts for texts, _ in columns), strict=True)))
 
     def outputs(self, outputs: Sequence[Array]) -> bytes:
         """The only output as nested lists, else an object of all outputs."""
@@ -153,8 +153,8 @@ class InstanceForm:
     def _texts(self, outputs: Sequence[Array]) -> list[bytes]:
         return [_dump(spec, array) for spec, array in zip(self._signature.outputs, outputs, strict=True)]
 
-    def _object(self, values: list[bytes]) -> bytes:
-        return b"{%s}" % b",".join(key + value for key, value in zip(self._keys, values, strict=True))
+    def _object(self, values: Sequence[bytes], keys: Sequence[bytes] = ()) -> bytes:
+        return b"{%s}" % b",".join(key + value for key, value in zip(keys or self._keys, values, strict=True))
 
     def _sole(self, what: str) -> str:
         """The name of the only input tensor, whose values may be sent bare."""
@@ -278,6 +278,13 @@ def _dump(spec: TensorSpec, array: Array) -> bytes:
         return orjson.dumps(np.ascontiguousarray(array), option=orjson.OPT_SERIALIZE_NUMPY)
     values = array.tolist()
     return orjson.dumps(_encoded(values) if spec.name.endswith(_BYTES_SUFFIX) else values)
+
+
+def _dump_rows(spec: TensorSpec, array: Array) -> tuple[list[bytes], bool]:
+    """Each row of the tensor as `_dump` writes it, and whether its brackets are left out."""
+    if array.ndim > 2 or spec.name.endswith(_BYTES_SUFFIX):
+        return [orjson.dumps(value) for value in orjson.loads(_dump(spec, array))], False
+    return elements.dump_rows(array), array.ndim == 2
 
 
 def _encoded(value: Any) -> Any:

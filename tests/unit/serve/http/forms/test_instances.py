@@ -265,3 +265,26 @@ def test_outputs_of_bytes_are_base64() -> None:
         inputs=PACKED.inputs, outputs=(TensorSpec(name="image_bytes", datatype=Datatype.BYTES, shape=(-1,)),)
     )
     assert form(signature).predictions([np.array(["ab"], dtype=object)]) == b'[{"b64":"YWI="}]'
+
+
+def test_rows_of_several_outputs_are_objects() -> None:
+    names = {"100%s": (-1,), '"q"': (-1, 2), "cube": (-1, 2, 1), "t_bytes": (-1,), "empty": (-1, 0), "wide": (-1, 40)}
+    kinds = {"t_bytes": Datatype.BYTES, "100%s": Datatype.BYTES}
+    specs = tuple(
+        TensorSpec(name=name, datatype=kinds.get(name, Datatype.FP32), shape=shape) for name, shape in names.items()
+    )
+    outputs = [
+        np.array(["a,b", "é"], dtype=object) if spec.datatype is Datatype.BYTES else np.ones((2, *spec.shape[1:]))
+        for spec in specs
+    ]
+    rows = json.loads(form(Signature(inputs=specs[:1], outputs=specs)).predictions(outputs))
+    assert [row["100%s"] for row in rows] == ["a,b", "é"]
+    assert rows[1] | {"t_bytes": "?"} == {
+        "100%s": "é",
+        '"q"': [1, 1],
+        "cube": [[1], [1]],
+        "t_bytes": "?",
+        "empty": [],
+        "wide": [1] * 40,
+    }
+    assert rows[1]["t_bytes"] == {"b64": "w6k="}
