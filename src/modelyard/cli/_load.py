@@ -48,7 +48,7 @@ class Teller:
         self._screen.say("")
         self._screen.show(msgspec.to_builtins(report), "\n".join(parts))
         for warning in report.warnings:
-            self._screen.warn(warning, "add --clients 2" if "client" in warning else "")
+            self._screen.warn(warning)
 
 
 def _steps(screen: Screen, rows: Sequence[Row]) -> str:

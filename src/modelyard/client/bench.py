@@ -96,7 +96,7 @@ def bench(
         steps=steps,
         capacity=capacity,
         wrong=test.wrong,
-        warnings=_warnings(steps, capacity),
+        warnings=_warnings(steps, capacity, load.clients),
     )
 
 
@@ -228,11 +228,12 @@ def _settings(target: Target, ask: Ask, load: Load) -> dict[str, Any]:
     }
 
 
-def _warnings(rows: Sequence[Row], capacity: Capacity | None) -> list[str]:
+def _warnings(rows: Sequence[Row], capacity: Capacity | None, clients: int) -> list[str]:
     """What makes the figures doubtful."""
     found = []
     busy = max((one.client_busy for one in rows), default=0.0)
     if busy >= BUSY or (capacity and capacity.client_bound):
         share = f" ({busy:.0%} of a core)" if busy >= BUSY else ""
-        found.append(f"the client was busy all the time{share}: the server may be able to do more")
+        more = f"; try --clients {2 * clients}" if 2 * clients <= (os.cpu_count() or 1) else ""
+        found.append(f"the client was busy all the time{share}: the server may be able to do more{more}")
     return found

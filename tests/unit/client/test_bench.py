@@ -6,7 +6,10 @@ from typing import Any
 
 import pytest
 
-from modelyard.client.bench import bench, check_names, remember
+from modelyard.client.bench import _warnings, bench, check_names, remember
+from modelyard.client.load.report import Capacity, Row, row
+from modelyard.client.load.step import Step
+from modelyard.client.load.tally import Tally
 from modelyard.client.load.wanted import Ask, Load
 from modelyard.control.actions import bench as kept
 from modelyard.control.actions.home import Home
@@ -108,6 +111,18 @@ def test_remembered_and_compared(settings: Settings, body: Path) -> None:
         assert remember(settings, other, against="first") == ""
         assert other.before is not None
     assert json.loads(json.dumps(kept.named(settings, "first")))["steps"][0]["answered"] == 20
+
+
+def test_a_client_that_is_the_limit_says_so() -> None:
+    def step(busy: float) -> Row:
+        tally = Tally(asked=1, answered=1, took_s=1.0, cpu_s=busy, counts={5: 1})
+        return row(Step(connections=1, duration_s=1.0), tally)
+
+    assert _warnings([step(0.5), step(0.8)], None, 1) == []
+    (warning,) = _warnings([step(0.97), step(0.2)], None, 1)
+    assert "97% of a core" in warning
+    capacity = Capacity(p99_ms=1.0, per_s=5.0, confirmed=None, trials=[], client_bound=True)
+    assert len(_warnings([], capacity, 512)) == 1
 
 
 def test_names_are_refused_before_the_test(settings: Settings) -> None:

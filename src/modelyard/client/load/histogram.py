@@ -1,4 +1,4 @@
-"""Times, counted by size in buckets that grow with them: few kilobytes whatever the number, and a stated resolution."""
+"""Times, counted in buckets that grow with them: a fixed size whatever their number, and a stated resolution."""
 
 from __future__ import annotations
 

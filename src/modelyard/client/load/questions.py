@@ -7,6 +7,7 @@ import io
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from itertools import accumulate
 from math import isfinite
 from pathlib import Path
 from typing import Any
@@ -20,6 +21,7 @@ from modelyard.core.rows import is_missing, parse_number
 
 JSON = "application/json"
 MOST = 1000  # questions; more of a file are left out
+MOST_BYTES = 64 * 1024 * 1024  # of all questions together
 _TOKEN = re.compile(r"[!#$%&'*+.^_`|~0-9A-Za-z-]+")
 _OURS = {"content-length", "transfer-encoding", "connection"}
 _TYPES = {
@@ -83,8 +85,10 @@ def parse_header(text: str) -> tuple[str, str]:
 
 
 def prepare(address: Address, bodies: Sequence[Body], headers: Mapping[str, str]) -> tuple[Question, ...]:
-    """The questions, their answers not known yet."""
-    return tuple(Question(request=_request(address, body, headers)) for body in bodies)
+    """The questions, their answers not known yet; only the first ones when they are large, but always one."""
+    room = accumulate(len(body.content) for body in bodies)
+    kept = [body for body, total in zip(bodies, room, strict=True) if total <= MOST_BYTES] or bodies[:1]
+    return tuple(Question(request=_request(address, body, headers)) for body in kept)
 
 
 def _request(address: Address, body: Body, headers: Mapping[str, str]) -> bytes:

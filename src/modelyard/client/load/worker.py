@@ -11,6 +11,7 @@ import os
 import resource
 import sys
 from collections.abc import Sequence
+from contextlib import suppress
 from time import monotonic
 from typing import Any
 
@@ -42,7 +43,8 @@ class Told(msgspec.Struct, kw_only=True, omit_defaults=True):
 def main() -> None:
     """Serve one parent."""
     _, most = resource.getrlimit(resource.RLIMIT_NOFILE)
-    resource.setrlimit(resource.RLIMIT_NOFILE, (most, most))  # a file a connection
+    with suppress(ValueError, OSError):  # macOS says that there is no limit, and has one
+        resource.setrlimit(resource.RLIMIT_NOFILE, (most, most))  # a file a connection
     lines = iter(sys.stdin.buffer.readline, b"")
     work = msgspec.json.decode(next(lines), type=Work)
     with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:

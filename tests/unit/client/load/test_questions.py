@@ -6,6 +6,7 @@ from typing import Any
 import orjson
 import pytest
 
+from modelyard.client.load import questions as module
 from modelyard.client.load.questions import (
     Body,
     batches,
@@ -75,6 +76,13 @@ def test_requests_as_they_are_sent() -> None:
         b"POST /predict?detail=full HTTP/1.1\r\nhost: [::1]:81\r\ncontent-type: text/json\r\nx-id: 7\r\n"
         b"content-length: 7\r\n\r\n" + b'{"a":1}'
     )
+
+
+def test_large_questions_are_few(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(module, "MOST_BYTES", 25)
+    address = parse_address("http://h/predict")
+    assert len(prepare(address, [Body(b"x" * 10)] * 5, {})) == 2
+    assert len(prepare(address, [Body(b"x" * 100)] * 5, {})) == 1
 
 
 @pytest.mark.parametrize(
