@@ -5,10 +5,11 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
+from msgspec import structs
 
 from modelyard.core.errors import CorruptBundle, NotFound
 from modelyard.core.manifest import MODEL
-from modelyard.core.plan import Plan, PlannedModel, PlannedVersion
+from modelyard.core.plan import Plan, PlannedModel, PlannedVersion, Tuning
 from modelyard.model.bundle import Bundle
 from modelyard.serve.plane import Loader, Roster
 from modelyard.watch.counters import Page
@@ -85,3 +86,22 @@ def test_a_folder_that_is_gone_changes_nothing(loader: Loader, lay: Path) -> Non
     assert loader.load(plan, Roster(), strict=False).troubles["linear"].startswith("no bundle")
     with pytest.raises(NotFound):
         loader.load(plan, Roster(), strict=True)
+
+
+def test_another_tuning_loads_the_version_again_and_the_same_one_does_not(loader: Loader, lay: Path) -> None:
+    def tuned(old: Roster, tuning: Tuning) -> Roster:
+        models = (structs.replace(planned(lay, "linear", ONE, TWO), tuning=tuning), planned(lay, "mixed", MIXED))
+        return loader.load(Plan(models=models), old, strict=False)
+
+    first = tuned(Roster(), Tuning(batch_rows=4))
+    same = tuned(first, Tuning(batch_rows=4))
+    assert same.replicas() == first.replicas()
+    other = tuned(same, Tuning(batch_rows=1, queue=7))
+    for number in (1, 2):
+        replica = other.model("linear").version(number)
+        assert replica is not first.model("linear").version(number)
+        assert (replica.policy.batch_rows, replica.policy.queue) == (1, 7)
+        assert first.model("linear").version(number).policy.batch_rows == 4  # requests under way keep theirs
+    assert other.model("mixed").version() is first.model("mixed").version()
+    back = tuned(other, Tuning())
+    assert back.model("linear").version(1).policy.queue == Tuning().queue
