@@ -253,7 +253,7 @@ class _Predict:
             return self._explain(body)
         text = bytes(asked.instances or asked.inputs)
         # One member beside the name, each said once; anything else has to be looked at.
-        said = body.count(b":") - text.count(b":")
+        said = numeric.colons(body) - numeric.colons(text)
         if (asked.instances and asked.inputs) or said != 1 + bool(asked.signature_name):
             return self._explain(body)
         check_name(asked.signature_name, "predict")

@@ -109,7 +109,7 @@ class DataframeForm:
             once = body.count(b":") == 3 + (split.index is not None)
             return self._from_typed(split) if once else None
         text = bytes(asked.dataframe_records or asked.instances)
-        if body.count(b":") - text.count(b":") != 1:
+        if numeric.colons(body) - numeric.colons(text) != 1:
             return None
         if asked.instances:
             return self._instances.rows(text)

@@ -21,6 +21,7 @@ from modelyard.core.rows import from_columns, from_objects
 from modelyard.core.schema import has_columns
 from modelyard.core.signature import FeatureKind, Signature, TensorSpec
 from modelyard.core.tensor import Array, Datatype
+from modelyard.serve.http.forms import numeric
 from modelyard.serve.http.forms.document import parse
 
 _TYPES: dict[FeatureKind, type] = {
@@ -31,6 +32,8 @@ _TYPES: dict[FeatureKind, type] = {
     FeatureKind.TEXT: str,
 }
 _TEXTS = frozenset("OU")  # kinds of arrays that hold text
+_FLOATS = frozenset({Datatype.FP32, Datatype.FP64})
+_MANY = 16  # rows
 _VALUES = "rows.values"  # the predictions of all rows, among a call's notes
 _UNTYPED = re.compile(r'[\x00-\x1f"\\]')  # in a name, msgspec cannot look for these
 
@@ -80,7 +83,7 @@ class RowForm:
             arrays = self.arrays(rows)
         except (msgspec.DecodeError, RecursionError, OverflowError, TypeError, ValueError, ModelyardError):
             return self._explain(body)
-        if self._nullable or body.count(b":") != len(rows) * self._width:
+        if self._nullable or numeric.colons(body) != len(rows) * self._width:
             self._check_once(body, rows)
         return arrays
 
@@ -98,7 +101,7 @@ class RowForm:
 
     def _check_once(self, text: bytes | bytearray, rows: Sequence[Any]) -> None:
         """Refuse a name that is said twice in a row. Rows that name all fields once have as many colons as values."""
-        exact = text.count(b":") == len(rows) * self._width
+        exact = numeric.colons(text) == len(rows) * self._width
         if not exact or (self._nullable and (not self.typed or any(map(_lacks, map(astuple, rows))))):
             parse(text)
 
@@ -203,6 +206,10 @@ def _array(spec: TensorSpec, values: Sequence[Any]) -> Array:
         if None in array.ravel().tolist():
             array[array == None] = ""  # noqa: E711 - element by element
         return array if array.ndim == 2 else array.reshape(-1, 1)
+    if len(values) > _MANY and spec.width > 1 and spec.datatype in _FLOATS:
+        many = numeric.table(values, spec.datatype)
+        if many is not None:
+            return many
     if spec.datatype is Datatype.FP64:
         array = np.array(values, dtype=np.float64)  # None becomes NaN
     else:

@@ -83,7 +83,7 @@ def body(data: str, kind: str, shape: list[int], *, before: str = "", after: str
 
 
 @given(st.data(), st.sampled_from(sorted(ECHOES)), st.sampled_from([0, 3]), st.lists(TOKENS, max_size=3))
-@settings(deadline=None, max_examples=400)
+@settings(deadline=None, max_examples=300)
 def test_odd_numbers_in_large_arrays(data: st.DataObject, kind: str, width: int, odd: list[str]) -> None:
     texts = [str(at % 100) if "INT" in kind else f"{at}.25" for at in range(FILL)]
     for text in odd:
@@ -211,7 +211,7 @@ BODIES = [
     st.sampled_from([0, 1, 3]),
     st.lists(TOKENS, max_size=2),
 )
-@settings(deadline=None, max_examples=600)
+@settings(deadline=None, max_examples=300)
 def test_every_form_agrees_with_itself(data: st.DataObject, name: str, form: str, width: int, odd: list[str]) -> None:
     signature = SIGNATURES[name]
     whole = name in {"whole", "count"} and data.draw(st.booleans())
@@ -304,3 +304,34 @@ def test_nothing_is_kept_of_the_largest() -> None:
     array = numeric.read(text, Datatype.FP64)
     assert array is not None
     assert array.sum() == array.size == (1 << 20) + 1
+
+
+@given(
+    st.lists(
+        st.tuples(st.floats(), st.floats() | st.integers(-(10**400), 10**400) | st.none() | st.booleans()), min_size=1
+    )
+)
+@settings(deadline=None, max_examples=300)
+@pytest.mark.parametrize("datatype", [Datatype.FP32, Datatype.FP64])
+def test_rows_are_packed_as_numpy_would(datatype: Datatype, rows: list[tuple[Any, Any]]) -> None:
+    array = numeric.table(rows, datatype)
+    plain = all(isinstance(value, (int, float)) for row in rows for value in row)
+    try:
+        with np.errstate(over="ignore"):
+            expected = np.array(rows, dtype=datatype.dtype) if plain else None
+    except OverflowError:
+        expected = None
+    if array is None:
+        large = expected is not None and bool(np.isinf(expected).any())
+        assert expected is None or large
+    else:
+        assert expected is not None
+        assert array.dtype == expected.dtype
+        np.testing.assert_array_equal(array, expected)
+        assert np.array_equal(np.signbit(array), np.signbit(expected)) or bool(np.isnan(expected).any())
+
+
+@given(st.binary())
+def test_colons_are_counted(text: bytes) -> None:
+    for many in (text, text * 300, bytearray(text * 300)):
+        assert numeric.colons(many) == many.count(b":")
