@@ -275,9 +275,9 @@ class _Answer:
 
 def _values(array: Array) -> Sequence[bytes]:
     """Every row's number as JSON; nothing when rows are more than that."""
-    if array.dtype.kind in _TEXTS or array.size != len(array):
+    if array.dtype.kind in _TEXTS or array.ndim > 2 or array.size != len(array):
         return ()
-    return dump_array(array.ravel())[1:-1].split(b",")
+    return dump_array(array)[1:-1].split(b",")
 
 
 def dump_array(array: Array) -> bytes:
