@@ -58,7 +58,10 @@ class Form(Protocol):
         ...
 
     def decode(self, body: bytes | bytearray) -> tuple[Array, ...]:
-        """The arranged arrays that the body stands for; a `ModelyardError` says what does not fit."""
+        """The arranged arrays that the body stands for; a `ModelyardError` says what does not fit.
+
+        Several threads may call it at once: large bodies are read beside the event loop.
+        """
         ...
 
     def encode(self, outputs: Sequence[Array]) -> bytes:
