@@ -55,14 +55,16 @@ def test_a_running_server_by_its_addresses(tmp_path: Path) -> None:
 def test_a_server_that_is_replaced_under_load_answers_everything_rightly(tmp_path: Path) -> None:
     """The load generator's own check, on the promise that versions go live without a lost request."""
     home_with(tmp_path, linear_bundle())
-    with Served(tmp_path, "--no-grpc") as served:
-        command = _command(f"{served.url}/models/linear@1/predict", "--connections", "8", "--duration", "2s", "--json")
+    with Served(tmp_path, "--no-grpc", "linear", "linear@1") as served:
+        command = _command(f"{served.url}/models/linear@1/predict", "--connections", "8", "--duration", "3s", "--json")
         environ = {**os.environ, "MODELYARD_HOME": str(tmp_path)}
         with subprocess.Popen(command, env=environ, stdout=subprocess.PIPE, text=True) as load:
             time.sleep(1.2)
             home_with(tmp_path, linear_bundle(slope=3.0))
+            served.wait_for("loaded")
             assert load.stdout is not None
             document = json.loads(load.stdout.read())
+        assert served.post("/models/linear/predict", {"feature": 1})[1] == {"prediction": [3.0]}
     assert document["ok"], document
     assert document["steps"][0]["answered"] > 100
 

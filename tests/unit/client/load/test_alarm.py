@@ -66,4 +66,4 @@ def test_closed_it_never_rings(kind: type[Alarm]) -> None:
 def test_on_linux_it_is_exact() -> None:
     """The best of many: a busy machine only ever adds."""
     late = [_rings(alarm, lambda one, begin_ns: one.set(begin_ns + 3_300_000), 0.01)[0] - 3_300_000 for _ in range(15)]
-    assert 0 <= min(late) < 300_000
+    assert 0 <= min(late) < 500_000

