@@ -262,6 +262,43 @@ def random_bundle(name: str = "random", *, operator: str = "RandomNormalLike") -
     return seal(manifest, {MODEL: _serialise(graph)})
 
 
+def lookup_bundle(name: str = "lookup") -> Bundle:
+    """``found`` are the 3 numbers of a table at an opaque INT64 ``index`` [-1, 2]; the graph refuses others."""
+    graph = helper.make_graph(
+        [helper.make_node("Gather", ["table", "index"], ["found"])],
+        "lookup",
+        [helper.make_tensor_value_info("index", TensorProto.INT64, ["rows", 2])],
+        [helper.make_tensor_value_info("found", TensorProto.DOUBLE, ["rows", 2])],
+        [numpy_helper.from_array(np.array([0.1, 1 / 3, -2e9]), "table")],
+    )
+    signature = Signature(
+        inputs=(TensorSpec(name="index", datatype=Datatype.INT64, shape=(-1, 2)),),
+        outputs=(TensorSpec(name="found", datatype=Datatype.FP64, shape=(-1, 2)),),
+    )
+    return _bundle(name, Task.GENERIC, signature, _serialise(graph), [{"index": [0, 1]}, {"index": [2, 0]}])
+
+
+def series_bundle(name: str = "series") -> Bundle:
+    """``total`` of an opaque FP32 tensor ``series`` [-1, -1]: each request's rows are as long as they like."""
+    graph = helper.make_graph(
+        [
+            helper.make_node("ReduceSum", ["series", "last"], ["sum"], keepdims=0),
+            helper.make_node("Identity", ["sum"], ["total"]),
+        ],
+        "series",
+        [helper.make_tensor_value_info("series", TensorProto.FLOAT, ["rows", "length"])],
+        [helper.make_tensor_value_info("total", TensorProto.FLOAT, ["rows"])],
+        [numpy_helper.from_array(np.array([1]), "last")],
+    )
+    signature = Signature(
+        inputs=(TensorSpec(name="series", datatype=Datatype.FP32, shape=(-1, -1)),),
+        outputs=(TensorSpec(name="total", datatype=Datatype.FP32, shape=(-1,)),),
+        prediction="total",
+    )
+    rows: list[dict[str, Any]] = [{"series": [0.5, -1.25]}, {"series": [3.0, 1e-3]}]
+    return _bundle(name, Task.GENERIC, signature, _serialise(graph), rows)
+
+
 def _serialise(graph: onnx.GraphProto) -> bytes:
     opsets = [helper.make_opsetid("", 17), helper.make_opsetid("ai.onnx.ml", 3)]
     model = helper.make_model(graph, opset_imports=opsets, ir_version=8)

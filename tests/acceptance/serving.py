@@ -10,7 +10,7 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from http.client import HTTPConnection, HTTPResponse
 from pathlib import Path
 from queue import Empty, Queue
@@ -24,7 +24,7 @@ from onnx import TensorProto, helper, numpy_helper
 from modelyard.control.actions.home import Home, open_home
 from modelyard.control.actions.publish import publish
 from modelyard.core.manifest import MODEL, SAMPLES, Manifest, Source, Task
-from modelyard.core.plan import Limits, Plan, PlannedModel, PlannedVersion
+from modelyard.core.plan import MEASURED, Limits, Plan, PlannedModel, PlannedVersion, Tuning
 from modelyard.core.settings import Settings
 from modelyard.core.signature import Feature, Signature, TensorSpec
 from modelyard.core.tensor import Datatype
@@ -173,14 +173,20 @@ def home_with(path: Path, *bundles: Bundle) -> Home:
     return home
 
 
-def plan_of(folder: Path, bundles: Sequence[Bundle], limits: Limits | None = None) -> Path:
-    """A plan file that serves these bundles, each laid out beside it, with these limits."""
+def plan_of(
+    folder: Path,
+    bundles: Sequence[Bundle],
+    limits: Limits | None = None,
+    tunings: Mapping[str, Tuning] | None = None,
+) -> Path:
+    """A plan file that serves these bundles, each laid out beside it, with these limits and tunings by name."""
     models = []
     for bundle in bundles:
         place = folder / bundle.digest[:12]
         place.mkdir()
         bundle.write(place)
-        models.append(PlannedModel(bundle.manifest.name, 1, (PlannedVersion(1, bundle.digest, str(place)),)))
+        name, version = bundle.manifest.name, PlannedVersion(1, bundle.digest, str(place))
+        models.append(PlannedModel(name, 1, (version,), tuning=(tunings or {}).get(name, MEASURED)))
     path = folder / "plan.json"
     path.write_bytes(Plan(models=tuple(models), limits=limits or Limits()).to_bytes())
     return path
