@@ -65,7 +65,7 @@ class Replica:
         self.counter = counter
         self.tuning = tuning
         self._executor = executor
-        self._runner = runtime.load(bundle, threads=tuning.threads or 1)
+        self._runner = runtime.load(bundle, threads=tuning.threads or 1, provider=tuning.provider)
         self.checked = golden.check(self._runner, bundle.samples, self.label)
         trials = varied(self.signature, bundle.samples.rows, _TRIALS)
         self._times = measure(self._runner.run, lambda rows: [array[:rows] for array in trials])

@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 import pytest
 
+from modelyard.core.errors import Unsupported
 from modelyard.core.inference import InferRequest
 from modelyard.core.plan import MEASURED, Tuning
 from modelyard.serve import metadata
@@ -88,6 +89,12 @@ def test_a_model_that_throws_dice_has_no_cache_and_says_so(tmp_path: Path, caplo
     assert facts["unheeded"] == ["cache_bytes is not heeded: its answers are random (RandomNormalLike)"]
     assert "linear@1: cache_bytes is not heeded" in caplog.text
     assert statistics(tmp_path, loaded)["inference_stats"]["cache_miss"]["count"] == 0
+
+
+def test_the_provider_that_is_wanted_is_had_or_refused(tmp_path: Path) -> None:
+    assert replica(tmp_path, Tuning(provider="cpu")).facts()["provider"] == "cpu"
+    with pytest.raises(Unsupported, match="abacus"):
+        replica(tmp_path, Tuning(provider="abacus"))
 
 
 @pytest.mark.parametrize(

@@ -40,6 +40,8 @@ _OTHERS: dict[str, str] = {
     "mlserver_alibi_detect": "drift detectors are not imported",
     "mlserver_llm": "language models are not served",
 }
+_MEASURED = "which requests share a call is measured; to change it: modelyard serve --tune "
+_KEPT = "answers are kept for whoever asks for it: modelyard serve --tune cache_bytes=64MiB"
 _SERVER_READ = frozenset({"host", "http_port", "grpc_port", "parallel_workers"})
 #: Server settings that change nothing when they have one of these values.
 _SERVER_USUAL: dict[str, tuple[Any, ...]] = {
@@ -65,8 +67,8 @@ _SERVER_WHY: dict[str, str] = {
     "root_path": "a gateway in front takes the path away",
     "cors_settings": "a gateway in front answers for browsers of other sites",
     "gzip_enabled": "answers are compressed when the client asks for it",
-    "cache_enabled": "answers are not cached",
-    "cache_size": "answers are not cached",
+    "cache_enabled": _KEPT,
+    "cache_size": _KEPT,
     "tracing_server": "requests are not traced",
     "logging_settings": "logs have one form",
     "use_structured_logging": "logs have one form",
@@ -89,9 +91,9 @@ _MODEL_USUAL: dict[str, tuple[Any, ...]] = {
 _MODEL_WHY: dict[str, str] = {
     "platform": "the served model is ONNX, and says so",
     "versions": "versions of libraries are told by the file",
-    "max_batch_size": "requests are not held back to be run together",
-    "max_batch_time": "requests are not held back to be run together",
-    "cache_enabled": "answers are not cached",
+    "max_batch_size": _MEASURED + "batch_rows=N",
+    "max_batch_time": _MEASURED + "window_s=SECONDS",
+    "cache_enabled": _KEPT,
     "parallel_workers": "workers are set for the whole server: modelyard serve --workers N",
     "parameters.content_type": "a request says what it holds by its datatypes",
     "parameters.format": "the format is told by the file's bytes",

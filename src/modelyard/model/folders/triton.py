@@ -18,12 +18,12 @@ _TYPES = {"TYPE_STRING": "BYTES"}  # all others are the protocol's own names beh
 #: Fields of a configuration that change nothing here, and what does the same.
 _PASSED_OVER: dict[str, str] = {
     "max_batch_size": "a request may have any number of rows; nothing limits them but --max-body-mb",
-    "dynamic_batching": "requests are not held back to be run together",
-    "instance_group": "models run on the CPU, once in every worker: modelyard serve --workers N",
+    "dynamic_batching": "which requests share a call is measured; to change it: modelyard serve --tune batch_rows=N",
+    "instance_group": "a model is loaded once in every worker: modelyard serve --workers N",
     "optimization": "ONNX Runtime is set up by Modelyard",
     "parameters": "ONNX Runtime is set up by Modelyard",
     "model_warmup": "golden rows are asked at every load instead",
-    "response_cache": "answers are not cached",
+    "response_cache": "answers are kept for whoever asks for it: modelyard serve --tune cache_bytes=64MiB",
     "metric_tags": "metrics are labelled with model and version only",
     "model_metrics": "the histograms of Modelyard's metrics are fixed",
     "model_repository_agents": "no program touches the files; bundles are verified by their digest",
@@ -43,7 +43,7 @@ _PORT_READ = frozenset({"name", "data_type", "dims", "label_filename", "reshape"
 _PORT_PASSED_OVER: dict[str, str] = {
     "format": "axes are taken as the graph has them",
     "optional": "the input must always be sent",
-    "allow_ragged_batch": "requests are not held back to be run together",
+    "allow_ragged_batch": "requests of other shapes do not share a call",
     "is_shape_tensor": "it is for TensorRT",
     "is_non_linear_format_io": "it is for TensorRT",
 }
