@@ -9,11 +9,14 @@ only ratios of turns that touch are compared, as the speed of a shared machine s
 from __future__ import annotations
 
 import argparse
+import http.client
 import shutil
 import signal
 import subprocess
 import sys
 from pathlib import Path
+
+import psutil
 
 from benchmarks import document, environments, report, results, tools
 from benchmarks.items import TITLES, Item, read
@@ -104,9 +107,10 @@ def _one(contest: Contest, setting: Setting, folder: Path) -> None:
         return
     try:
         pair = measure(contest, setting)
-    except WrongAnswer as error:
-        print(f"left out: {error}", file=sys.stderr)
-        results.keep(folder, failed=(contest.part, error.system.name, str(error)))
+    except (WrongAnswer, psutil.Error, subprocess.SubprocessError, http.client.HTTPException, OSError) as error:
+        who = error.system if isinstance(error, WrongAnswer) else contest.peer
+        print(f"{contest.part} {who.name} is left out: {error!r}", file=sys.stderr)
+        results.keep(folder, failed=(contest.part, who.name, str(error)))
         return
     results.keep(folder, pair)
     print(f"round {setting.round + 1}  {report.line(pair)}", file=sys.stderr)

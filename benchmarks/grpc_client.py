@@ -12,6 +12,7 @@ import json
 import struct
 import subprocess
 import sys
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -34,7 +35,8 @@ class GrpcClient:
 
     def __exit__(self, *_: object) -> None:
         assert self._child.stdin is not None
-        self._child.stdin.close()
+        with suppress(BrokenPipeError):
+            self._child.stdin.close()
         self._child.wait(10)
 
     def ask(self, port: int, item: Item, count: int) -> tuple[list[Answer], int]:
@@ -73,10 +75,10 @@ def main(folder: Path) -> None:
         try:
             with triton.InferenceServerClient(f"127.0.0.1:{job['port']}") as client:
                 found = [client.infer(item.name, [_input(triton, item, at)]) for at in range(job["count"])]
-        except triton.InferenceServerException as error:
+            answers = [one.as_numpy(OUTPUTS[item.name]).ravel().tolist() for one in found]
+        except (triton.InferenceServerException, AttributeError) as error:  # None where an answer lacks the output
             print(json.dumps({"error": str(error)}), flush=True)
             continue
-        answers = [one.as_numpy(OUTPUTS[item.name]).ravel().tolist() for one in found]
         print(json.dumps({"answers": answers, "bytes": found[0].get_response().ByteSize()}), flush=True)
 
 

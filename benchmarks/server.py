@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import http.client
+import shutil
 import time
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -103,7 +104,8 @@ def running(system: System, item: Item, work: Path, nginx: str | None) -> Iterat
     """The system, started, answering right, quiet, and kept on the servers' core."""
     assert system.launch is not None
     folder = work / system.name.replace(" ", "-").replace(",", "").lower()
-    folder.mkdir(exist_ok=True)
+    shutil.rmtree(folder, ignore_errors=True)
+    folder.mkdir()
     port = free_port()
     launch = system.launch(item, Place(port, folder, nginx))
     client = GrpcClient(work) if system.exchanges[item.name].grpc else None  # it is up before the clock starts

@@ -5,6 +5,8 @@ from typing import Any
 from uuid import uuid4
 
 import numpy as np
+import uvicorn
+from grpc.aio._server import Server as GrpcServer
 from kserve import InferOutput, InferRequest, InferResponse, Model, ModelServer
 from model import IMAGE, ITEM, MODEL, session
 from model import Model as Opened
@@ -39,12 +41,20 @@ class Predictor(Model):
         outputs = []
         for name, (values, datatype) in found.items():
             output = InferOutput(name, list(values.shape), datatype)
-            output.set_data_from_numpy(values, binary_data=False)
+            output.set_data_from_numpy(values, binary_data=ITEM == "w6")  # raw over gRPC, JSON over HTTP
             outputs.append(output)
         return InferResponse(payload.id or str(uuid4()), self.name, outputs)
 
 
+def loopback_only() -> None:
+    """KServe listens on every address and has no option for it; a benchmark has no business there."""
+    config, add = uvicorn.Config, GrpcServer.add_insecure_port
+    uvicorn.Config = lambda *args, **options: config(*args, **{**options, "host": "127.0.0.1"})
+    GrpcServer.add_insecure_port = lambda server, address: add(server, address.replace("[::]", "127.0.0.1"))
+
+
 if __name__ == "__main__":
+    loopback_only()
     predictor = Predictor(ITEM)
     predictor.load()
     ModelServer(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import secrets
 import tempfile
 from pathlib import Path
 
@@ -17,8 +18,13 @@ def _launch(item: Item, place: Place) -> Launch:
     folder = place.folder
     if len(str(folder)) > _SOCKETS:
         folder = Path(tempfile.mkdtemp(prefix="ray-"))
-    environment = {**asked(item, place), "RAY_FOLDER": str(folder), "RAY_USAGE_STATS_ENABLED": "0"}
-    return Launch((program("ray"), "ray_app.py"), APPS, environment, folder)
+    environment = {
+        "RAY_FOLDER": str(folder),
+        "RAY_USAGE_STATS_ENABLED": "0",
+        "RAY_AUTH_MODE": "token",
+        "RAY_AUTH_TOKEN": secrets.token_hex(32),  # else it makes one in the home folder, for good
+    }
+    return Launch((program("ray"), "ray_app.py"), APPS, {**asked(item, place), **environment}, folder)
 
 
 RAY = System(
