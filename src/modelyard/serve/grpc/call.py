@@ -59,7 +59,7 @@ class Line(Protocol):
         """End a stream that cannot go on."""
         ...
 
-    def closed(self, call: Call) -> None:
+    def closed(self, call: Call, *, answered: bool) -> None:
         """A call is over."""
         ...
 
@@ -223,9 +223,12 @@ class Call:
 
     def end(self) -> None:
         """The caller has asked everything."""
-        if self.ended:
-            return
-        self.ended = True
+        if not self.ended:
+            self.ended = True
+            self.conclude()
+
+    def conclude(self) -> None:
+        """Nothing more will come: answer what is there, or say what is missing."""
         if self.done:
             return
         if self._inbox is not None and self._inbox.begun:
@@ -248,7 +251,7 @@ class Call:
         self.done = True
         self._out.forget(self)
         self.leave()
-        self._close()
+        self._close(answered=False)
 
     def expire(self) -> None:
         """The caller's own deadline has passed."""
@@ -275,7 +278,7 @@ class Call:
         self.done = True
         if not self.ended:
             self._out.write(rst_stream(self.id, Reason.NO_ERROR))
-        self._close()
+        self._close(answered=True)
 
     # --- inside -----------------------------------------------------------------------------------------------
 
@@ -333,9 +336,9 @@ class Call:
     def _fail(self, code: Code, text: str) -> None:
         self.finish(code, text, ((REQUEST_ID, self.head.request_id or secrets.token_hex(8)),))
 
-    def _close(self) -> None:
+    def _close(self, *, answered: bool) -> None:
         if self._timer is not None:
             self._timer.cancel()
         if self.held_bytes:
             self._hold(-self.held_bytes)
-        self._connection.closed(self)
+        self._connection.closed(self, answered=answered)

@@ -297,7 +297,7 @@ class Connection(asyncio.Protocol):
         else:
             method = server.methods.get(head.path) or server.unknown
             call = self.calls[stream] = Call(self, stream, head, method)
-            room = server.take()
+            room, call.ended = server.take(), last
             if head.refusal is not None:
                 call.finish(head.refusal.code, head.refusal.text)
             elif not room or self.out.unsent_bytes > _UNSENT_BYTES:
@@ -305,7 +305,7 @@ class Connection(asyncio.Protocol):
             else:
                 call.begin()
             if last:
-                call.end()
+                call.conclude()
 
     def _reject(self, stream: int, reason: Reason) -> None:
         """A stream that does not become a call."""
@@ -315,14 +315,14 @@ class Connection(asyncio.Protocol):
 
     # --- the end of calls and connections ---------------------------------------------------------------------
 
-    def closed(self, call: Call) -> None:
+    def closed(self, call: Call, *, answered: bool) -> None:
         """A call is over."""
         if self.calls.pop(call.id, None) is None:
             return
         self.server.give()
         if not call.ended:
             self._cut.append(call.id)
-        if self._patience < PATIENCE:
+        if answered and self._patience < PATIENCE:
             self._patience += _WORTH
         if not self.calls and self._told and not self._closing_s:
             self._leave()

@@ -56,19 +56,20 @@ class Question:
         self._asked: InferRequest | None = None
         self._waiting: Any = None
 
-    def ask(self, request: Any) -> None:
-        """Read the `ModelInferRequest` and ask the model; the rest comes by itself."""
+    def ask(self, read: Callable[[Any, float], InferRequest], request: Any) -> InferRequest | None:
+        """Read the question and ask the model; the rest comes by itself. The question, if it could be read."""
         self._desk.in_flight += 1
         call = self._call
         call.on_leave = self._leave
         try:
-            asked = self._asked = self._codec.decode(request, call.left())
+            asked = self._asked = read(request, call.left())
             self._waiting = self._codec.replica.submit(asked, self._reply)
         except ModelyardError as exc:
             self._fail(exc)
         except Exception as exc:  # the process border: a bug's text is for the log, not for the caller
             log.exception("a gRPC question failed")
             self._fail(Internal(cause=type(exc).__name__))
+        return self._asked
 
     def _reply(self, given: InferResponse | None, error: ModelyardError | None) -> None:
         if self._over:

@@ -141,6 +141,7 @@ _SCALARS = {
     "uint32": _FIELD.TYPE_UINT32,
     "uint64": _FIELD.TYPE_UINT64,
 }
+_LENGTH_DELIMITED, _SEVEN_BITS, _MORE = 2, 0x7F, 0x80
 _LINE = re.compile(r"(?:(\w+)/)?(\w+)(?:@(\d+))?:([\[{]?)([\w.]+)[\]}]?")
 
 
@@ -154,3 +155,18 @@ def reader(kind: Any) -> Callable[[bytes], Any]:
             return None
 
     return read
+
+
+def tag(kind: Any, field: str) -> bytes:
+    """What a field of bytes or a message begins with on the wire."""
+    return varint(kind.DESCRIPTOR.fields_by_name[field].number << 3 | _LENGTH_DELIMITED)
+
+
+def varint(number: int) -> bytes:
+    """A number >= 0 on the wire."""
+    out = bytearray()
+    while number > _SEVEN_BITS:
+        out.append(number & _SEVEN_BITS | _MORE)
+        number >>= 7
+    out.append(number)
+    return bytes(out)

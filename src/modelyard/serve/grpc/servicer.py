@@ -20,6 +20,7 @@ from modelyard.serve.grpc import schema
 from modelyard.serve.grpc.call import Call, Method
 from modelyard.serve.grpc.codec import Codec, plain
 from modelyard.serve.grpc.messages import METHODS, message
+from modelyard.serve.grpc.moulds import Moulds
 from modelyard.serve.grpc.question import Question
 from modelyard.serve.grpc.schema import reader
 from modelyard.serve.grpc.status import sentence
@@ -63,6 +64,7 @@ class Servicer:
         self._request = reader(message("ModelInferRequest"))
         self._roster = Roster()
         self._codecs: dict[tuple[str, str], Codec] = {}
+        self._moulds = Moulds()
 
     def methods(self) -> dict[str, Method]:
         """How every method is answered."""
@@ -101,13 +103,23 @@ class Servicer:
 
     def _infer(self, call: Call, raw: bytes) -> None:
         """One question."""
-        request = self._read(self._request(raw))
-        codec = self._codec(request)
+        mould = self._known().find(raw)
+        if mould is not None:
+            codec = mould.codec
+        else:
+            request = self._read(self._request(raw))
+            codec = self._codec(request)
 
         def answered(asked: InferRequest, given: InferResponse) -> None:
             call.reply(codec.answer(asked, given))
 
-        Question(self, call, codec, answered, call.refuse).ask(request)
+        question = Question(self, call, codec, answered, call.refuse)
+        if mould is not None:
+            question.ask(mould.read, raw)
+        else:
+            asked = question.ask(codec.decode, request)
+            if asked is not None:
+                self._moulds.keep(raw, request, codec, asked.form)
 
     def _stream(self, call: Call) -> Turns:
         """Answer each question of a stream in its turn; an error is a message, and the stream goes on."""
@@ -132,7 +144,7 @@ class Servicer:
                 answer.parameters[_FINAL].bool_param = True
                 tell(_StreamResponse(infer_response=answer).SerializeToString())
 
-            Question(self, call, codec, answered, failed).ask(request)
+            Question(self, call, codec, answered, failed).ask(codec.decode, request)
 
         return Turns(call, ask)
 
@@ -142,10 +154,15 @@ class Servicer:
             raise InvalidRequest(what="the bytes are not the message that this method takes")
         return request
 
+    def _known(self) -> Moulds:
+        """What was learnt of questions to this roster; a new one begins anew."""
+        if self._roster is not self._plane.roster:
+            self._roster, self._codecs, self._moulds = self._plane.roster, {}, Moulds()
+        return self._moulds
+
     def _codec(self, request: Any) -> Codec:
         """The codec of the version that is asked; kept for as long as the roster is the same."""
-        if self._roster is not self._plane.roster:
-            self._roster, self._codecs = self._plane.roster, {}
+        self._known()
         named = (request.model_name, request.model_version)
         codec = self._codecs.get(named)
         if codec is None:
