@@ -14,6 +14,7 @@ import shutil
 import signal
 import subprocess
 import sys
+from collections.abc import Callable
 from pathlib import Path
 
 import psutil
@@ -67,7 +68,7 @@ def _options() -> argparse.Namespace:
     return parser.parse_args()
 
 
-def _names(known: tuple[str, ...]):  # type: ignore[no-untyped-def]
+def _names(known: tuple[str, ...]) -> Callable[[str], tuple[str, ...]]:
     def parse(text: str) -> tuple[str, ...]:
         found = tuple(text.split(","))
         if strange := [name for name in found if name not in known]:

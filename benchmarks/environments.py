@@ -66,5 +66,6 @@ def install(names: Iterable[str]) -> None:
 
 
 def versions(names: Iterable[str]) -> str:
-    """The environments' main packages in a line: `fastapi 0.165.0, mosec 0.9.8`."""
-    return ", ".join(PINS[name][0].replace("==", " ") for name in names)
+    """Their main packages, and those that all have, in a line: `fastapi 0.165.0, mosec 0.9.8, numpy 2.4.6`."""
+    mains = [PINS[name][0].replace("[serve]", "").replace("==", " ") for name in names]
+    return ", ".join([*mains, *(f"{package} {version(package)}" for package in SAME)])
