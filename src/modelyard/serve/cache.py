@@ -29,6 +29,7 @@ ARRAY_BYTES = 160
 LARGEST = 1 / 8
 _TOGETHER_ROWS = 256  # of the hits that are answered as if they were one call
 _TEXT = "O"  # the kind of arrays that hold text
+_UTF8_BYTES = 4  # of a character, at most
 
 
 class Cache:
@@ -91,7 +92,7 @@ class Cache:
             self.used_bytes -= left_bytes
 
 
-class Memory:
+class Recall:
     """Answers what is in the cache, and has the model answer the rest. On the event loop only.
 
     Parameters
@@ -140,9 +141,14 @@ def _bytes_in(key: Key, outputs: Sequence[Array]) -> int:
     for content in contents:
         size_bytes += getsizeof(content)
         if isinstance(content, tuple):
-            size_bytes += sum(map(getsizeof, content))
+            size_bytes += sum(map(_text_bytes, content))
     for array in outputs:
         size_bytes += array.nbytes
         if array.dtype.char == _TEXT:
-            size_bytes += sum(map(getsizeof, array.ravel().tolist()))
+            size_bytes += sum(map(_text_bytes, array.ravel().tolist()))
     return size_bytes
+
+
+def _text_bytes(text: str) -> int:
+    """Memory of a text, and of its UTF-8, which Python may keep beside it from the first time it is written."""
+    return getsizeof(text) + (0 if text.isascii() else _UTF8_BYTES * len(text))

@@ -20,7 +20,7 @@ from modelyard.model.repeatable import unrepeatable
 from modelyard.model.steady import steady
 from modelyard.model.trial import varied
 from modelyard.serve.batching import Ask, Lane, Model, Reply, ThreadLane
-from modelyard.serve.cache import Cache, Memory
+from modelyard.serve.cache import Cache, Recall
 from modelyard.serve.policy import Policy, decide, measure, unheeded
 from modelyard.watch.counters import Counter
 
@@ -84,8 +84,8 @@ class Replica:
             self.unheeded.append(f"cache_bytes is not heeded: {why}")
             return None
         cache = Cache(self.bundle.digest, self.tuning.cache_bytes)
-        memory = Memory(cache, self.label, self.submit, self.counter)
-        self.submit = memory.submit  # type: ignore[method-assign] # chosen once, not at every request
+        recall = Recall(cache, self.label, self.submit, self.counter)
+        self.submit = recall.submit  # type: ignore[method-assign] # chosen once, not at every request
         return cache
 
     @property

@@ -8,6 +8,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+import msgspec
 import numpy as np
 import pytest
 from hypothesis import given, settings
@@ -19,7 +20,7 @@ from modelyard.core.inference import Call, InferRequest, InferResponse
 from modelyard.core.tensor import Array
 from modelyard.model.steady import same_bits
 from modelyard.serve.batching import Ask, Lane, Model, Reply
-from modelyard.serve.cache import ARRAY_BYTES, ENTRY_BYTES, LARGEST, Cache, Memory
+from modelyard.serve.cache import ARRAY_BYTES, ENTRY_BYTES, LARGEST, Cache, Recall
 from modelyard.watch.counters import Page, read_totals
 from tests.unit.serve.desk import Told
 
@@ -181,26 +182,29 @@ def test_what_is_kept_is_a_copy_that_cannot_be_written_to() -> None:
 
 
 @pytest.mark.parametrize("kind", ["numbers", "columns", "texts"])
-@pytest.mark.parametrize("count", [100, 690, 1400, 5500])
+@pytest.mark.parametrize("count", [100, 690, 2800])
 def test_what_it_counts_is_at_least_what_it_holds(kind: str, count: int) -> None:
     """The bound is about real memory: Python's own books on what was allocated and is still there."""
     make = {
         "numbers": lambda at: ((np.full((1, 4), at, "<f4"),), (np.ones(1, "<i8"), np.ones((1, 2), "<f4"))),
         "columns": lambda at: ([np.full((1, 1), float(at)) for _ in range(20)], (np.ones(1),)),
-        "texts": lambda at: ((*texts([f"name {at}", "ü" * 9]), np.ones((1, 3))), texts([f"label {at}"])),
+        "texts": lambda at: ((*texts([f"name {at}", f"ü{at}" * 300]), np.ones((1, 3))), texts([f"Größe {at}" * 300])),
     }[kind]
     cache = Cache("d", 1 << 30)
     tracemalloc.start()
     try:
         before, _ = tracemalloc.get_traced_memory()
         for at in range(count):
-            keep(cache, *make(at))
+            question, answer = make(at)
+            keep(cache, question, answer)
+            if kind == "texts":  # Python keeps the UTF-8 of what is not ASCII beside it
+                msgspec.json.encode([question[0].tolist(), answer[0].tolist()])
         after, _ = tracemalloc.get_traced_memory()
     finally:
         tracemalloc.stop()
     assert len(cache) == count
     held = after - before
-    assert held <= cache.used_bytes <= 2.5 * held
+    assert held <= cache.used_bytes <= 3 * held
 
 
 class Asked:
@@ -211,7 +215,7 @@ class Asked:
         self.calls = 0
         self.error = error
         self.lane = Lane(Model("m@1", self._run, self._executed), 100, 10.0)
-        self.memory = Memory(cache or Cache("d", ROOMY), "m@1", self._submit, page.counter("m@1"))
+        self.recall = Recall(cache or Cache("d", ROOMY), "m@1", self._submit, page.counter("m@1"))
 
     def _run(self, asked: Sequence[Array]) -> Sequence[Array]:
         if self.error is not None:
@@ -229,7 +233,7 @@ class Asked:
         """Ask all of these in one turn of the loop."""
         told = Told()
         for value in values:
-            self.memory.submit(InferRequest(number(value)), told)
+            self.recall.submit(InferRequest(number(value)), told)
             assert told.given == []  # never at once
         await told.all(len(values))
         return told
@@ -292,7 +296,7 @@ def test_a_busy_model_does_not_keep_the_cache_from_answering(page: Page) -> None
 
     async def go() -> Told:
         await asked.ask(1.0)
-        asked.memory._ask = busy
+        asked.recall._ask = busy
         with pytest.raises(Busy):
             await asked.ask(2.0)
         return await asked.ask(1.0)
@@ -305,8 +309,8 @@ def test_who_leaves_is_not_told_and_who_comes_too_late_is_told_so(page: Page) ->
 
     async def go() -> None:
         await asked.ask(1.0)
-        waiting = asked.memory.submit(InferRequest(number(1.0)), left)
-        asked.memory.submit(InferRequest(number(1.0), deadline=0.0), late)
+        waiting = asked.recall.submit(InferRequest(number(1.0)), left)
+        asked.recall.submit(InferRequest(number(1.0), deadline=0.0), late)
         assert waiting.cancel()
         await late.all(1)
         assert not waiting.cancel()
@@ -323,7 +327,7 @@ def test_a_large_question_is_a_miss_every_time(page: Page, tmp_path: Path) -> No
     async def go() -> None:
         for _ in range(2):
             told = Told()
-            asked.memory.submit(wide, told)
+            asked.recall.submit(wide, told)
             await told.all(1)
 
     asyncio.run(go())
@@ -338,7 +342,7 @@ def test_an_answer_that_is_not_row_by_row_is_passed_on_and_not_kept(page: Page, 
     def answer(asked: InferRequest, reply: Reply) -> Any:
         reply(InferResponse(Call(outputs, 1, 0.0, 0.0), 0.0, 0, 1), None)
 
-    Memory(cache, "m@1", answer, page.counter("m@1")).submit(InferRequest(number(1.0)), told)
+    Recall(cache, "m@1", answer, page.counter("m@1")).submit(InferRequest(number(1.0)), told)
     assert told.outputs[0] is not None
     assert same(told.outputs[0], outputs)
     assert len(cache) == 0
@@ -350,14 +354,14 @@ def test_hits_of_other_widths_do_not_meet(page: Page) -> None:
     def answer(asked: InferRequest, reply: Reply) -> Any:
         reply(InferResponse.whole([asked.arrays[0][:, ::-1]]), None)
 
-    memory = Memory(Cache("d", ROOMY), "m@1", answer, page.counter("m@1"))
+    recall = Recall(Cache("d", ROOMY), "m@1", answer, page.counter("m@1"))
     wide, narrow = InferRequest((np.arange(3.0).reshape(1, 3),)), InferRequest((np.arange(2.0).reshape(1, 2),))
 
     async def go() -> Told:
         told = Told()
         for _ in range(2):
             for question in (wide, narrow, wide):
-                memory.submit(question, told)
+                recall.submit(question, told)
             await told.all(3)
         await told.all(6)
         return told
