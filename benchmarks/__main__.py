@@ -44,6 +44,8 @@ def main() -> None:
     print(text)
     if options.document:
         _write(text, options.results)
+    if kept_failures := {part: failed for part, failed in results.load(options.results).failed.items() if failed}:
+        sys.exit(f"left out: {kept_failures}")
 
 
 def _write(text: str, folder: Path) -> None:
@@ -62,7 +64,12 @@ def _options() -> argparse.Namespace:
     parser.add_argument("--items", type=_names(PARTS), default=PARTS, help=f"of {','.join(PARTS)}")
     parser.add_argument("--systems", type=_names(tuple(PEERS)), default=tuple(PEERS), help=f"of {','.join(PEERS)}")
     parser.add_argument("--connections", type=lambda text: tuple(map(int, text.split(","))), default=None)
-    parser.add_argument("--results", type=Path, default=RESULTS, help="folder of figures; they add up over runs")
+    parser.add_argument(
+        "--results",
+        type=lambda text: Path(text).resolve(),
+        default=RESULTS,
+        help="folder of figures; they add up over runs",
+    )
     parser.add_argument("--report", action="store_true", help="measure nothing, show what is kept")
     parser.add_argument("--document", action="store_true", help="write the tables into docs/performance.md")
     return parser.parse_args()

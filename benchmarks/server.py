@@ -146,4 +146,4 @@ def _wait(server: Server, client: GrpcClient | None) -> None:
         except (OSError, http.client.HTTPException) as error:
             last = error
         time.sleep(0.005)
-    raise server.wrong(f"it ended by itself; its log is in {server.items}")
+    raise server.wrong(f"it ended by itself; its log is in {server.items}: {last}")
