@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from collections.abc import Set as AbstractSet
 
 from modelyard.core.errors import InvalidModel
 
 _VARINT, _FIXED64, _LENGTH, _FIXED32 = 0, 1, 2, 5
 _MODEL_GRAPH, _MODEL_FUNCTION = 7, 25
-_GRAPH_NODE = 1
+_GRAPH_NODE, _GRAPH_INPUT, _INPUT_NAME = 1, 11, 1
 _FUNCTION_NODE = 7
-_NODE_OPERATOR, _NODE_ATTRIBUTE = 4, 5
+_NODE_INPUT, _NODE_OUTPUT, _NODE_OPERATOR, _NODE_ATTRIBUTE = 1, 2, 4, 5
+_NODE_NAMES = frozenset({_NODE_INPUT, _NODE_OUTPUT, _NODE_OPERATOR})
 _ATTRIBUTE_GRAPHS = (6, 11)  # one, and a list of them
 _NESTING = frozenset({"If", "Loop", "Scan", "SequenceMap"})  # all operators whose attributes hold graphs
 _MAX_DEPTH = 16
@@ -37,6 +39,40 @@ def operators(raw: bytes | memoryview) -> frozenset[str]:
             _collect(part, _GRAPH_NODE, found, 0)
         elif field == _MODEL_FUNCTION:
             _collect(part, _FUNCTION_NODE, found, 0)
+    return frozenset(found)
+
+
+def readers(raw: bytes | memoryview, through: AbstractSet[str]) -> frozenset[str]:
+    """Names of the operators that read the model's inputs where they lie in memory.
+
+    Parameters
+    ----------
+    raw : bytes
+        As for `operators`.
+    through : set of str
+        Operators whose outputs may be their inputs, seen in another way; who reads those counts too.
+
+    Returns
+    -------
+    frozenset of str
+        With every operator that holds a graph, because what is inside may read whatever is outside.
+
+    Raises
+    ------
+    InvalidModel
+        The bytes are not protobuf.
+    """
+    parts = [part for field, graph in _parts(memoryview(raw)) if field == _MODEL_GRAPH for part in _parts(graph)]
+    inputs = [dict(_parts(part)).get(_INPUT_NAME, b"") for field, part in parts if field == _GRAPH_INPUT]
+    seen, found = {bytes(name) for name in inputs}, set()
+    for node in (part for field, part in parts if field == _GRAPH_NODE):  # in the order in which they run
+        inner = [(field, part) for field, part in _parts(node) if field in _NODE_NAMES]
+        (name,) = [str(part, "utf-8", "replace") for field, part in inner if field == _NODE_OPERATOR]
+        reads = not seen.isdisjoint(bytes(part) for field, part in inner if field == _NODE_INPUT)
+        if reads or name in _NESTING:
+            found.add(name)
+        if reads and name in through:
+            seen |= {bytes(part) for field, part in inner if field == _NODE_OUTPUT}
     return frozenset(found)
 
 

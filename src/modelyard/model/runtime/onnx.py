@@ -12,9 +12,8 @@ from modelyard.core.errors import CorruptBundle, InvalidInput, ModelyardError, U
 from modelyard.core.manifest import MODEL
 from modelyard.core.signature import ANY, Signature, TensorSpec
 from modelyard.core.tensor import Array, Datatype
-from modelyard.model.anatomy import operators
 from modelyard.model.bundle import Bundle
-from modelyard.model.lots import lot
+from modelyard.model.lots import anywhere, lot
 from modelyard.model.trial import varied
 
 _PROVIDERS = {
@@ -28,6 +27,7 @@ _PROVIDERS = {
     "coreml": "CoreMLExecutionProvider",
 }
 _ALIKE = 1e-4
+_PLACE_BYTES = 16  # numpy's arrays begin at multiples of it, and packets of numbers are as long
 
 _SEVERITY_FATAL = 4
 _GRAPH_TYPES = {
@@ -58,9 +58,11 @@ class OnnxRunner:
         Of the model.
     rows : int
         As many run at once, or a multiple; what lacks is filled up with the last row. See `modelyard.model.lots`.
+    anywhere : bool
+        Whether inputs may lie anywhere in memory; if not, those that do are copied.
     """
 
-    def __init__(self, session: Any, signature: Signature, rows: int = 1) -> None:
+    def __init__(self, session: Any, signature: Signature, rows: int = 1, *, anywhere: bool = False) -> None:
         self.signature = signature
         ends = (*session.get_inputs(), *session.get_outputs())
         self.batchable = all(not (node.shape and isinstance(node.shape[0], int)) for node in ends)
@@ -76,13 +78,14 @@ class OnnxRunner:
         self._options = ort.RunOptions()
         self._options.log_severity_level = _SEVERITY_FATAL
         self._first = np.zeros(self.lot, dtype=np.intp)
+        self._anywhere = anywhere or not any(spec.datatype.is_float for spec in signature.inputs)
 
     def run(self, arrays: Sequence[Array]) -> list[Array]:
         """Answers for arranged inputs; see `Runner.run`."""
         rows = arrays[0].shape[0]
         lacking = -rows % self.lot
         if not lacking:
-            return self.ask(arrays)
+            return self.ask(arrays if self._anywhere else [_placed(array) for array in arrays])
         # A copy of what was asked cannot be refused where that is not. A single row is copied twice as fast this way.
         filled = [array.take(self._first, 0) if rows == 1 else _filled(array, lacking) for array in arrays]
         return [array[:rows] for array in self.ask(filled)]
@@ -95,6 +98,11 @@ class OnnxRunner:
         except Exception as exc:  # ORT raises a dozen unrelated classes for bad values
             raise InvalidInput(what="the model refused these values", cause=_first_line(exc)) from exc
         return results
+
+
+def _placed(array: Array) -> Array:
+    """The array, or a copy that begins where arrays do."""
+    return array if array.__array_interface__["data"][0] % _PLACE_BYTES == 0 else array.copy()
 
 
 def _filled(array: Array, lacking: int) -> Array:
@@ -122,9 +130,10 @@ def load(bundle: Bundle, *, threads: int = 1, provider: str = "cpu") -> OnnxRunn
     session = _session(bundle.manifest.name, raw, threads, provider)
     _match_all(bundle, session)
     signature = bundle.manifest.signature
-    runner = OnnxRunner(session, signature, lot(operators(raw), signature))
+    free = anywhere(raw)
+    runner = OnnxRunner(session, signature, lot(raw, signature), anywhere=free)
     if runner.lot > 1 and not _is_by_row(runner, bundle):
-        runner = OnnxRunner(session, signature)
+        runner = OnnxRunner(session, signature, anywhere=free)
     runner.facts |= {"provider": provider, "threads": threads}
     return runner
 
