@@ -88,9 +88,12 @@ class Loader:
     ----------
     counter : callable
         Gives the counter of a label ``name@version``.
+    cores : int
+        This worker's share of the machine's.
     """
 
-    def __init__(self, counter: Callable[[str], Counter]) -> None:
+    def __init__(self, counter: Callable[[str], Counter], cores: int = 1) -> None:
+        self._cores = cores
         self._counter = counter
 
     def load(self, plan: Plan, old: Roster, *, strict: bool) -> Roster:
@@ -131,4 +134,4 @@ class Loader:
             return running
         bundle = open_bundle(Path(planned.path), digest=planned.digest)
         counter = self._counter(f"{model.name}@{planned.version}")
-        return Replica(bundle, model.name, planned.version, counter, model.tuning)
+        return Replica(bundle, model.name, planned.version, counter, model.tuning, cores=self._cores)

@@ -18,6 +18,7 @@ from modelyard.model import golden, runtime
 from modelyard.model.bundle import Bundle
 from modelyard.model.repeatable import unrepeatable
 from modelyard.model.steady import steady
+from modelyard.model.threads import fastest_threads
 from modelyard.model.trial import varied
 from modelyard.serve.batching import Ask, Lane, Model, Reply, ThreadLane
 from modelyard.serve.cache import Cache, Recall
@@ -44,8 +45,8 @@ class Replica:
         Of ``name@version`` on this worker's page.
     tuning : Tuning
         What is not left to measurement.
-    executor : Executor, optional
-        Where long calls run, instead of threads of the model's own.
+    cores : int
+        How many threads a call of a large model may have, where they make it faster.
     """
 
     def __init__(
@@ -55,7 +56,7 @@ class Replica:
         version: int,
         counter: Counter,
         tuning: Tuning = MEASURED,
-        executor: Executor | None = None,
+        cores: int = 1,
     ) -> None:
         started = perf_counter()
         self.bundle = bundle
@@ -64,10 +65,12 @@ class Replica:
         self.signature: Signature = bundle.manifest.signature
         self.counter = counter
         self.tuning = tuning
-        self._executor = executor
+        self.executor: Executor | None = None  # where long calls run, instead of threads of the model's own
         self._runner = runtime.load(bundle, threads=tuning.threads or 1, provider=tuning.provider)
         self.checked = golden.check(self._runner, bundle.samples, self.label)
         trials = varied(self.signature, bundle.samples.rows, _TRIALS)
+        if cores > 1 and tuning.threads is None and self._runner.facts["provider"] == "cpu":
+            _, self._runner = fastest_threads(bundle, cores, trials, self._runner)
         self._times = measure(self._runner.run, lambda rows: [array[:rows] for array in trials])
         self.policy = decide(self._times, lambda: steady(self._runner, trials, _STEADY_S), tuning)
         self.unheeded = unheeded(tuning, self.policy)
@@ -104,7 +107,7 @@ class Replica:
         model = Model(self.label, self._run, self.counter.executed, varies=varies)
         self._policy, self._inline_rows = policy, policy.inline_rows
         self._loop_lane = Lane(model, policy.batch_rows, policy.queue_s)
-        self._thread_lane = ThreadLane(model, policy, self._executor)
+        self._thread_lane = ThreadLane(model, policy, self.executor)
 
     @property
     def waiting(self) -> int:

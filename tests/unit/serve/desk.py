@@ -141,6 +141,12 @@ def _parse(sent: bytes) -> Answer:
     return Answer(int(status.split()[1]), headers, body)
 
 
+def call_in(replica: Replica, executor: Executor | None) -> None:
+    """Run this model's long calls here, instead of in threads of its own."""
+    replica.executor = executor
+    replica.policy = replica.policy
+
+
 def in_thread(replica: Replica) -> None:
     """Call this model in a thread from now on, however cheap it is."""
     replica.policy = replace(replica.policy, mode="thread", inline_rows=0.0)
@@ -156,7 +162,9 @@ def served(
     """These bundles as versions 1, 2, ... of one model; the last is the default."""
     name = name or bundles[0].manifest.name
     versions = {
-        number: Replica(bundle, name, number, page.counter(f"{name}@{number}"), executor=executor)
+        number: Replica(bundle, name, number, page.counter(f"{name}@{number}"))
         for number, bundle in enumerate(bundles, 1)
     }
+    for replica in versions.values():
+        call_in(replica, executor)
     return ServedModel(name=name, default=len(bundles), versions=versions, aliases=aliases or {})

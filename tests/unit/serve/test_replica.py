@@ -23,11 +23,12 @@ from modelyard.core.inference import Call, InferRequest, InferResponse
 from modelyard.core.manifest import MODEL, SAMPLES
 from modelyard.core.plan import MEASURED, Tuning
 from modelyard.core.tensor import Array
+from modelyard.model import runtime
 from modelyard.model.bundle import Bundle, seal
 from modelyard.serve.replica import Replica
 from modelyard.watch.counters import Page, read_totals
 from tests.models import count_bundle, echo_bundle, image_bundle, linear_bundle, linear_onnx, mixed_bundle
-from tests.unit.serve.desk import Told, in_thread, until
+from tests.unit.serve.desk import Told, call_in, in_thread, until
 
 BUNDLES = [linear_bundle(), mixed_bundle(), image_bundle(), count_bundle(), echo_bundle()]
 
@@ -38,7 +39,9 @@ def page(tmp_path: Path) -> Page:
 
 
 def replica(page: Page, bundle: Bundle | None = None, tuning: Tuning = MEASURED, executor: Any = None) -> Replica:
-    return Replica(bundle or linear_bundle(), "linear", 3, page.counter("linear@3"), tuning, executor)
+    made = Replica(bundle or linear_bundle(), "linear", 3, page.counter("linear@3"), tuning)
+    call_in(made, executor)
+    return made
 
 
 def together_bundle() -> Bundle:
@@ -309,3 +312,19 @@ def test_calls_are_counted_once_however_many_met(tmp_path: Path, page: Page) -> 
     asyncio.run(story())
     calls = read_totals(tmp_path)["linear@3"].calls
     assert 2 <= calls <= 5
+
+
+def test_a_large_model_has_as_many_threads_as_make_it_faster(page: Page, monkeypatch: pytest.MonkeyPatch) -> None:
+    """With one core, or when the plan says how many, nothing is tried."""
+    asked: list[int] = []
+
+    def fastest(bundle: Any, cores: int, arrays: Sequence[Array], runner: Any) -> tuple[int, Any]:
+        asked.append(cores)
+        return 2, runtime.load(bundle, threads=2)
+
+    monkeypatch.setattr("modelyard.serve.replica.fastest_threads", fastest)
+    counter = page.counter("linear@3")
+    assert Replica(linear_bundle(), "linear", 3, counter, cores=4).facts()["threads"] == 2
+    assert Replica(linear_bundle(), "linear", 3, counter).facts()["threads"] == 1
+    assert Replica(linear_bundle(), "linear", 3, counter, Tuning(threads=3), cores=4).facts()["threads"] == 3
+    assert asked == [4]
