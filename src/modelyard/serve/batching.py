@@ -157,7 +157,8 @@ class Lane:
 
     def _too_late(self, ask: Ask, now: float) -> ModelyardError:
         if ask.deadline < now:
-            return Timeout(what=f"waiting for {self._model.label}", limit_s=round(ask.deadline - ask.asked_s, 3))
+            left_s = max(0.0, round(ask.deadline - ask.asked_s, 3))
+            return Timeout(what=f"waiting for {self._model.label}", limit_s=left_s)
         return _busy(self._model.label, len(self._waiting), now - ask.asked_s)
 
     def _tell(self, outcomes: Sequence[Outcome]) -> None:
