@@ -157,20 +157,20 @@ class TensorForm:
             array = outputs[at]
             if binary:
                 raw = encode_raw(array, specs[at].datatype)
-                about = b'%s],"parameters":{"binary_data_size":%d}}' % (_extent(array.shape), len(raw))
+                about = heads[at], _extent(array.shape), len(raw)
+                tensors.append(b'%s%s],"parameters":{"binary_data_size":%d}}' % about)
                 tail.append(raw)
             else:
-                about = b'%s],"data":%s}' % (_extent(array.shape), elements.dump(array))
-            tensors.append(heads[at] + about)
+                tensors.append(b'%s%s],"data":%s}' % (heads[at], _extent(array.shape), elements.dump(array)))
         name = b'"id":%s,' % orjson.dumps(wanted.id) if wanted.id else b""
         text = b'%s%s"outputs":[%s]}' % (self._prefix, name, b",".join(tensors))
         return (b"".join((text, *tail)), len(text)) if tail else (text, None)
 
     def answer(self, given: InferResponse, wanted: Wanted) -> tuple[bytes, int | None]:
         """`encode` for one of the questions of a call; what can be written for all of them at once is."""
-        if given.rows > 1 or wanted.outputs is not self._all:
-            return self.encode(given.outputs, wanted)
         call = given.call
+        if given.rows > 1 or call.rows == 1 or wanted.outputs is not self._all:
+            return self.encode(given.outputs, wanted)
         tensors = call.notes.get(_ROWS)
         if tensors is None:
             tensors = call.notes[_ROWS] = self._rows(call)

@@ -46,10 +46,11 @@ class UsualRequest:
         specs = [reader.spec for reader in readers]
         usual = len(specs) <= _MANY and all(spec.datatype.in_json and min((1, *spec.shape[1:])) > 0 for spec in specs)
         self._decode = _decoder(tuple(reader.kind for reader in readers)) if usual else None
+        #: Of each input: its name, its datatype, its axes but the rows, how many elements those are, its build.
         self._inputs = [
-            (reader.spec.name, str(reader.spec.datatype), reader.spec.shape[1:], reader.build) for reader in readers
+            (spec.name, str(spec.datatype), spec.shape[1:], element_count(spec.shape[1:]), reader.build)
+            for spec, reader in zip(specs, readers, strict=True)
         ]
-        self._sizes = [element_count(spec.shape[1:]) for spec in specs] if usual else []
         self._checks = [(at, spec.check) for at, spec in enumerate(specs) if _needs_look(spec)]
 
     def read(self, body: bytes | bytearray) -> tuple[tuple[Array, ...], Beside] | None:
@@ -61,10 +62,12 @@ class UsualRequest:
         except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
             return None
         arrays = []
-        rows = len(message.inputs[0].data) // self._sizes[0]
-        for item, (name, datatype, axes, build), size in zip(message.inputs, self._inputs, self._sizes, strict=True):
+        rows = 0
+        # As many as there are, by the type; said once more, `strict` would cost as much as the comparisons.
+        for item, (name, datatype, axes, size, build) in zip(message.inputs, self._inputs):  # noqa: B905
+            rows = rows or len(item.data) // size
             shape = (rows, *axes)
-            if item.name != name or item.datatype != datatype or item.shape != shape or item.parameters:
+            if item.shape != shape or item.name != name or item.datatype != datatype or item.parameters:
                 return None
             if not rows or rows * size != len(item.data):
                 return None
