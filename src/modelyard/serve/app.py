@@ -200,8 +200,10 @@ class Worker:
 
     def _gauges(self) -> Mapping[str, tuple[str, float]]:
         connections = len(self._http.connections) if self._http else 0
+        waiting = sum(replica.waiting for replica in self._plane.roster.replicas())
         return {
             "modelyard_connections": ("Open connections of the worker that was asked.", connections),
+            "modelyard_waiting": ("Requests that wait for a model in the worker that was asked.", waiting),
             "modelyard_models": ("Models served.", len(self._plane.roster.models)),
             "modelyard_versions": ("Versions loaded.", len(self._plane.roster.replicas())),
             "modelyard_cache_bytes": ("Answers and questions kept by the worker that was asked.", self._cached_bytes()),
