@@ -18,6 +18,7 @@ from typing import Any
 from modelyard.core.errors import ModelyardError, NotFound
 from modelyard.core.plan import Limits, Plan
 from modelyard.model import runtime
+from modelyard.serve import memory
 from modelyard.serve.http import contracts
 from modelyard.serve.http.protocol import Server
 from modelyard.serve.http.routes import Routes
@@ -48,12 +49,13 @@ class Worker:
         if options.repository == "explicit":
             self._plane.repository = Repository(options.run, self._tell)
         self._page = Page(options.run, options.worker)
-        self._loader = Loader(self._page.counter)
+        self._loader = Loader(self._page.counter, options.cores)
         self._routes: Routes | None = None
         self._http: Server | None = None
         self._grpc: Any = None
         self._stop = asyncio.Event()
         self._drain_s = 0.0
+        self._loaded = True  # and not yet tidied up after
 
     async def run(self) -> int:
         """Serve until told to stop; the exit code."""
@@ -79,6 +81,7 @@ class Worker:
         self._http = Server(plan.limits, self._routes)
         sock = socket.socket(fileno=self._options.socket_fd)
         listener = await loop.create_server(self._http, sock=sock, backlog=BACKLOG)  # it listens again, with this
+        memory.settle()
         self._tell_loaded(roster)
         self._tell({"ready": len(self._plane.roster.models)})
         tasks = [asyncio.ensure_future(self._http.run_sweep()), asyncio.ensure_future(self._watch())]
@@ -120,6 +123,9 @@ class Worker:
             await asyncio.sleep(_WATCH_S)
             if os.getppid() != self._options.parent:
                 self._on_signal(0.0)
+            if self._loaded:
+                self._loaded = False
+                memory.let_go_of_code()
             await self._catch_up()
 
     async def _catch_up(self) -> None:
@@ -144,8 +150,12 @@ class Worker:
         self._tell_loaded(roster, before)
         for name, trouble in roster.troubles.items():
             self._tell({"trouble": trouble, "model": name})
-        for replica in before - set(roster.replicas()):
-            self._tell({"unloaded": replica.label})
+        self._loaded = True
+        gone = [replica.label for replica in before - set(roster.replicas())]
+        for label in gone:
+            self._tell({"unloaded": label})
+        if gone:
+            asyncio.get_running_loop().call_later(_WATCH_S, memory.sweep)
 
     def _swap(self, roster: Roster) -> None:
         assert self._routes is not None
@@ -211,13 +221,14 @@ class Worker:
 
 
 def _parse(argv: list[str]) -> argparse.Namespace:
-    parser = argparse.ArgumentParser(prog="modelyard.serve.app")
+    parser = argparse.ArgumentParser(prog="modelyard.serve")
     parser.add_argument("--socket-fd", type=int, required=True)
     parser.add_argument("--events-fd", type=int, required=True)
     parser.add_argument("--plan", type=Path, required=True)
     parser.add_argument("--run", type=Path, required=True)
     parser.add_argument("--worker", type=int, required=True)
     parser.add_argument("--parent", type=int, required=True)
+    parser.add_argument("--cores", type=int, required=True)
     parser.add_argument("--drain-delay", type=float, required=True)
     parser.add_argument("--grace", type=float, required=True)
     parser.add_argument("--contracts", required=True)
@@ -246,9 +257,3 @@ def main(argv: list[str]) -> int:
 
 async def _start(options: argparse.Namespace) -> int:
     return await Worker(options).run()
-
-
-if __name__ == "__main__":
-    code = main(sys.argv[1:])
-    sys.stderr.flush()
-    os._exit(code)  # threads of a model that never ends must not keep a drained worker alive

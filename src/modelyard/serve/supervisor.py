@@ -160,13 +160,14 @@ class Supervisor:
             "--run": self._run,
             "--worker": child.number,
             "--parent": os.getpid(),
+            "--cores": max(1, _cores() // options.workers),
             "--drain-delay": options.drain_delay_s,
             "--grace": options.grace_s,
             "--contracts": ",".join(options.contracts),
             "--repository": options.repository,
             "--grpc-fd": self._sockets.grpc.fileno() if self._sockets.grpc else -1,
         }
-        command = [sys.executable, "-P", "-m", "modelyard.serve.app"]
+        command = [sys.executable, "-P", "-m", "modelyard.serve"]
         for flag, value in flags.items():
             command += [flag, str(value)]
         child.started = time.monotonic()
@@ -249,3 +250,8 @@ def _signals(wake_fd: int) -> Any:
         signal.set_wakeup_fd(old)
         for number, handler in before.items():
             signal.signal(number, handler)
+
+
+def _cores() -> int:
+    """How many of the machine's this process may use."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
