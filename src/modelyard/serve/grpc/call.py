@@ -11,10 +11,10 @@ from struct import Struct
 from time import perf_counter
 from typing import Protocol
 
-from modelyard.core.errors import Internal, ModelyardError, Timeout
+from modelyard.core.errors import Internal, Kind, ModelyardError, Timeout
 from modelyard.core.plan import Limits
 from modelyard.serve.grpc.frames import DATA, END_HEADERS, END_STREAM, HEADERS, Reason, frame, rst_stream, window_update
-from modelyard.serve.grpc.headers import FOREVER, OK_TRAILERS, RESPONSE, Head, trailers
+from modelyard.serve.grpc.headers import ACCEPTED, FOREVER, OK_TRAILERS, RESPONSE, Head, trailers
 from modelyard.serve.grpc.inbox import PREFIX_BYTES, Inbox
 from modelyard.serve.grpc.outflow import Outflow
 from modelyard.serve.grpc.status import CODE, REQUEST_ID, STATUS, Code, sentence
@@ -182,10 +182,10 @@ class Call:
             block = RESPONSE + block
         self._out.end(self, block)
 
-    def refuse(self, error: ModelyardError) -> None:
+    def refuse(self, error: ModelyardError, metadata: Iterable[tuple[str, str]] = ()) -> None:
         """The end, by an error: its status and sentence, and beside them its code and the request's id."""
         request_id = self.head.request_id or secrets.token_hex(8)
-        self.finish(STATUS[error.kind], sentence(error), ((CODE, error.code), (REQUEST_ID, request_id)))
+        self.finish(STATUS[error.kind], sentence(error), ((CODE, error.code), (REQUEST_ID, request_id), *metadata))
 
     def consumed(self, size: int) -> None:
         """A message of this size was answered: as much may come again."""
@@ -219,7 +219,7 @@ class Call:
             self._collect(memoryview(data)[start:stop], last=last)
         except ModelyardError as exc:
             self.leave()
-            self.refuse(exc)
+            self.refuse(exc, (ACCEPTED,) if exc.kind is Kind.UNSUPPORTED else ())
 
     def end(self) -> None:
         """The caller has asked everything."""

@@ -346,9 +346,9 @@ class Connection(asyncio.Protocol):
             self.refuse_more()
 
     @property
-    def told(self) -> bool:
-        """Whether no more calls can come."""
-        return self._told or bool(self._closing_s)
+    def settled(self) -> bool:
+        """Whether no more calls can come, and every answer is on its way."""
+        return bool(self._closing_s) or (self._told and not self.out.unsent_bytes)
 
     def refuse_more(self) -> None:
         """The client has heard it."""

@@ -18,7 +18,8 @@ from modelyard.serve.grpc.frames import Reason, Violation
 from modelyard.serve.grpc.status import REQUEST_ID, Code
 
 FOREVER = float("inf")
-ACCEPTED = b"identity, deflate, gzip"
+#: How messages may be folded, for who folded them otherwise.
+ACCEPTED = ("grpc-accept-encoding", "identity, deflate, gzip")
 
 _HARD = 4  # beyond so many times the limit on headers a connection ends instead of a call
 _REMEMBERED = 64  # blocks of one connection

@@ -100,7 +100,7 @@ class Server:
         while loop.time() < self._deadline:
             for connection in list(self.connections):
                 connection.drain()
-            if not self.in_flight and all(connection.told for connection in self.connections):
+            if not self.in_flight and all(connection.settled for connection in self.connections):
                 break  # what is left are streams that nobody asks anything on
             await asyncio.sleep(_POLL_S)
         for connection in list(self.connections):

@@ -80,6 +80,7 @@ def test_messages_that_are_refused(site: Site, name: str) -> None:
         assert told["grpc-status"] == str(int(code)), told
         assert told["grpc-message"]
         assert told["x-request-id"] == "mine-1"
+        assert ("grpc-accept-encoding" in told) == (name == "folded by something unknown")
         assert wire.body(1) == b""
         wire.ask(3)
         await wire.until(lambda: wire.status(3) == 0)

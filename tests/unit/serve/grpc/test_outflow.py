@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from pathlib import Path
 from struct import pack
 
@@ -110,6 +111,26 @@ def test_who_never_widens_a_window_is_given_up(site: Site) -> None:
         assert wire.reset(1) == Reason.CANCEL
         assert wire.connection.out.unsent_bytes == 0
         assert wire.connection.calls == {}
+
+    site.run_with(ask)
+
+
+def test_a_drain_waits_for_who_reads_slowly(site: Site) -> None:
+    async def ask(server: Server) -> None:
+        wire = Wire(server).greet((4, 1000))
+        ask_much(wire)
+        await wire.until(lambda: len(wire.body(1)) == 1000)
+        stopping = asyncio.ensure_future(server.stop(5))
+        await wire.until(lambda: wire.of(frames.PING))
+        wire.frame(frames.PING, frames.ACK, 0, wire.of(frames.PING)[0].payload)
+        await asyncio.sleep(0.05)
+        assert not wire.transport.closed
+        grow(wire, 1, 1 << 20)
+        await wire.until(lambda: wire.transport.closed)
+        assert wire.status(1) == 0
+        assert is_right(wire)
+        wire.connection.connection_lost(None)
+        await stopping
 
     site.run_with(ask)
 
