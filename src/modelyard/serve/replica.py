@@ -6,6 +6,7 @@ import logging
 from collections.abc import Sequence
 from concurrent.futures import Executor
 from datetime import UTC, datetime
+from math import prod
 from time import perf_counter
 from typing import Any
 
@@ -28,6 +29,7 @@ from modelyard.watch.counters import Counter
 log = logging.getLogger("modelyard")
 
 _TRIALS = 64  # rows to time a model with, and to try whether their company matters
+_TRIAL_BYTES = 8 * 1024 * 1024  # most of them together: pictures are large
 _STEADY_S = 0.05
 _EPOCH_S = datetime.now(UTC).timestamp() - perf_counter()  # what to add to perf_counter for seconds since 1970
 
@@ -68,7 +70,7 @@ class Replica:
         self.executor: Executor | None = None  # where long calls run, instead of threads of the model's own
         self._runner = runtime.load(bundle, threads=tuning.threads or 1, provider=tuning.provider)
         self.checked = golden.check(self._runner, bundle.samples, self.label)
-        trials = varied(self.signature, bundle.samples.rows, _TRIALS)
+        trials = varied(self.signature, bundle.samples.rows, _trials(self.signature))
         if cores > 1 and tuning.threads is None and self._runner.facts["provider"] == "cpu":
             _, self._runner = fastest_threads(bundle, cores, trials, self._runner)
         self._times = measure(self._runner.run, lambda rows: [array[:rows] for array in trials])
@@ -166,3 +168,11 @@ class Replica:
             self.counter.invalid(seconds)
         else:
             self.counter.failed(seconds)
+
+
+def _trials(signature: Signature) -> int:
+    """How many rows to try a model with."""
+    row_bytes = sum(
+        (spec.datatype.size_bytes or 1) * prod(max(axis, 1) for axis in spec.shape[1:]) for spec in signature.inputs
+    )
+    return max(1, min(_TRIALS, _TRIAL_BYTES // row_bytes))

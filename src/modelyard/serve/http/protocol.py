@@ -27,6 +27,7 @@ log = logging.getLogger("modelyard")
 
 _BODY_FLOOR_BYTES_PER_S = 64 * 1024  # a body may take body_s, and longer only while it comes at least this fast
 _PIPELINED = 16
+_PIECE_BYTES = 4096
 _HEADS, _HEAD_BYTES = 1024, 2048  # how many heads are remembered, of this size at most
 _USUAL = b"application/json"  # of bodies that are never streamed, and of nearly all
 _FRAMED = frozenset({b"transfer-encoding", b"expect", b"upgrade"})  # what says more of a body than its length
@@ -211,7 +212,8 @@ class Connection(asyncio.Protocol):
         self._header_count = self._header_bytes = 0
         self._request = None
         self._head_bytes = 0
-        self._body: bytes | bytearray = b""
+        self._pieces: list[bytes | bytearray] = []
+        self._body_bytes = 0
 
     def on_message_begin(self) -> None:
         """A request begins; on a pipelined connection this can be in the middle of a packet."""
@@ -290,13 +292,17 @@ class Connection(asyncio.Protocol):
         if self._request is not None and self._request.sink is not None:
             self.deadline = self._clock() + self._limits.body_s
             self._request.sink.feed(chunk)
-        elif not self._body:
-            self._body = chunk
+            return
+        pieces = self._pieces
+        if not pieces or len(chunk) >= _PIECE_BYTES:
+            pieces.append(chunk)
+        elif isinstance(pieces[-1], bytearray):  # crumbs are put together: each for itself is forty bytes of overhead
+            pieces[-1] += chunk
         else:
-            if isinstance(self._body, bytes):
-                self._body = bytearray(self._body)
-            self._body += chunk
-        if len(self._body) > self._limits.body_bytes and not self._closing:
+            pieces.append(bytearray(chunk))
+        self._body_bytes += len(chunk)
+        if self._body_bytes > self._limits.body_bytes and not self._closing:
+            pieces.clear()
             self._refuse(413, f"the body is larger than the limit of {self._limits.body_bytes} bytes")
 
     def on_message_complete(self) -> None:
@@ -304,9 +310,10 @@ class Connection(asyncio.Protocol):
         request = self._request
         if request is None or self._closing:
             return
-        request.body = self._body
+        pieces = self._pieces
+        request.body = pieces[0] if len(pieces) == 1 else b"".join(pieces)
         request.keep_alive = self._reusable = self._parser.should_keep_alive()
-        self._request, self._body = None, b""
+        self._request, self._pieces = None, []
         self._reading = False
         if request.sink is not None:
             request.started = perf_counter()
