@@ -11,7 +11,7 @@ import grpc
 import pytest
 
 from modelyard.control.actions.publish import publish
-from modelyard.serve.app import MODEL_THREADS
+from modelyard.serve.policy import MODEL_THREADS
 from tests.acceptance.calls import dial, question, raw_call
 from tests.acceptance.load import Load, wait_until
 from tests.acceptance.serving import Served, home_with, plan_of
