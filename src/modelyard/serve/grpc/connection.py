@@ -18,11 +18,11 @@ from modelyard.serve.grpc.frames import (
     ACK,
     CONTINUATION,
     DATA,
-    DEFAULT_FRAME,
     END_HEADERS,
     END_STREAM,
     HEAD_BYTES,
     HEADERS,
+    OUR_FRAME,
     PADDED,
     PREFACE,
     PRIORITISED,
@@ -176,7 +176,7 @@ class Connection(asyncio.Protocol):
             high, low, kind, flags, stream = unpack_head(data, at)
             size = high << 8 | low
             stream &= STREAM_BITS
-            if size > DEFAULT_FRAME:
+            if size > OUR_FRAME:
                 raise Violation(Reason.FRAME_SIZE_ERROR, f"a frame of {size} bytes")
             if self._block is not None and (kind != CONTINUATION or stream != self._block[0]):
                 raise Violation(Reason.PROTOCOL_ERROR, "headers are not continued")
@@ -252,6 +252,8 @@ class Connection(asyncio.Protocol):
         if flags & (PADDED | PRIORITISED):
             start, stop = frames.unpadded(flags, data, start, stop)
         block = data[start:stop]
+        if len(block) > self._reader.max_block_bytes:
+            raise Violation(Reason.ENHANCE_YOUR_CALM, "the headers are far too large")
         if flags & END_HEADERS:
             self._head(stream, flags, block)
         else:

@@ -16,6 +16,8 @@ MAX_WINDOW = 0x7FFFFFFF
 DEFAULT_WINDOW = 65_535
 DEFAULT_FRAME = 16_384
 MAX_FRAME = 16_777_215
+#: The largest frame that we take: few for a large tensor, and little to keep of one that comes in drips.
+OUR_FRAME = 131_072
 
 DATA, HEADERS, PRIORITY, RST_STREAM, SETTINGS, PUSH_PROMISE, PING, GOAWAY, WINDOW_UPDATE, CONTINUATION = range(10)
 END_STREAM = ACK = 0x1

@@ -11,6 +11,7 @@ PREFIX_BYTES = 5
 #: How messages may be folded, and what zlib calls that.
 FOLDED = {b"gzip": 16 + zlib.MAX_WBITS, b"deflate": zlib.MAX_WBITS}
 _PLAIN = b"identity"
+_LARGE = 8192  # bytes of a piece
 
 
 class Inbox:
@@ -24,44 +25,52 @@ class Inbox:
         What ``grpc-encoding`` says.
     """
 
-    __slots__ = ("_at", "_encoding", "_folded", "_limit_bytes", "_message", "_prefix")
+    __slots__ = ("_encoding", "_folded", "_limit_bytes", "_missing", "_parts", "_prefix", "_size")
 
     def __init__(self, limit_bytes: int, encoding: bytes) -> None:
         self._limit_bytes = limit_bytes
         self._encoding = encoding
         self._prefix = b""
-        self._message: bytearray | None = None
-        self._at = 0  # how much of the message is there
         self._folded = False
+        self._size = self._missing = 0  # bytes of the message, and those that are still to come
+        self._parts: list[memoryview | bytearray] = []
 
     @property
     def begun(self) -> bool:
         """Whether a message has begun and not ended."""
-        return self._message is not None or bool(self._prefix)
+        return bool(self._prefix)
 
     @property
     def held_bytes(self) -> int:
         """How much of an unfinished message is there."""
-        return self._at
+        return self._size - self._missing
 
     def feed(self, data: memoryview) -> Iterator[bytes]:
         """Take what came next; the messages that it completes. A `ModelyardError` says what is wrong with one."""
         while data:
-            if self._message is None:
-                missing = PREFIX_BYTES - len(self._prefix)
-                self._prefix += data[:missing]
-                data = data[missing:]
+            if len(self._prefix) < PREFIX_BYTES:
+                lacking = PREFIX_BYTES - len(self._prefix)
+                self._prefix += data[:lacking]
+                data = data[lacking:]
                 if len(self._prefix) < PREFIX_BYTES:
                     return
                 self._begin()
-            assert self._message is not None
-            size = min(len(self._message) - self._at, len(data))
-            self._message[self._at : self._at + size] = data[:size]
-            self._at += size
-            data = data[size:]
-            if self._at == len(self._message):
-                whole, self._message, self._prefix, self._at = self._message, None, b"", 0
-                yield self._unfolded(whole) if self._folded else bytes(whole)
+            piece = data[: self._missing]
+            data = data[self._missing :]
+            self._keep(piece)
+            if not self._missing:
+                whole, self._parts, self._prefix, self._size = b"".join(self._parts), [], b"", 0
+                yield self._unfolded(whole) if self._folded else whole
+
+    def _keep(self, piece: memoryview) -> None:
+        """Large pieces stay where they are; small ones are gathered, so that none keeps much more than itself."""
+        self._missing -= len(piece)
+        if len(piece) >= _LARGE and 2 * len(piece) >= memoryview(piece.obj).nbytes:
+            self._parts.append(piece)
+        elif self._parts and isinstance(self._parts[-1], bytearray):
+            self._parts[-1] += piece
+        elif piece:
+            self._parts.append(bytearray(piece))
 
     def _begin(self) -> None:
         """A message begins: its five bytes say whether it is folded, and how long it is."""
@@ -73,14 +82,14 @@ class Inbox:
         if flag and self._encoding not in FOLDED:
             raise self._unreadable()
         self._folded = bool(flag)
-        self._message = bytearray(size)  # its pages are not there before they are written
+        self._size = self._missing = size
 
     def _unreadable(self) -> ModelyardError:
         if self._encoding == _PLAIN:
             return Internal(cause="a message is marked as compressed, and no grpc-encoding says how")
         return Unsupported(what=f"grpc-encoding {self._encoding[:40].decode('latin-1')!r}")
 
-    def _unfolded(self, message: bytearray) -> bytes:
+    def _unfolded(self, message: bytes) -> bytes:
         unfold = zlib.decompressobj(FOLDED[self._encoding])
         try:
             whole = unfold.decompress(message, self._limit_bytes + 1)

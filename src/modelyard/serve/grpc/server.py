@@ -68,6 +68,7 @@ class Server:
             {
                 Setting.MAX_CONCURRENT_STREAMS: MAX_STREAMS,
                 Setting.INITIAL_WINDOW_SIZE: self.stream_window,
+                Setting.MAX_FRAME_SIZE: frames.OUR_FRAME,
                 Setting.MAX_HEADER_LIST_SIZE: limits.header_bytes,
             }
         ) + frames.window_update(0, frames.MAX_WINDOW - frames.DEFAULT_WINDOW)

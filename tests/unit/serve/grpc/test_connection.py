@@ -147,7 +147,10 @@ def _twice(wire: Wire) -> None:
 
 #: What breaks a connection, and the reason that it is told.
 BROKEN: dict[str, tuple[Say, Reason]] = {
-    "a frame that is too long": (lambda w: w.frame(frames.DATA, 0, 1, bytes(16_385)), Reason.FRAME_SIZE_ERROR),
+    "a frame that is too long": (
+        lambda w: w.frame(frames.DATA, 0, 1, bytes(frames.OUR_FRAME + 1)),
+        Reason.FRAME_SIZE_ERROR,
+    ),
     "DATA on no stream": (lambda w: w.data(b"x", 0), Reason.PROTOCOL_ERROR),
     "DATA on an idle stream": (lambda w: w.data(b"x", 5), Reason.PROTOCOL_ERROR),
     "DATA on an even stream": (_opened(lambda w: w.data(b"x", 2)), Reason.PROTOCOL_ERROR),
@@ -157,6 +160,7 @@ BROKEN: dict[str, tuple[Say, Reason]] = {
         Reason.PROTOCOL_ERROR,
     ),
     "padding without a length": (_opened(lambda w: w.frame(frames.DATA, frames.PADDED, 1)), Reason.FRAME_SIZE_ERROR),
+    "HEADERS far too large": (lambda w: w.frame(frames.HEADERS, 4, 1, bytes(100_000)), Reason.ENHANCE_YOUR_CALM),
     "HEADERS on no stream": (lambda w: w.head(0), Reason.PROTOCOL_ERROR),
     "HEADERS on an even stream": (lambda w: w.head(2), Reason.PROTOCOL_ERROR),
     "HEADERS on a lower stream": (lambda w: (w.head(5), w.head(3)), Reason.STREAM_CLOSED),

@@ -62,7 +62,7 @@ def feed(site: Site, *pieces: bytes) -> None:
         await asyncio.sleep(0)
         wire.read()  # whatever was said to it are whole frames
         wire.connection.check(wire.connection.heard_s + 1)
-        assert len(wire.connection._rest) <= frames.DEFAULT_FRAME + frames.HEAD_BYTES
+        assert len(wire.connection._rest) <= frames.OUR_FRAME + frames.HEAD_BYTES
         await still_answers(server)
 
     site.run_with(ask)
