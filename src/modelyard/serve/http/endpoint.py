@@ -82,6 +82,8 @@ class Endpoint:
         loop.run_in_executor(None, work)
 
     def _go_on(self, request: Request, asked: InferRequest | None, error: ModelyardError | None) -> None:
+        if request.left:
+            return  # nobody waits for it any more, so it takes no place in the queue
         try:
             if asked is None:
                 raise error or Internal()

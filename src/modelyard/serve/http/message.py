@@ -96,6 +96,7 @@ class Request:
     payload: bytes | None = None
     sink: Sink | None = None
     waiting: Waiting | None = None  # a place in a model's queue
+    left = False  # whether the client has gone
     _id: bytes = b""
 
     def __init__(self, connection: Wire, head: Head, body: bytes | bytearray = b"") -> None:

@@ -186,6 +186,7 @@ class Connection(asyncio.Protocol):
         self._closing = True
         self._transport = None
         for request in self._queue:
+            request.left = True
             if request.waiting is not None:
                 request.waiting.cancel()
         self._queue.clear()

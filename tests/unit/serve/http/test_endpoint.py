@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import gzip
 import json
 import threading
@@ -10,12 +11,15 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from modelyard.core.plan import Limits
 from modelyard.core.tensor import Array
 from modelyard.serve.http.endpoint import LARGE_BYTES, SLOW_BYTES
 from modelyard.serve.http.forms.rows import RowForm
+from modelyard.serve.http.protocol import Server
 from modelyard.watch.counters import Page, read_totals
 from tests.models import linear_bundle, mixed_bundle
 from tests.unit.serve.desk import Desk, in_thread, served
+from tests.unit.serve.http.test_protocol import Transport
 
 INFER = {"inputs": [{"name": "input", "shape": [1, 1], "datatype": "FP64", "data": [3]}]}
 ROW = {"species": "gentoo", "length": 5.5, "mass": None}
@@ -180,3 +184,38 @@ def test_a_large_body_is_read_beside_the_loop(tmp_path: Path, monkeypatch: pytes
     assert [name == threading.main_thread().name for name in threads] == [False, False, True]
     found = read_totals(tmp_path)["linear@1"]
     assert (found.ok, found.invalid, found.failed) == (2, 1, 0)
+
+
+@pytest.mark.parametrize("where", ["queue", "thread"])
+def test_who_leaves_is_not_asked_for(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, where: str) -> None:
+    """In the model's queue, or while a thread still reads the body: nothing is run for a client that has gone."""
+    model = served(Page(tmp_path, 0), linear_bundle())
+    replica, desk = model.version(), Desk(tmp_path, model)
+    in_thread(replica)
+    calls: list[int] = []
+    run, gate = replica._runner.run, threading.Event()
+    monkeypatch.setattr(replica._runner, "run", lambda arrays: calls.append(len(arrays[0])) or run(arrays))
+    decode = RowForm.decode
+    monkeypatch.setattr(RowForm, "decode", lambda form, body: (gate.wait(10), decode(form, body))[1])
+    body = b'{"feature": 3}'
+    if where == "thread":
+        body = gzip.compress(json.dumps([{"feature": number} for number in range(40_000)]).encode(), 1)
+        assert len(body) > SLOW_BYTES
+    else:
+        gate.set()
+    extra = b"content-encoding: gzip\r\n" if where == "thread" else b""
+    head = b"POST /models/linear/predict HTTP/1.1\r\nhost: a\r\n%bcontent-length: %d\r\n\r\n" % (extra, len(body))
+
+    async def story() -> None:
+        server = Server(Limits(), desk.routes)
+        transport, connection = Transport(), server()
+        connection.connection_made(transport)  # type: ignore[arg-type]
+        connection.data_received(head + body)
+        connection.connection_lost(None)
+        gate.set()
+        await asyncio.sleep(0.2)
+        assert replica.waiting == 0
+        assert transport.sent == b""
+
+    asyncio.run(story())
+    assert calls == []
