@@ -152,9 +152,6 @@ def _more(sock: socket.socket) -> bytes:
     return data
 
 
-# --- one question in the words of each contract -------------------------------------------------------------------
-
-
 def post(model: str, contract: str, path: str, body: bytes, number: int, *headers: str) -> Question:
     """A request of HTTP under a name of its own, so that two answers can be compared byte by byte."""
     told = [f"Content-Length: {len(body)}", f"X-Request-Id: q{number}", *headers]

@@ -60,9 +60,6 @@ def waiting(served: Served) -> int:
     return int(found[1])
 
 
-# --- clients ------------------------------------------------------------------------------------------------------
-
-
 @dataclass
 class Told:
     """One answer: its status, how long it took, and what its headers say of trying again."""
@@ -143,9 +140,6 @@ async def arriving(rate: float, seconds: float, ask: Callable[[int], Awaitable[T
         await asyncio.sleep(max(0.0, began + number / rate - time.perf_counter()))
         asked.append(asyncio.create_task(ask(number)))  # type: ignore[arg-type]
     return list(await asyncio.gather(*asked))
-
-
-# --- overload -----------------------------------------------------------------------------------------------------
 
 
 @dataclass
@@ -274,8 +268,6 @@ def test_age_bounds_a_queue_as_well_as_count(tmp_path: Path) -> None:
         assert tail([told for told in answers if told.status == 200], 0.99) < 2 * (0.5 + 4 * call_s)
         assert tail(answers, 0.99) < 2 * (0.5 + 4 * call_s)
 
-
-# --- callers who leave --------------------------------------------------------------------------------------------
 
 MANY = 1000
 

@@ -84,9 +84,6 @@ class Watched:
 HERE = threading.current_thread().name
 
 
-# --- at load ------------------------------------------------------------------------------------------------------
-
-
 @pytest.mark.parametrize("bundle", BUNDLES, ids=lambda bundle: bundle.manifest.name)
 def test_it_is_checked_and_timed_at_load(page: Page, bundle: Bundle) -> None:
     loaded = replica(page, bundle)
@@ -145,9 +142,6 @@ def test_where_company_matters_nobody_has_any(page: Page, tuning: Tuning) -> Non
     asyncio.run(story())
     assert [outputs and outputs[0].tolist() for outputs in told.outputs] == [[0.0]] * 3
     assert [rows for rows, _ in model.calls] == [1, 1, 1]
-
-
-# --- asked --------------------------------------------------------------------------------------------------------
 
 
 def test_a_cheap_call_runs_on_the_loop_and_a_large_one_in_a_thread(page: Page) -> None:
@@ -282,9 +276,6 @@ def test_who_waited_too_long_is_told_so(page: Page, move: Callable[[Replica], No
 
     asyncio.run(story())
     assert [type(error) for error in told.errors] == [Timeout if late else type(None)]
-
-
-# --- counted ------------------------------------------------------------------------------------------------------
 
 
 def test_requests_are_counted_by_their_outcome(tmp_path: Path, page: Page) -> None:

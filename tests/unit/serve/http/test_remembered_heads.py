@@ -128,9 +128,6 @@ def play(packets: Sequence[bytes], heads: dict[bytes, Head], **given: int) -> Se
     return asyncio.run(inside())
 
 
-# --- any sequence of requests -------------------------------------------------------------------------------------
-
-
 def mostly(usual: list[bytes], odd: list[bytes]) -> st.SearchStrategy[bytes]:
     """Three times of four something usual."""
     return st.integers(0, 3).flatmap(lambda roll: st.sampled_from(usual if roll else odd))
@@ -215,8 +212,6 @@ def test_nobody_can_tell_whether_a_head_was_known() -> None:
     same()
     assert hits > 30  # or nothing was shown
 
-
-# --- what is remembered, and what is not --------------------------------------------------------------------------
 
 GET = b"GET /now HTTP/1.1\r\nHost: a\r\n\r\n"
 POST = b"POST /now HTTP/1.1\r\nHost: a\r\nContent-Length: 2\r\n\r\n"
@@ -344,9 +339,6 @@ def test_a_known_head_is_not_taken_in_the_middle_of_a_message() -> None:
     assert heads.hits == 0
     assert seen == play(packets, Forgetful())
     assert repr(GET).encode() in seen.sent
-
-
-# --- through the whole server -------------------------------------------------------------------------------------
 
 
 def wire(method: str, path: str, body: bytes = b"", **headers: str) -> bytes:
