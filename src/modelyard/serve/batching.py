@@ -263,9 +263,9 @@ class ThreadLane(Lane):
 
     def _end(self, outcomes: Sequence[Outcome]) -> None:
         self._running -= 1
-        self._tell(outcomes)
-        if self._waiting and not self._booked:
+        if self._waiting and not self._booked:  # first, so that the model works while answers are written
             self._flush()
+        self._tell(outcomes)
 
 
 def _outcomes(model: Model, batch: Batch) -> list[Outcome]:
