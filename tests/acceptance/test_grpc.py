@@ -30,7 +30,7 @@ from tests.models import linear_bundle, mixed_bundle
 @pytest.fixture(scope="module")
 def home(tmp_path_factory: pytest.TempPathFactory) -> Path:
     path = tmp_path_factory.mktemp("home")
-    home_with(path, linear_bundle(), mixed_bundle(), slow_bundle())
+    home_with(path, linear_bundle(), mixed_bundle(), slow_bundle(), slow_bundle("slower", products=20))
     return path
 
 
@@ -158,19 +158,20 @@ def test_the_timeout_parameter_is_microseconds(served: Served, client: triton.In
 
 
 def test_a_cancelled_question_that_waits_is_not_run(served: Served) -> None:
+    """Those that wait when they are cancelled: whatever waits is the next call, so a call takes long here."""
     run = Path(_run_folder(served))
     with dial(served) as channel:
         call = raw_call(channel)
-        call(question("slow", "FP32"))
-        before = read_totals(run)["slow@1"]
-        waiting = [call.future(question("slow", "FP32")) for _ in range(40)]
+        call(question("slower", "FP32"))
+        before = read_totals(run)["slower@1"]
+        waiting = [call.future(question("slower", "FP32")) for _ in range(40)]
         time.sleep(0.05)
         for future in waiting[5:]:
             future.cancel()
         for future in waiting[:5]:
-            assert future.result().model_name == "slow"
-        call(question("slow", "FP32"))
-        after = read_totals(run)["slow@1"]
+            assert future.result().model_name == "slower"
+        call(question("slower", "FP32"))
+        after = read_totals(run)["slower@1"]
     assert 6 <= after.ok - before.ok < 20  # those that were asked for to the end, and what had begun
     assert after.failed - before.failed >= 20
 
