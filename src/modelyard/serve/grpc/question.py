@@ -10,7 +10,7 @@ from typing import Any, Protocol
 from modelyard.core.errors import Internal, ModelyardError, Timeout
 from modelyard.core.inference import InferRequest, InferResponse
 from modelyard.serve.grpc.call import Call
-from modelyard.serve.grpc.codec import Codec
+from modelyard.serve.replica import Replica
 
 log = logging.getLogger("modelyard")
 
@@ -19,6 +19,16 @@ class Counted(Protocol):
     """Who knows how many questions are being answered."""
 
     in_flight: int
+
+
+class Words(Protocol):
+    """How answers of one version are put into words; see `codec.Codec`."""
+
+    replica: Replica
+
+    def answer(self, asked: InferRequest, given: InferResponse) -> bytes:
+        """The message with this answer."""
+        ...
 
 
 class Question:
@@ -30,26 +40,26 @@ class Question:
         Where it counts while it is being answered.
     call : Call
         Where it came.
-    codec : Codec
+    words : Words
         Of the version that is asked.
-    answered, failed : callable
+    tell, failed : callable
         Told the answer, or why there is none.
     """
 
-    __slots__ = ("_answered", "_asked", "_call", "_codec", "_desk", "_failed", "_over", "_started", "_waiting")
+    __slots__ = ("_asked", "_call", "_desk", "_failed", "_over", "_started", "_tell", "_waiting", "_words")
 
     def __init__(
         self,
         desk: Counted,
         call: Call,
-        codec: Codec,
-        answered: Callable[[InferRequest, InferResponse], None],
+        words: Words,
+        tell: Callable[[bytes], None],
         failed: Callable[[ModelyardError], None],
     ) -> None:
         self._desk = desk
         self._call = call
-        self._codec = codec
-        self._answered = answered
+        self._words = words
+        self._tell = tell
         self._failed = failed
         self._started = perf_counter()
         self._over = False
@@ -63,7 +73,7 @@ class Question:
         call.on_leave = self._leave
         try:
             asked = self._asked = read(request, call.left())
-            self._waiting = self._codec.replica.submit(asked, self._reply)
+            self._waiting = self._words.replica.submit(asked, self._reply)
         except ModelyardError as exc:
             self._fail(exc)
         except Exception as exc:  # the process border: a bug's text is for the log, not for the caller
@@ -82,8 +92,9 @@ class Question:
         assert asked is not None
         try:
             self._end()
-            self._answered(asked, given)
-            self._codec.replica.count(given, self._started)
+            answer = self._words.answer(asked, given)
+            self._words.replica.count(given, self._started)  # before anybody can know that it was answered
+            self._tell(answer)
         except ModelyardError as exc:
             self._refuse(exc)
         except Exception as exc:  # as above
@@ -97,7 +108,7 @@ class Question:
         if self._waiting is not None:
             self._waiting.cancel()
         self._end()
-        replica = self._codec.replica
+        replica = self._words.replica
         replica.count_error(Timeout(what=replica.label, limit_s=0), self._started)
 
     def _fail(self, error: ModelyardError) -> None:
@@ -106,7 +117,7 @@ class Question:
             self._refuse(error)
 
     def _refuse(self, error: ModelyardError) -> None:
-        replica = self._codec.replica
+        replica = self._words.replica
         error.facts.setdefault("model", replica.label)
         replica.count_error(error, self._started)
         self._failed(error)

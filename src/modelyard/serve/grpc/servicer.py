@@ -109,11 +109,7 @@ class Servicer:
         else:
             request = self._read(self._request(raw))
             codec = self._codec(request)
-
-        def answered(asked: InferRequest, given: InferResponse) -> None:
-            call.reply(codec.answer(asked, given))
-
-        question = Question(self, call, codec, answered, call.refuse)
+        question = Question(self, call, codec, call.reply, call.refuse)
         if mould is not None:
             question.ask(mould.read, raw)
         else:
@@ -139,12 +135,7 @@ class Servicer:
                 failed(exc)
                 return
 
-            def answered(asked: Any, given: Any) -> None:
-                answer = codec.encode(asked, given)
-                answer.parameters[_FINAL].bool_param = True
-                tell(_StreamResponse(infer_response=answer).SerializeToString())
-
-            Question(self, call, codec, answered, failed).ask(codec.decode, request)
+            Question(self, call, _Streamed(codec), tell, failed).ask(codec.decode, request)
 
         return Turns(call, ask)
 
@@ -277,6 +268,21 @@ class Servicer:
         """Refused, for the same reason."""
         del request
         raise Unsupported(what="settings of the log by requests: not supported")
+
+
+class _Streamed:
+    """A version's answers as messages of a stream."""
+
+    def __init__(self, codec: Codec) -> None:
+        self.replica = codec.replica
+        self._codec = codec
+
+    def answer(self, asked: InferRequest, given: InferResponse) -> bytes:
+        """The message with this answer."""
+        answer = self._codec.encode(asked, given)
+        answer.parameters[_FINAL].bool_param = True
+        told: bytes = _StreamResponse(infer_response=answer).SerializeToString()
+        return told
 
 
 def _snake(name: str) -> str:
