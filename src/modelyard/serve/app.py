@@ -19,6 +19,7 @@ from modelyard.core.errors import ModelyardError, NotFound
 from modelyard.core.plan import Limits, Plan
 from modelyard.model import runtime
 from modelyard.serve import memory
+from modelyard.serve.acceptor import Acceptor, listen
 from modelyard.serve.http import contracts
 from modelyard.serve.http.protocol import Server
 from modelyard.serve.http.routes import Routes
@@ -26,8 +27,8 @@ from modelyard.serve.http.site import Site
 from modelyard.serve.plane import Loader, Plane, Roster
 from modelyard.serve.replica import Replica
 from modelyard.serve.repository import Repository
-from modelyard.serve.sockets import BACKLOG
 from modelyard.serve.tickets import MODES, obey
+from modelyard.serve.turns import Turns
 from modelyard.watch.counters import UNROUTED, Page
 
 log = logging.getLogger("modelyard")
@@ -80,7 +81,7 @@ class Worker:
         self._plane.ready = True
         self._http = Server(plan.limits, self._routes)
         sock = socket.socket(fileno=self._options.socket_fd)
-        listener = await loop.create_server(self._http, sock=sock, backlog=BACKLOG)  # it listens again, with this
+        listener = await listen(sock, self._http, self._turns("http"))
         memory.settle()
         self._tell_loaded(roster)
         self._tell({"ready": len(self._plane.roster.models)})
@@ -93,6 +94,11 @@ class Worker:
             task.cancel()
         return 0
 
+    def _turns(self, sock: str) -> Turns | None:
+        """With whom this worker shares a socket; None when it has it for itself."""
+        options = self._options
+        return Turns(options.run, sock, options.worker, options.workers) if options.workers > 1 else None
+
     async def _start_grpc(self, limits: Limits) -> None:
         """Answer gRPC too. HTTP does not wait for what it needs to be imported."""
         sock = socket.socket(fileno=self._options.grpc_fd)
@@ -103,7 +109,7 @@ class Worker:
             self._tell({"no_grpc": str(exc)})
             return
         self._grpc = library.Server(self._plane, self._options.run, limits, self._page.counter(UNROUTED))
-        await self._grpc.start(sock)
+        await self._grpc.start(sock, self._turns("grpc"))
         self._tell({"grpc": sock.getsockname()[1]})
 
     async def _first_plan(self) -> Plan:
@@ -176,7 +182,7 @@ class Worker:
         self._drain_s = drain_delay
         self._stop.set()
 
-    async def _drain(self, listener: asyncio.Server) -> None:
+    async def _drain(self, listener: asyncio.Server | Acceptor) -> None:
         """Readiness is 503 already: take new work for the drain delay, then finish what is under way."""
         assert self._http is not None
         await asyncio.sleep(self._drain_s)
@@ -227,6 +233,7 @@ def _parse(argv: list[str]) -> argparse.Namespace:
     parser.add_argument("--plan", type=Path, required=True)
     parser.add_argument("--run", type=Path, required=True)
     parser.add_argument("--worker", type=int, required=True)
+    parser.add_argument("--workers", type=int, required=True)
     parser.add_argument("--parent", type=int, required=True)
     parser.add_argument("--cores", type=int, required=True)
     parser.add_argument("--drain-delay", type=float, required=True)

@@ -23,7 +23,7 @@ from pathlib import Path
 from typing import Any
 
 from modelyard.core.errors import Internal, from_wire
-from modelyard.serve import tickets
+from modelyard.serve import tickets, turns
 from modelyard.serve.sockets import Sockets
 
 _STABLE_S = 10.0
@@ -159,6 +159,7 @@ class Supervisor:
             "--plan": self._plan,
             "--run": self._run,
             "--worker": child.number,
+            "--workers": options.workers,
             "--parent": os.getpid(),
             "--cores": max(1, _cores() // options.workers),
             "--drain-delay": options.drain_delay_s,
@@ -194,6 +195,7 @@ class Supervisor:
         code = child.process.returncode
         child.process = None
         tickets.forget(self._run, child.number)
+        turns.forget(self._run, child.number)
         if self._stopping:
             return
         self._on_report()

@@ -12,6 +12,7 @@ from pathlib import Path
 
 from modelyard.core.errors import Busy
 from modelyard.core.plan import Limits
+from modelyard.serve.acceptor import Acceptor, listen
 from modelyard.serve.grpc import frames, health, reflection
 from modelyard.serve.grpc.call import Call, Dialogue, Method
 from modelyard.serve.grpc.connection import MAX_STREAMS, Connection
@@ -21,7 +22,7 @@ from modelyard.serve.grpc.messages import SERVICE
 from modelyard.serve.grpc.servicer import Servicer
 from modelyard.serve.grpc.status import Code
 from modelyard.serve.plane import Plane
-from modelyard.serve.sockets import BACKLOG
+from modelyard.serve.turns import Turns
 from modelyard.watch.counters import Counter
 
 #: Most calls, streams among them, that one worker has open at once.
@@ -74,7 +75,7 @@ class Server:
         ) + frames.window_update(0, frames.MAX_WINDOW - frames.DEFAULT_WINDOW)
         self._calls, self._max_calls = 0, MAX_CALLS
         self._held_bytes, self._max_held_bytes = 0, _HELD_MESSAGES * max(limits.body_bytes, 1 << 20)
-        self._listener: asyncio.Server | None = None
+        self._listener: asyncio.Server | Acceptor | None = None
         self._sweeping: asyncio.Future[None] | None = None
         self._deadline = float("inf")
 
@@ -87,9 +88,9 @@ class Server:
         """Questions that are being answered."""
         return self._servicer.in_flight
 
-    async def start(self, sock: socket.socket) -> None:
-        """Answer on this listening socket, which other workers may share."""
-        self._listener = await asyncio.get_running_loop().create_server(self, sock=sock, backlog=BACKLOG)
+    async def start(self, sock: socket.socket, turns: Turns | None = None) -> None:
+        """Answer on this listening socket; in turn with the workers that share it, if any."""
+        self._listener = await listen(sock, self, turns)
         self._sweeping = asyncio.ensure_future(self._sweep())
 
     async def stop(self, grace_s: float) -> None:
