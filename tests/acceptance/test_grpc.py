@@ -306,7 +306,7 @@ def test_a_killed_worker_costs_only_what_was_in_flight(tmp_path: Path) -> None:
                     call(question(), wait_for_ready=True, timeout=10)
                 except grpc.RpcError:
                     failed += 1
-        assert failed <= 1
+        assert failed <= 2  # what was under way, and what the client sent after it before it saw the connection go
         wait_until(lambda: sum("grpc" in event for event in served.events) == 3)
 
 
