@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from typing import Protocol
 
+from modelyard.core.errors import ModelyardError
 from modelyard.serve.http.errors import REASONS
 
 _TOKEN = re.compile(rb"[A-Za-z0-9._:-]{1,128}")
@@ -158,6 +159,22 @@ class Request:
     def go_on(self) -> None:
         """Take more of the body."""
         self._connection.go_on()
+
+
+class Router(Protocol):
+    """Decides what answers a request. A connection calls nothing else."""
+
+    def dispatch(self, request: Request) -> None:
+        """Answer with `request.respond`, now or later; raise a `ModelyardError` to refuse."""
+        ...
+
+    def refuse(self, request: Request, error: ModelyardError) -> None:
+        """Answer with an error, in the words of the request's own contract."""
+        ...
+
+    def stream(self, request: Request) -> Sink | None:
+        """Who takes the body of this request piece by piece; None when it is to be dispatched whole."""
+        ...
 
 
 def head(status: int, content_type: bytes, *extra: bytes) -> bytes:

@@ -10,18 +10,18 @@ import asyncio
 import logging
 import secrets
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from email.utils import formatdate
 from itertools import count
 from time import perf_counter
-from typing import Protocol
 
 import httptools
 
 from modelyard.core.errors import Internal, ModelyardError
 from modelyard.core.plan import Limits
+from modelyard.serve.http import bulk
 from modelyard.serve.http.errors import PROBLEM, refusal
-from modelyard.serve.http.message import Head, Request, Sink, head
+from modelyard.serve.http.message import Head, Request, Router, head
 
 log = logging.getLogger("modelyard")
 
@@ -34,22 +34,6 @@ _FRAMED = frozenset({b"transfer-encoding", b"expect", b"upgrade"})  # what says 
 _FOREVER = float("inf")
 _SWEEP_S = 0.5
 _LINGER_S = 5.0  # for the rest of a body that was refused before its end
-
-
-class Router(Protocol):
-    """Decides what answers a request. The protocol calls nothing else."""
-
-    def dispatch(self, request: Request) -> None:
-        """Answer with `request.respond`, now or later; raise a `ModelyardError` to refuse."""
-        ...
-
-    def refuse(self, request: Request, error: ModelyardError) -> None:
-        """Answer with an error, in the words of the request's own contract."""
-        ...
-
-    def stream(self, request: Request) -> Sink | None:
-        """Who takes the body of this request piece by piece; None when it is to be dispatched whole."""
-        ...
 
 
 class Server:
@@ -149,10 +133,13 @@ class Connection(asyncio.Protocol):
         known = self.server.heads.get(data[:end])
         if known is not None and known.length == len(data) - end:
             self._complete(Request(self, known, data[end:]))
-            return
-        head = self._parse(data)
-        if head is not None and not self._reading:
-            self._remember(data, head)
+        elif known is not None and bulk.is_worth(known, len(data) - end):
+            self._expect(Request(self, known), known.length)
+            self._fill(known, (memoryview(data)[end:],))
+        else:
+            head = self._parse(data)
+            if head is not None:
+                self._remember(data, head)
 
     def _parse(self, data: bytes) -> Head | None:
         """Let the callbacks below do the work; the head of a message that this packet ended."""
@@ -166,7 +153,9 @@ class Connection(asyncio.Protocol):
             if not self._closing:
                 self._refuse(400, "not a valid HTTP/1.1 request")
         else:
-            if self._reading and self._request is None and not self._began:
+            if self._request is not None:
+                self._skip_parser(self._request)
+            elif self._reading and not self._began:
                 # A header without an end is seen by nobody but us. Of a packet in which the message began, the part
                 # before it is another's, so that packet (64 KiB at most) is not counted.
                 self._head_bytes += len(data)
@@ -175,8 +164,8 @@ class Connection(asyncio.Protocol):
         return self._known
 
     def _remember(self, data: bytes, head: Head) -> None:
-        """Keep a head whose request was this packet and nothing else, its body framed by its length or absent."""
-        end = len(data) - head.length
+        """Keep a head that this packet begins with, and that only its body follows, framed by its length or absent."""
+        end = len(data) - self._body_bytes
         if end <= _HEAD_BYTES and data.find(b"\r\n\r\n") + 4 == end and len(self.server.heads) < _HEADS:
             self.server.heads[data[:end]] = head
 
@@ -265,10 +254,14 @@ class Connection(asyncio.Protocol):
         if length > self._limits.body_bytes and request.sink is None:
             self._refuse(413, f"the body is larger than the limit of {self._limits.body_bytes} bytes")
             return
-        self._request = request
-        self.deadline = self._clock() + self._limits.body_s + length / _BODY_FLOOR_BYTES_PER_S
+        self._expect(request, length)
         if expect is not None and self._transport is not None and (not self._queue or self._queue[0] is request):
             self._transport.write(b"HTTP/1.1 100 Continue\r\n\r\n")
+
+    def _expect(self, request: Request, length: int) -> None:
+        """The body of this request is next."""
+        self._request, self._reading = request, True
+        self.deadline = self._clock() + self._limits.body_s + length / _BODY_FLOOR_BYTES_PER_S
 
     def _open(self, request: Request) -> bool:
         """Ask who takes the body as it comes; False when the request is refused already."""
@@ -339,6 +332,29 @@ class Connection(asyncio.Protocol):
         except Exception:  # the process border: one request's bug must not take its neighbours' connection down
             log.exception("request %s failed", request.id.decode("latin-1"))
             router.refuse(request, Internal())
+
+    def _skip_parser(self, request: Request) -> None:
+        """Read a body without it, if much is lacking and other requests may follow. It would wait for that body."""
+        head = self._head
+        if head is None or request.sink is not None or not bulk.is_worth(head, self._body_bytes) or self._closing:
+            return
+        if self._parser.should_keep_alive():
+            self._known = head if _FRAMED.isdisjoint(head.headers) else None
+            self._parser = httptools.HttpRequestParser(self)
+            self._fill(head, self._pieces)
+            self._pieces = []
+
+    def _fill(self, head: Head, begun: Iterable[bulk.Piece]) -> None:
+        assert self._transport is not None
+        bulk.fill(self._transport, self, head, begun, self._filled)
+
+    def _filled(self, body: bytearray) -> None:
+        """The body is whole that was read without the parser."""
+        request = self._request
+        if request is not None and not self._closing:
+            request.body = body
+            self._request, self._reading = None, False
+            self._complete(request)
 
     # --- answers ----------------------------------------------------------------------------------------------
 

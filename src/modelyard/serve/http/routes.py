@@ -56,7 +56,7 @@ class Routes:
         self._roster, self._table, self._patterns = roster, table, patterns
 
     def dispatch(self, request: Request) -> None:
-        """Hand the request to its handler; see `protocol.Router`."""
+        """Hand the request to its handler; see `message.Router`."""
         route = self._table.get(request.path) or self._patterned(request.path)
         if route is None:
             raise self._unknown(request.path.decode("latin-1"))
@@ -71,14 +71,14 @@ class Routes:
             raise NotAllowed(method=request.method.decode("latin-1"), allowed=route.allow.decode())
 
     def stream(self, request: Request) -> Sink | None:
-        """Who takes this body line by line; see `protocol.Router`."""
+        """Who takes this body line by line; see `message.Router`."""
         if request.headers[b"content-type"].partition(b";")[0].strip().lower() not in lines.MEDIA:
             return None
         route = self._table.get(request.path)
         return route.stream(request) if route and route.stream and request.method == b"POST" else None
 
     def refuse(self, request: Request, error: ModelyardError) -> None:
-        """Answer a request that reached no model, in its contract's words; see `protocol.Router`."""
+        """Answer a request that reached no model, in its contract's words; see `message.Router`."""
         self._unrouted.invalid()
         route = self._table.get(request.path) or self._patterned(request.path)
         first, body = (route.refuse if route else self._refusal(request.path))(error, request)
