@@ -33,6 +33,17 @@ _PLATFORMS = {
 _NO_GRPC = 'off; to turn it on: pip install "modelyard[grpc]"'
 
 
+def _workers(ctx: click.Context, param: click.Parameter, value: str) -> int:
+    """How many: a number, or ``auto`` for one on each core that this process may use."""
+    most = 256
+    if value == "auto":
+        from modelyard.serve.supervisor import cores  # noqa: PLC0415 - imported when called
+
+        return min(cores(), most)
+    number: int = click.IntRange(1, most)(value, param, ctx)
+    return number
+
+
 @click.command("serve")
 @click.argument("models", nargs=-1, metavar="[MODEL|DIR]...")
 @click.option("--host", default="127.0.0.1", show_default=True, help="Address to listen on; this machine only.")
@@ -46,7 +57,14 @@ _NO_GRPC = 'off; to turn it on: pip install "modelyard[grpc]"'
     metavar="A,B",
     help="What to speak: names of docs/contracts.md, usual, all.  [default: usual, and the platform's own]",
 )
-@click.option("--workers", default=1, show_default=True, type=click.IntRange(1, 256), help="Worker processes.")
+@click.option(
+    "--workers",
+    default="1",
+    show_default=True,
+    callback=_workers,
+    metavar="N|auto",
+    help="Worker processes; auto: one a core.",
+)
 @click.option("--plan", type=click.Path(path_type=Path), help="Serve this plan file instead of the registry.")
 @click.option("--max-body-mb", default=16, show_default=True, type=click.IntRange(1, 2048), help="Largest body.")
 @click.option(

@@ -161,7 +161,7 @@ class Supervisor:
             "--worker": child.number,
             "--workers": options.workers,
             "--parent": os.getpid(),
-            "--cores": max(1, _cores() // options.workers),
+            "--cores": max(1, cores() // options.workers),
             "--drain-delay": options.drain_delay_s,
             "--grace": options.grace_s,
             "--contracts": ",".join(options.contracts),
@@ -254,6 +254,6 @@ def _signals(wake_fd: int) -> Any:
             signal.signal(number, handler)
 
 
-def _cores() -> int:
+def cores() -> int:
     """How many of the machine's this process may use."""
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
