@@ -33,7 +33,7 @@ LOOPS = [asyncio.new_event_loop, uvloop.new_event_loop]
 
 
 class Reader:
-    """A router that keeps what it is sent, and says how much that was; `/later` is answered by hand.."""
+    """A router that keeps what it is sent, and says how much that was; `/later` is answered by hand."""
 
     def __init__(self) -> None:
         self.seen: list[Request] = []
