@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import argparse
 import asyncio
 import json
 import logging
@@ -12,7 +11,6 @@ import socket
 import sys
 from collections.abc import Collection, Mapping
 from importlib import import_module
-from pathlib import Path
 from typing import Any
 
 from modelyard.core.errors import ModelyardError, NotFound
@@ -24,10 +22,11 @@ from modelyard.serve.http import contracts
 from modelyard.serve.http.protocol import Server
 from modelyard.serve.http.routes import Routes
 from modelyard.serve.http.site import Site
+from modelyard.serve.orders import Orders
 from modelyard.serve.plane import Loader, Plane, Roster
 from modelyard.serve.replica import Replica
 from modelyard.serve.repository import Repository
-from modelyard.serve.tickets import MODES, obey
+from modelyard.serve.tickets import obey
 from modelyard.serve.turns import Turns
 from modelyard.watch.counters import UNROUTED, Page
 
@@ -42,15 +41,15 @@ FAILED_TO_LOAD = 3
 class Worker:
     """One replica process: loads what the plan says, answers, obeys new plans, drains when told."""
 
-    def __init__(self, options: argparse.Namespace) -> None:
-        self._options = options
-        self._plan_path: Path = options.plan
+    def __init__(self, orders: Orders) -> None:
+        self._orders = orders
+        self._plan_path = orders.plan
         self._seen: tuple[int, ...] = ()
         self._plane = Plane()
-        if options.repository == "explicit":
-            self._plane.repository = Repository(options.run, self._tell)
-        self._page = Page(options.run, options.worker)
-        self._loader = Loader(self._page.counter, options.cores)
+        if orders.repository == "explicit":
+            self._plane.repository = Repository(orders.run, self._tell)
+        self._page = Page(orders.run, orders.worker)
+        self._loader = Loader(self._page.counter, orders.cores)
         self._routes: Routes | None = None
         self._http: Server | None = None
         self._grpc: Any = None
@@ -61,11 +60,11 @@ class Worker:
     async def run(self) -> int:
         """Serve until told to stop; the exit code."""
         loop = asyncio.get_running_loop()
-        loop.add_signal_handler(signal.SIGTERM, self._on_signal, self._options.drain_delay)
+        loop.add_signal_handler(signal.SIGTERM, self._on_signal, self._orders.drain_delay_s)
         loop.add_signal_handler(signal.SIGINT, self._on_signal, 0.0)
         runtime.backend(runtime.USUAL)  # a library to import, while the plan is being rendered
         try:
-            spoken = contracts.chosen(self._options.contracts)
+            spoken = contracts.chosen(self._orders.contracts)
             for name in spoken:
                 contracts.contract(name)
             plan = await self._first_plan()
@@ -73,20 +72,20 @@ class Worker:
         except ModelyardError as exc:
             self._tell({"failed": exc.to_wire()})
             return FAILED_TO_LOAD
-        site = Site(self._plane, self._options.run, plan.limits, spoken, os.environ)
+        site = Site(self._plane, self._orders.run, plan.limits, spoken, os.environ)
         self._routes = Routes(site, self._page.counter(UNROUTED))
         self._routes.gauges = self._gauges
         self._swap(roster)
         await self._catch_up()
         self._plane.ready = True
         self._http = Server(plan.limits, self._routes)
-        sock = socket.socket(fileno=self._options.socket_fd)
+        sock = socket.socket(fileno=self._orders.socket_fd)
         listener = await listen(sock, self._http, self._turns("http"))
         memory.settle()
         self._tell_loaded(roster)
         self._tell({"ready": len(self._plane.roster.models)})
         tasks = [asyncio.ensure_future(self._http.run_sweep()), asyncio.ensure_future(self._watch())]
-        if self._options.grpc_fd >= 0:
+        if self._orders.grpc_fd >= 0:
             tasks.append(asyncio.ensure_future(self._start_grpc(plan.limits)))
         await self._stop.wait()
         await self._drain(listener)
@@ -96,19 +95,19 @@ class Worker:
 
     def _turns(self, sock: str) -> Turns | None:
         """With whom this worker shares a socket; None when it has it for itself."""
-        options = self._options
-        return Turns(options.run, sock, options.worker, options.workers) if options.workers > 1 else None
+        orders = self._orders
+        return Turns(orders.run, sock, orders.worker, orders.workers) if orders.workers > 1 else None
 
     async def _start_grpc(self, limits: Limits) -> None:
         """Answer gRPC too. HTTP does not wait for what it needs to be imported."""
-        sock = socket.socket(fileno=self._options.grpc_fd)
+        sock = socket.socket(fileno=self._orders.grpc_fd)
         try:
             library = await asyncio.to_thread(import_module, "modelyard.serve.grpc.server")
         except ImportError as exc:  # HTTP goes on
             sock.close()
             self._tell({"no_grpc": str(exc)})
             return
-        self._grpc = library.Server(self._plane, self._options.run, limits, self._page.counter(UNROUTED))
+        self._grpc = library.Server(self._plane, self._orders.run, limits, self._page.counter(UNROUTED))
         await self._grpc.start(sock, self._turns("grpc"))
         self._tell({"grpc": sock.getsockname()[1]})
 
@@ -127,7 +126,7 @@ class Worker:
         """Obey a new plan within a second; stop when the supervisor is gone."""
         while not self._stop.is_set():
             await asyncio.sleep(_WATCH_S)
-            if os.getppid() != self._options.parent:
+            if os.getppid() != self._orders.parent:
                 self._on_signal(0.0)
             if self._loaded:
                 self._loaded = False
@@ -167,7 +166,7 @@ class Worker:
         assert self._routes is not None
         self._routes.replace(roster)
         self._plane.roster = roster
-        obey(self._options.run, self._options.worker, roster.plan.serial, roster.troubles)
+        obey(self._orders.run, self._orders.worker, roster.plan.serial, roster.troubles)
 
     def _stamp(self) -> tuple[int, ...]:
         try:
@@ -189,8 +188,8 @@ class Worker:
         listener.close()
         self._http.drain()
         loop = asyncio.get_running_loop()
-        deadline = loop.time() + self._options.grace
-        closing = [asyncio.ensure_future(self._grpc.stop(self._options.grace))] if self._grpc else []
+        deadline = loop.time() + self._orders.grace_s
+        closing = [asyncio.ensure_future(self._grpc.stop(self._orders.grace_s))] if self._grpc else []
         while self._http.in_flight and loop.time() < deadline:
             await asyncio.sleep(0.01)
             self._http.drain()
@@ -204,9 +203,9 @@ class Worker:
 
     def _tell(self, event: Mapping[str, Any]) -> None:
         """One line to the supervisor, short enough to be written whole; it may be gone already."""
-        line = json.dumps({"worker": self._options.worker, **event}, default=str) + "\n"
+        line = json.dumps({"worker": self._orders.worker, **event}, default=str) + "\n"
         try:
-            os.write(self._options.events_fd, line.encode())
+            os.write(self._orders.events_fd, line.encode())
         except OSError as exc:
             log.warning("the supervisor does not listen: %s", exc)
 
@@ -226,24 +225,6 @@ class Worker:
         }
 
 
-def _parse(argv: list[str]) -> argparse.Namespace:
-    parser = argparse.ArgumentParser(prog="modelyard.serve")
-    parser.add_argument("--socket-fd", type=int, required=True)
-    parser.add_argument("--events-fd", type=int, required=True)
-    parser.add_argument("--plan", type=Path, required=True)
-    parser.add_argument("--run", type=Path, required=True)
-    parser.add_argument("--worker", type=int, required=True)
-    parser.add_argument("--workers", type=int, required=True)
-    parser.add_argument("--parent", type=int, required=True)
-    parser.add_argument("--cores", type=int, required=True)
-    parser.add_argument("--drain-delay", type=float, required=True)
-    parser.add_argument("--grace", type=float, required=True)
-    parser.add_argument("--contracts", required=True)
-    parser.add_argument("--repository", choices=MODES, required=True)
-    parser.add_argument("--grpc-fd", type=int, required=True)
-    return parser.parse_args(argv)
-
-
 def _new_loop() -> asyncio.AbstractEventLoop:
     try:
         import uvloop  # noqa: PLC0415 - not on every platform; asyncio serves the same protocol, slower
@@ -253,14 +234,13 @@ def _new_loop() -> asyncio.AbstractEventLoop:
     return loop
 
 
-def main(argv: list[str]) -> int:
+def main(orders: str) -> int:
     """Run one worker until it is told to stop."""
     os.umask(0o077)
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(message)s", stream=sys.stderr)
-    options = _parse(argv)
     with asyncio.Runner(loop_factory=_new_loop) as runner:
-        return runner.run(_start(options))
+        return runner.run(_start(Orders.from_json(orders)))
 
 
-async def _start(options: argparse.Namespace) -> int:
-    return await Worker(options).run()
+async def _start(orders: Orders) -> int:
+    return await Worker(orders).run()

@@ -24,6 +24,7 @@ from typing import Any
 
 from modelyard.core.errors import Internal, from_wire
 from modelyard.serve import tickets, turns
+from modelyard.serve.orders import Orders
 from modelyard.serve.sockets import Sockets
 
 _STABLE_S = 10.0
@@ -153,27 +154,24 @@ class Supervisor:
 
     def _spawn(self, child: _Child) -> None:
         options = self._options
-        flags = {
-            "--socket-fd": self._sockets.http.fileno(),
-            "--events-fd": self._events_write,
-            "--plan": self._plan,
-            "--run": self._run,
-            "--worker": child.number,
-            "--workers": options.workers,
-            "--parent": os.getpid(),
-            "--cores": max(1, cores() // options.workers),
-            "--drain-delay": options.drain_delay_s,
-            "--grace": options.grace_s,
-            "--contracts": ",".join(options.contracts),
-            "--repository": options.repository,
-            "--grpc-fd": self._sockets.grpc.fileno() if self._sockets.grpc else -1,
-        }
-        command = [sys.executable, "-P", "-m", "modelyard.serve"]
-        for flag, value in flags.items():
-            command += [flag, str(value)]
+        orders = Orders(
+            worker=child.number,
+            workers=options.workers,
+            parent=os.getpid(),
+            cores=max(1, cores() // options.workers),
+            plan=self._plan,
+            run=self._run,
+            socket_fd=self._sockets.http.fileno(),
+            grpc_fd=self._sockets.grpc.fileno() if self._sockets.grpc else -1,
+            events_fd=self._events_write,
+            contracts=",".join(options.contracts),
+            repository=options.repository,
+            drain_delay_s=options.drain_delay_s,
+            grace_s=options.grace_s,
+        )
         child.started = time.monotonic()
         child.process = subprocess.Popen(  # noqa: S603 - our own interpreter and module
-            command,
+            [sys.executable, "-P", "-m", "modelyard.serve", orders.to_json()],
             cwd=self._empty,
             env={**_LIBRARIES, **os.environ},  # noqa: TID251 - handed on, not read
             pass_fds=(*self._sockets.filenos, self._events_write),

@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import re
+from datetime import datetime
 from typing import Protocol
 
 from modelyard.core.errors import ModelyardError
 from modelyard.serve.http.errors import REASONS
 
 _TOKEN = re.compile(rb"[A-Za-z0-9._:-]{1,128}")
+_DAYS = ("Mon", "Tue", "Wed", "Thu", "Fri", "Sat", "Sun")
+_MONTHS = ("Jan", "Feb", "Mar", "Apr", "May", "Jun", "Jul", "Aug", "Sep", "Oct", "Nov", "Dec")
 
 
 class Clerk(Protocol):
@@ -181,3 +184,8 @@ def head(status: int, content_type: bytes, *extra: bytes) -> bytes:
     """The first part of a response, up to ``content-length: ``; made once for answers that are given often."""
     lines = [b"HTTP/1.1 %d %s" % (status, REASONS[status]), b"content-type: " + content_type, *extra]
     return b"\r\n".join(lines) + b"\r\ncontent-length: "
+
+
+def date(moment: datetime) -> bytes:
+    """A moment of UTC as HTTP writes it, in English whatever the locale; `email.utils` would do, and costs 10 ms."""
+    return f"{_DAYS[moment.weekday()]}, {moment:%d} {_MONTHS[moment.month - 1]} {moment:%Y %H:%M:%S} GMT".encode()

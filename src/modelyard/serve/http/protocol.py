@@ -8,10 +8,10 @@ from __future__ import annotations
 
 import asyncio
 import logging
-import secrets
+import os
 from collections import deque
 from collections.abc import Callable, Iterable
-from email.utils import formatdate
+from datetime import UTC, datetime
 from itertools import count
 from time import perf_counter
 
@@ -21,7 +21,7 @@ from modelyard.core.errors import Internal, ModelyardError
 from modelyard.core.plan import Limits
 from modelyard.serve.http import bulk
 from modelyard.serve.http.errors import PROBLEM, refusal
-from modelyard.serve.http.message import Head, Request, Router, head
+from modelyard.serve.http.message import Head, Request, Router, date, head
 
 log = logging.getLogger("modelyard")
 
@@ -48,7 +48,7 @@ class Server:
         #: of a message mean the same again.
         self.heads: dict[bytes, Head] = {}
         self.date = b""
-        self._prefix = b"req_" + secrets.token_hex(5).encode()
+        self._prefix = b"req_" + os.urandom(5).hex().encode()
         self._numbers = count(1)
         self.sweep(0.0)
 
@@ -67,7 +67,7 @@ class Server:
 
     def sweep(self, now: float) -> None:
         """Every half second: refresh the date, close what passed its deadline."""
-        self.date = b"\r\ndate: " + formatdate(usegmt=True).encode()
+        self.date = b"\r\ndate: " + date(datetime.now(UTC))
         if len(self.heads) >= _HEADS:
             self.heads.clear()
         for connection in [item for item in self.connections if item.deadline < now]:

@@ -1,0 +1,26 @@
+"""Orders arrive as they were given."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from modelyard.serve.orders import Orders
+
+
+def test_there_and_back() -> None:
+    orders = Orders(
+        worker=1,
+        workers=2,
+        parent=77,
+        cores=3,
+        plan=Path("/home/a b/'plan'.json"),
+        run=Path("/tmp/ü"),
+        socket_fd=5,
+        grpc_fd=-1,
+        events_fd=7,
+        contracts="usual,vertex",
+        repository="none",
+        drain_delay_s=0.5,
+        grace_s=30.0,
+    )
+    assert Orders.from_json(orders.to_json()) == orders
