@@ -154,7 +154,7 @@ def _same(path: Path, entry: Mapping[str, Any]) -> bool:
     with os.fdopen(fd, "rb") as file:
         if os.fstat(fd).st_size != entry["size_bytes"]:
             return False
-        return hashlib.file_digest(file, "sha256").hexdigest() == entry["sha256"]
+        return hashlib.file_digest(file, "sha256").hexdigest() == str(entry["sha256"])
 
 
 def _changed(path: Path) -> datetime:
