@@ -10,7 +10,7 @@ from pathlib import Path
 import click
 
 from modelyard.cli.errors import exit_code
-from modelyard.cli.main import COMMANDS, root
+from modelyard.cli.root import COMMANDS, root
 from modelyard.core.errors import ModelyardError, catalogue
 from modelyard.serve.http.errors import status
 

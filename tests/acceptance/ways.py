@@ -21,7 +21,7 @@ import pyarrow.parquet as pq
 from click.testing import CliRunner
 from onnx import TensorProto, helper
 
-from modelyard.cli.main import root
+from modelyard.cli.root import root
 from modelyard.client.local import Model
 from modelyard.core.errors import ModelyardError
 from modelyard.core.manifest import MODEL, SAMPLES, Manifest, Source, Task

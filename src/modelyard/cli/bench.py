@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from modelyard.cli.errors import FAILED
-from modelyard.cli.main import with_screen
+from modelyard.cli.root import with_screen
 from modelyard.cli.screen import Screen, Step
 from modelyard.core.errors import InvalidRequest
 from modelyard.core.settings import Settings

@@ -8,7 +8,7 @@ from dataclasses import asdict
 import click
 
 from modelyard.cli.errors import FAILED
-from modelyard.cli.main import with_screen
+from modelyard.cli.root import with_screen
 from modelyard.cli.screen import Screen
 from modelyard.control.actions.doctor import DEFAULT_PORT, Finding, State, examine
 from modelyard.core.settings import Settings

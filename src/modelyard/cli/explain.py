@@ -6,7 +6,7 @@ import inspect
 
 import click
 
-from modelyard.cli.main import with_screen
+from modelyard.cli.root import with_screen
 from modelyard.cli.screen import Screen
 from modelyard.core.errors import NotFound, catalogue
 from modelyard.core.settings import Settings

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from modelyard.cli.main import with_screen
+from modelyard.cli.root import with_screen
 from modelyard.cli.screen import Screen
 from modelyard.core.errors import Denied
 from modelyard.core.reference import parse_reference

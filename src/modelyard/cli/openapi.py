@@ -7,7 +7,7 @@ from typing import Any
 
 import click
 
-from modelyard.cli.main import with_screen
+from modelyard.cli.root import with_screen
 from modelyard.cli.screen import Screen
 from modelyard.core.settings import Settings
 

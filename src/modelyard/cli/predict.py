@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from modelyard.cli.errors import DOES_NOT_FIT
-from modelyard.cli.main import with_screen
+from modelyard.cli.root import with_screen
 from modelyard.cli.screen import Screen
 from modelyard.core.settings import Settings
 

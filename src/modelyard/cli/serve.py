@@ -11,7 +11,8 @@ import click
 from click.core import ParameterSource
 
 from modelyard.cli._folders import with_folders
-from modelyard.cli.main import with_screen
+from modelyard.cli.main import AHEAD
+from modelyard.cli.root import with_screen
 from modelyard.cli.screen import Screen
 from modelyard.core.errors import MissingExtra
 from modelyard.core.settings import Settings
@@ -117,6 +118,7 @@ def command(screen: Screen, settings: Settings, models: tuple[str, ...], plan: P
         repository=flags["repository"],
         contracts=tuple((flags["contracts"] or "usual").split(",")),
         grpc_port=_grpc_port(**flags),
+        recruit=AHEAD.get(),
     )
     narrator = _Narrator(screen, without_grpc="" if flags["no_grpc"] else _NO_GRPC, contracts=options.contracts)
     if plan is not None:

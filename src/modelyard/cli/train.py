@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 import click
 from click.core import ParameterSource
 
-from modelyard.cli.main import with_screen
+from modelyard.cli.root import with_screen
 from modelyard.cli.screen import Screen
 from modelyard.core.errors import Diverged, InvalidRequest
 from modelyard.core.manifest import Task

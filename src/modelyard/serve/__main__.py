@@ -11,6 +11,6 @@ gc.disable()
 from modelyard.serve.app import main  # noqa: E402 - as above
 
 if __name__ == "__main__":
-    code = main(sys.argv[1])
+    code = main(int(sys.argv[1]))
     sys.stderr.flush()
     os._exit(code)  # threads of a model that never ends must not keep a drained worker alive

@@ -9,7 +9,8 @@ import os
 import signal
 import socket
 import sys
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Mapping, Sequence
+from contextlib import suppress
 from importlib import import_module
 from typing import Any
 
@@ -22,8 +23,9 @@ from modelyard.serve.http import contracts
 from modelyard.serve.http.protocol import Server
 from modelyard.serve.http.routes import Routes
 from modelyard.serve.http.site import Site
-from modelyard.serve.orders import Orders
+from modelyard.serve.orders import EMPTY, Orders
 from modelyard.serve.plane import Loader, Plane, Roster
+from modelyard.serve.recruits import receive
 from modelyard.serve.replica import Replica
 from modelyard.serve.repository import Repository
 from modelyard.serve.tickets import obey
@@ -41,8 +43,9 @@ FAILED_TO_LOAD = 3
 class Worker:
     """One replica process: loads what the plan says, answers, obeys new plans, drains when told."""
 
-    def __init__(self, orders: Orders) -> None:
+    def __init__(self, orders: Orders, fds: Sequence[int]) -> None:
         self._orders = orders
+        self._events_fd, *self._listening = fds  # for HTTP, and for gRPC when it is wanted
         self._plan_path = orders.plan
         self._seen: tuple[int, ...] = ()
         self._plane = Plane()
@@ -62,7 +65,6 @@ class Worker:
         loop = asyncio.get_running_loop()
         loop.add_signal_handler(signal.SIGTERM, self._on_signal, self._orders.drain_delay_s)
         loop.add_signal_handler(signal.SIGINT, self._on_signal, 0.0)
-        runtime.backend(runtime.USUAL)  # a library to import, while the plan is being rendered
         try:
             spoken = contracts.chosen(self._orders.contracts)
             for name in spoken:
@@ -79,13 +81,13 @@ class Worker:
         await self._catch_up()
         self._plane.ready = True
         self._http = Server(plan.limits, self._routes)
-        sock = socket.socket(fileno=self._orders.socket_fd)
+        sock = socket.socket(fileno=self._listening[0])
         listener = await listen(sock, self._http, self._turns("http"))
         memory.settle()
         self._tell_loaded(roster)
         self._tell({"ready": len(self._plane.roster.models)})
         tasks = [asyncio.ensure_future(self._http.run_sweep()), asyncio.ensure_future(self._watch())]
-        if self._orders.grpc_fd >= 0:
+        if len(self._listening) > 1:
             tasks.append(asyncio.ensure_future(self._start_grpc(plan.limits)))
         await self._stop.wait()
         await self._drain(listener)
@@ -100,7 +102,7 @@ class Worker:
 
     async def _start_grpc(self, limits: Limits) -> None:
         """Answer gRPC too. HTTP does not wait for what it needs to be imported."""
-        sock = socket.socket(fileno=self._orders.grpc_fd)
+        sock = socket.socket(fileno=self._listening[1])
         try:
             library = await asyncio.to_thread(import_module, "modelyard.serve.grpc.server")
         except ImportError as exc:  # HTTP goes on
@@ -205,7 +207,7 @@ class Worker:
         """One line to the supervisor, short enough to be written whole; it may be gone already."""
         line = json.dumps({"worker": self._orders.worker, **event}, default=str) + "\n"
         try:
-            os.write(self._orders.events_fd, line.encode())
+            os.write(self._events_fd, line.encode())
         except OSError as exc:
             log.warning("the supervisor does not listen: %s", exc)
 
@@ -234,13 +236,21 @@ def _new_loop() -> asyncio.AbstractEventLoop:
     return loop
 
 
-def main(orders: str) -> int:
-    """Run one worker until it is told to stop."""
+def main(fd: int) -> int:
+    """Run one worker until it is told to stop; `fd` is where its orders come from."""
     os.umask(0o077)
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(message)s", stream=sys.stderr)
+    with suppress(ModelyardError):  # imported while nobody needs it yet; the model that does says why it cannot be
+        runtime.backend(runtime.USUAL)
+    told = receive(fd)
+    if told is None:
+        return 0
+    line, fds = told
+    orders = Orders.from_json(line)
+    os.chdir(orders.run / EMPTY)
     with asyncio.Runner(loop_factory=_new_loop) as runner:
-        return runner.run(_start(Orders.from_json(orders)))
+        return runner.run(_start(orders, fds))
 
 
-async def _start(orders: Orders) -> int:
-    return await Worker(orders).run()
+async def _start(orders: Orders, fds: Sequence[int]) -> int:
+    return await Worker(orders, fds).run()

@@ -1,10 +1,13 @@
-"""What the supervisor tells a worker when it starts it: the one argument of its command line, as JSON."""
+"""What the supervisor tells a worker to do: one line of JSON, sent together with the files that it works with."""
 
 from __future__ import annotations
 
 import json
 from dataclasses import asdict, dataclass
 from pathlib import Path
+
+#: A worker's current folder, in the run folder: nothing is in it that a model could name.
+EMPTY = "empty"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -21,8 +24,6 @@ class Orders:
         Its share of the machine's.
     plan, run : Path
         The serving plan, and the folder of small files that all workers share.
-    socket_fd, grpc_fd, events_fd : int
-        What it inherits: the listening sockets (-1 for no gRPC), and the pipe to the supervisor.
     contracts, repository : str
         As in `supervisor.Options`.
     drain_delay_s, grace_s : float
@@ -35,9 +36,6 @@ class Orders:
     cores: int
     plan: Path
     run: Path
-    socket_fd: int
-    grpc_fd: int
-    events_fd: int
     contracts: str
     repository: str
     drain_delay_s: float

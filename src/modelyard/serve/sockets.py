@@ -1,4 +1,4 @@
-"""Where a server listens: one socket for HTTP and one for gRPC, which all workers inherit.
+"""Where a server listens: one socket for HTTP and one for gRPC, which all workers share.
 
 Only loopback: this version has no keys, so nothing else may reach it.
 """
@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import errno
 import ipaddress
-import os
 import socket
 from dataclasses import dataclass
 
@@ -26,7 +25,7 @@ class Sockets:
 
     @property
     def filenos(self) -> tuple[int, ...]:
-        """What workers inherit."""
+        """What workers are given."""
         return tuple(sock.fileno() for sock in (self.http, self.grpc) if sock)
 
     @property
@@ -81,7 +80,6 @@ def listen(host: str, port: int, grpc_port: int | None = None) -> Sockets:
     for sock in filter(None, (http, grpc)):
         sock.listen(BACKLOG)
         sock.settimeout(0)
-        os.set_inheritable(sock.fileno(), True)  # noqa: FBT003 - the library takes it so
     return sockets
 
 

@@ -14,7 +14,6 @@ import shutil
 import signal
 import socket
 import subprocess
-import sys
 import tempfile
 import time
 from collections.abc import Callable, Mapping
@@ -24,15 +23,14 @@ from typing import Any
 
 from modelyard.core.errors import Internal, from_wire
 from modelyard.serve import tickets, turns
-from modelyard.serve.orders import Orders
+from modelyard.serve.orders import EMPTY, Orders
+from modelyard.serve.recruits import Recruit
 from modelyard.serve.sockets import Sockets
 
 _STABLE_S = 10.0
 _BACKOFF_S = (0.0, 0.1, 0.2, 0.5, 1.0)
 _TICK_S = 0.1
 _GRACE_EXTRA_S = 2.0
-# Unless the operator says otherwise: numpy's BLAS would start a thread for every core, in every worker.
-_LIBRARIES = {"OPENBLAS_NUM_THREADS": "1"}
 
 Event = Mapping[str, Any]
 
@@ -57,6 +55,8 @@ class Options:
         Names of `serve.http.contracts`, ``all`` for every one; empty for the usual ones.
     repository : str
         One of `tickets.MODES`: whether whoever may call this server loads and unloads models.
+    recruit : Recruit, optional
+        A worker that is on its way already; it becomes the first.
     """
 
     host: str = "127.0.0.1"
@@ -67,6 +67,7 @@ class Options:
     contracts: tuple[str, ...] = ()
     repository: str = "none"
     grpc_port: int | None = None
+    recruit: Recruit | None = None
 
 
 @dataclass
@@ -96,15 +97,14 @@ class Supervisor:
 
     def __init__(self, sockets: Sockets, plan: Path, options: Options, on_event: Callable[[Event], None]) -> None:
         self._sockets = sockets
+        self._recruit = options.recruit
         self._plan = plan.absolute()
         self._options = options
         self._on_event = on_event
         self._run = Path(tempfile.mkdtemp(prefix="modelyard-"))
-        self._empty = self._run / "empty"  # workers' current folder: nothing in it that a model could name
-        self._empty.mkdir()
+        (self._run / EMPTY).mkdir()
         self._children = [_Child(number) for number in range(options.workers)]
         self._events_read, self._events_write = os.pipe()
-        os.set_inheritable(self._events_write, True)  # noqa: FBT003 - as above
         os.set_blocking(self._events_read, False)
         self._tail = b""
         self._served = False  # whether any worker ever did
@@ -161,23 +161,14 @@ class Supervisor:
             cores=max(1, cores() // options.workers),
             plan=self._plan,
             run=self._run,
-            socket_fd=self._sockets.http.fileno(),
-            grpc_fd=self._sockets.grpc.fileno() if self._sockets.grpc else -1,
-            events_fd=self._events_write,
             contracts=",".join(options.contracts),
             repository=options.repository,
             drain_delay_s=options.drain_delay_s,
             grace_s=options.grace_s,
         )
         child.started = time.monotonic()
-        child.process = subprocess.Popen(  # noqa: S603 - our own interpreter and module
-            [sys.executable, "-P", "-m", "modelyard.serve", orders.to_json()],
-            cwd=self._empty,
-            env={**_LIBRARIES, **os.environ},  # noqa: TID251 - handed on, not read
-            pass_fds=(*self._sockets.filenos, self._events_write),
-            stdin=subprocess.DEVNULL,
-            start_new_session=True,  # Ctrl-C reaches the supervisor alone, which then drains them
-        )
+        recruit, self._recruit = self._recruit or Recruit(), None
+        child.process = recruit.begin(orders.to_json(), (self._events_write, *self._sockets.filenos))
 
     def _reap(self) -> None:
         now = time.monotonic()

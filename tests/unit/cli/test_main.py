@@ -1,93 +1,47 @@
+"""Where the command begins: light, and with a worker on its way when one will be needed."""
+
 from __future__ import annotations
 
-from pathlib import Path
+import subprocess
+import sys
 
-import click
 import pytest
-from click.testing import CliRunner
 
-import modelyard
-from modelyard.cli.main import COMMANDS, main, root, with_screen
-from modelyard.cli.screen import Screen
-from modelyard.core.errors import NotFound
-from modelyard.core.settings import Settings
+from modelyard.cli import main as entry
+from modelyard.serve import recruits
 
 
-def _command(raising: BaseException | None = None, code: int | None = None) -> click.Command:
-    @click.command("probe")
-    @with_screen
-    def probe(screen: Screen, settings: Settings) -> int | None:
-        screen.show({"home": str(settings.home)}, str(settings.home))
-        if raising:
-            raise raising
-        return code
+class Counted:
+    made = 0
+    dismissed = 0
 
-    return probe
+    def __init__(self) -> None:
+        Counted.made += 1
 
-
-def test_help_lists_every_command_with_its_line() -> None:
-    shown = CliRunner().invoke(root, ["--help"]).output
-    for name, (_, line) in COMMANDS.items():
-        assert f"  {name}" in shown
-        assert line.split()[0] in shown
-    assert "modelyard train data.csv --target price     a CSV becomes a model" in shown
+    def dismiss(self) -> None:
+        Counted.dismissed += 1
 
 
-def test_the_version() -> None:
-    assert CliRunner().invoke(root, ["--version"]).output == f"modelyard {modelyard.__version__}\n"
+@pytest.mark.parametrize(
+    ("words", "ahead"),
+    [
+        (["serve", "--plan", "/no/such/plan", "--port", "nonsense"], 1),
+        (["serve", "--help"], 0),
+        (["--version"], 0),
+        (["explain", "NOT-FOUND"], 0),
+        ([], 0),
+    ],
+)
+def test_a_worker_goes_ahead_only_for_serve_and_never_stays(
+    words: list[str], ahead: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(recruits, "Recruit", Counted)
+    Counted.made = Counted.dismissed = 0
+    with pytest.raises(SystemExit):
+        entry.main(words)
+    assert (Counted.made, Counted.dismissed) == (ahead, ahead)
 
 
-@pytest.mark.parametrize("name", COMMANDS)
-def test_every_command_is_there_and_helps(name: str) -> None:
-    done = CliRunner().invoke(root, [name, "--help"])
-    assert done.exit_code == 0, done.output
-    assert "\\b" not in done.output
-    assert done.output.startswith("Usage:")
-
-
-def test_a_misspelt_command_names_the_nearest() -> None:
-    done = CliRunner().invoke(root, ["trian"])
-    assert done.exit_code == 2
-    assert "Did you mean 'train'?" in done.output
-
-
-def test_settings_come_from_the_environment(tmp_path: Path) -> None:
-    done = CliRunner().invoke(_command(), [], env={"MODELYARD_HOME": str(tmp_path)})
-    assert done.output == f"{tmp_path}\n"
-
-
-@pytest.mark.parametrize(("code", "exit_code"), [(None, 0), (0, 0), (7, 7)])
-def test_a_command_may_name_its_exit_code(code: int | None, exit_code: int) -> None:
-    assert CliRunner().invoke(_command(code=code)).exit_code == exit_code
-
-
-def test_an_error_becomes_its_report() -> None:
-    done = CliRunner().invoke(_command(NotFound(what="model", name="x")))
-    assert done.exit_code == 3
-    assert "error[NOT-FOUND]: no model 'x' (exit 3)" in done.stderr
-
-
-@pytest.mark.parametrize("option", [[], ["--json"]])
-def test_a_bug_is_reported_without_a_traceback(option: list[str]) -> None:
-    done = CliRunner().invoke(_command(ZeroDivisionError("division by zero")), option)
-    assert done.exit_code == 1
-    assert "Traceback" not in done.output
-    assert "ZeroDivisionError: division by zero" in done.output
-
-
-def test_verbose_shows_where_a_bug_came_from() -> None:
-    done = CliRunner().invoke(_command(ZeroDivisionError("x")), ["-v"])
-    assert isinstance(done.exception, ZeroDivisionError)
-
-
-def test_interrupted() -> None:
-    done = CliRunner().invoke(_command(KeyboardInterrupt()))
-    assert done.exit_code == 130
-    assert done.stderr == "interrupted\n"
-
-
-def test_the_entry_point_ends_the_process(capsys: pytest.CaptureFixture[str]) -> None:
-    with pytest.raises(SystemExit) as ended:
-        main(["explain", "BUSY"])
-    assert ended.value.code == 0
-    assert "Too much is being asked at once" in capsys.readouterr().out
+def test_it_begins_before_the_command_line_is_imported() -> None:
+    code = "import sys, modelyard.cli.main; print('click' in sys.modules, 'pathlib' in sys.modules)"
+    assert subprocess.check_output([sys.executable, "-c", code], text=True).split() == ["False", "False"]

@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 from click.testing import CliRunner, Result
 
-from modelyard.cli.main import root
+from modelyard.cli.root import root
 from modelyard.control.actions.home import Home
 from modelyard.control.actions.publish import publish
 from modelyard.core.reference import parse_reference

@@ -8,7 +8,7 @@ from pathlib import Path
 from click.testing import CliRunner
 from openapi_spec_validator import validate
 
-from modelyard.cli.main import root
+from modelyard.cli.root import root
 from modelyard.control.actions.home import Home
 from modelyard.control.actions.publish import publish
 from tests.models import linear_bundle

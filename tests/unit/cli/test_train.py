@@ -6,7 +6,7 @@ import shlex
 import pytest
 from click.testing import CliRunner
 
-from modelyard.cli.main import root
+from modelyard.cli.root import root
 from tests.lessons import HOUSES, LINEAR
 
 
