@@ -159,7 +159,7 @@ def test_the_timeout_parameter_is_microseconds(served: Served, client: triton.In
 
 def test_a_cancelled_question_that_waits_is_not_run(served: Served) -> None:
     """Those that wait when they are cancelled: whatever waits is the next call, so a call takes long here."""
-    run = Path(_run_folder(served))
+    run = _run_folder(served)
     with dial(served) as channel:
         call = raw_call(channel)
         call(question("slower", "FP32"))
@@ -176,9 +176,10 @@ def test_a_cancelled_question_that_waits_is_not_run(served: Served) -> None:
     assert after.failed - before.failed >= 20
 
 
-def _run_folder(served: Served) -> str:
-    line = served.workers()[0].cmdline()
-    return line[line.index("--run") + 1]
+def _run_folder(served: Served) -> Path:
+    """Where the workers' counters lie: a worker has its own in memory."""
+    mapped = (Path(item.path) for item in served.workers()[0].memory_maps())
+    return next(path.parent for path in mapped if path.name.startswith("counters-"))
 
 
 def test_a_stream_answers_in_order_and_survives_errors(client: triton.InferenceServerClient) -> None:

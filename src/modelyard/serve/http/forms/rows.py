@@ -76,7 +76,7 @@ class RowForm:
         if self._plain and body[:1] == b"{" and body.count(b":") == self._width:
             try:
                 return (np.array((astuple(self._one.decode(body)),), dtype=np.float64),)
-            except (msgspec.DecodeError, RecursionError):
+            except (msgspec.DecodeError, RecursionError, ValueError):  # the last where it is no UTF-8
                 return self._explain(body)
         try:
             rows = (self._one.decode(body),) if body[:1] == b"{" else self._many.decode(body)
