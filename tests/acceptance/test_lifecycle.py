@@ -25,6 +25,7 @@ def test_new_versions_go_live_without_a_lost_request(tmp_path: Path) -> None:
         for number in range(2, 7):
             publish(home, linear_bundle(slope=float(number)))
             wait_until(lambda n=float(number): served.post("/predict", {"feature": 1})[1] == {"prediction": [n]})
+            wait_until(lambda n=float(number): n in load.answers)  # the other worker has it a moment later
         aliases.set_alias(home, parse_reference("linear@2"), "production")
         started = time.monotonic()
         wait_until(lambda: served.post("/predict", {"feature": 1})[1] == {"prediction": [2.0]})
