@@ -122,15 +122,15 @@ async def steadily(served: Served, data: bytes, pause_s: float, until: asyncio.E
     return found
 
 
-async def capacity(served: Served, seconds: float) -> float:
+async def capacity(served: Served, seconds: float, callers: int = 4) -> float:
     """Answers a second that the slow model gives when it always has something to do."""
     began, ended = time.perf_counter(), asyncio.Event()
-    clients = [asyncio.create_task(steadily(served, SLOW["friendly"], 0.0, ended)) for _ in range(4)]
+    clients = [asyncio.create_task(steadily(served, SLOW["friendly"], 0.0, ended)) for _ in range(callers)]
     await asyncio.sleep(seconds)
     ended.set()
     answers = [told for found in await asyncio.gather(*clients) for told in found]
-    assert {told.status for told in answers} <= {200, 429}  # on a busy machine even four may be too many
-    return sum(told.status == 200 for told in answers) / (time.perf_counter() - began)
+    assert {told.status for told in answers} == {200}
+    return len(answers) / (time.perf_counter() - began)
 
 
 async def arriving(rate: float, seconds: float, ask: Callable[[int], Awaitable[Told]]) -> list[Told]:
@@ -259,13 +259,14 @@ def test_age_bounds_a_queue_as_well_as_count(tmp_path: Path) -> None:
     with server(tmp_path, queue=10_000, queue_s=0.5) as served:
 
         async def story() -> list[Told]:
-            rate = await capacity(served, 1.0)
+            rate = await capacity(served, 1.0, callers=2)  # as many as are called at once: of these nobody waits
             return await arriving(5 * rate, 3.0, lambda _: once(served, SLOW["friendly"]))
 
         answers = asyncio.run(story())
         call_s = min(told.seconds for told in answers if told.status == 200)
         assert {told.status for told in answers} == {200, 429}
-        assert tail(answers, 0.99) < 6 * (0.5 + 4 * call_s)  # and not the 12 s that all of them would take
+        assert tail([told for told in answers if told.status == 200], 0.99) < 2 * (0.5 + 4 * call_s)
+        assert tail(answers, 0.99) < 2 * (0.5 + 4 * call_s)
 
 
 MANY = 1000
