@@ -4,12 +4,17 @@ from __future__ import annotations
 
 import asyncio
 import json
+from collections.abc import Callable, Sequence
 from concurrent.futures import Executor
 from dataclasses import dataclass, replace
 from pathlib import Path
+from time import perf_counter
 from typing import Any
 
+from modelyard.core.errors import ModelyardError
+from modelyard.core.inference import InferResponse
 from modelyard.core.plan import Limits
+from modelyard.core.tensor import Array
 from modelyard.model.bundle import Bundle
 from modelyard.serve.http.contracts import USUAL
 from modelyard.serve.http.protocol import Connection, Server
@@ -18,6 +23,35 @@ from modelyard.serve.http.site import Site
 from modelyard.serve.plane import Plane, Roster, ServedModel
 from modelyard.serve.replica import Replica
 from modelyard.watch.counters import UNROUTED, Page
+
+
+class Told:
+    """Remembers its replies: answers and errors in the order in which they came."""
+
+    def __init__(self) -> None:
+        self.given: list[InferResponse | None] = []
+        self.errors: list[ModelyardError | None] = []
+
+    def __call__(self, given: InferResponse | None, error: ModelyardError | None) -> None:
+        self.given.append(given)
+        self.errors.append(error)
+
+    @property
+    def outputs(self) -> list[Sequence[Array] | None]:
+        """Every reply's arrays; None for an error."""
+        return [given and given.outputs for given in self.given]
+
+    async def all(self, count: int) -> None:
+        """Wait for this many replies."""
+        await until(lambda: len(self.given) >= count)
+
+
+async def until(condition: Callable[[], bool], seconds: float = 10.0) -> None:
+    """Wait for this, turn by turn."""
+    deadline = perf_counter() + seconds
+    while not condition():
+        assert perf_counter() < deadline, "it did not happen in time"
+        await asyncio.sleep(0)
 
 
 @dataclass(frozen=True)
