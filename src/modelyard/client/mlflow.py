@@ -237,5 +237,5 @@ class ModelyardDeploymentClient(BaseDeploymentClient):  # type: ignore[misc]  # 
         """What a server would say, from this process."""
         shown = show(open_home(self._settings), parse_reference(reference))
         form = DataframeForm(shown.bundle.manifest.signature, shown.version.name, shown.version.version)
-        outputs = runtime.load(shown.bundle, threads=os.cpu_count() or 1).run(form.decode(body))
+        outputs = runtime.load(shown.bundle, threads=os.cpu_count() or 1).run(tuple(form.decode(body)))
         return form.encode(outputs).decode()

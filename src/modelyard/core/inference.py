@@ -7,7 +7,7 @@ from typing import Any
 
 import msgspec
 
-from modelyard.core.tensor import Array
+from modelyard.core.tensor import Array, Arrays, Packed
 
 
 class InferRequest(msgspec.Struct, frozen=True, gc=False):
@@ -25,10 +25,17 @@ class InferRequest(msgspec.Struct, frozen=True, gc=False):
         When the caller stops waiting, on the clock of `time.perf_counter`, in seconds; infinite when it did not say.
     """
 
-    arrays: tuple[Array, ...]
+    arrays: Arrays
     id: str = ""
     form: Any = None
     deadline: float = float("inf")
+
+    @property
+    def rows(self) -> int:
+        """How many there are."""
+        arrays = self.arrays
+        rows: int = arrays.shape[0] if type(arrays) is Packed else arrays[0].shape[0]
+        return rows
 
 
 class Call(msgspec.Struct, frozen=True, gc=False):
@@ -60,8 +67,6 @@ class InferResponse(msgspec.Struct, frozen=True, gc=False):
     ----------
     call : Call
         In which it was answered.
-    asked_s : float
-        When the question reached the replica, in seconds on the clock of `time.perf_counter`.
     first : int
         Where its rows begin.
     rows : int
@@ -69,17 +74,14 @@ class InferResponse(msgspec.Struct, frozen=True, gc=False):
     """
 
     call: Call
-    asked_s: float
     first: int
     rows: int
 
     @classmethod
-    def whole(
-        cls, outputs: Sequence[Array], asked_s: float = 0.0, began_s: float = 0.0, ended_s: float = 0.0
-    ) -> InferResponse:
+    def whole(cls, outputs: Sequence[Array], began_s: float = 0.0, ended_s: float = 0.0) -> InferResponse:
         """The answer of a call that answered nothing else."""
         rows = len(outputs[0])
-        return cls(Call(outputs, rows, began_s, ended_s), asked_s, 0, rows)
+        return cls(Call(outputs, rows, began_s, ended_s), 0, rows)
 
     @property
     def outputs(self) -> Sequence[Array]:

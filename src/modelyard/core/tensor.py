@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from enum import StrEnum
 from functools import lru_cache
 from math import prod
-from typing import Any
+from typing import Any, TypeAlias
 
+import msgspec
 import numpy as np
 from numpy.typing import NDArray
 
@@ -94,6 +95,53 @@ _QUIET_BIT = 22
 _LENGTH_BYTES = 4
 _MAX_ELEMENTS = 1 << 31
 _MAX_RANK = 16
+
+
+class Packed(msgspec.Struct, frozen=True, gc=False):
+    """The one array of a question, not made yet: its elements one behind the other.
+
+    Making an array takes longer than reading a row. When questions meet, their bytes become one array.
+
+    Parameters
+    ----------
+    raw : bytes
+        The elements, little-endian, row-major.
+    shape : tuple of int
+        That they fill.
+    dtype : numpy.dtype
+        Their type.
+    """
+
+    raw: bytes
+    shape: tuple[int, ...]
+    dtype: np.dtype[Any]
+
+    def __len__(self) -> int:
+        return 1
+
+    def __getitem__(self, at: int) -> Array:
+        if at not in {0, -1}:
+            raise IndexError(at)
+        return np.ndarray(self.shape, self.dtype, self.raw)
+
+    def __iter__(self) -> Iterator[Array]:
+        return iter((self[0],))
+
+
+#: All arrays of a question, one per input tensor in the signature's order.
+Arrays: TypeAlias = tuple[Array, ...] | Packed
+
+
+def joined(given: Sequence[Arrays]) -> Sequence[Array]:
+    """The rows of several questions in one array an input; every axis but the first is the same."""
+    first = given[0]
+    if len(given) == 1:
+        return first if isinstance(first, tuple) else (first[0],)
+    packed = [each for each in given if type(each) is Packed]
+    if type(first) is Packed and len(packed) == len(given):
+        rows = sum([each.shape[0] for each in packed])
+        return (np.ndarray((rows, *first.shape[1:]), first.dtype, b"".join([each.raw for each in packed])),)
+    return [np.concatenate(arrays) for arrays in zip(*given, strict=True)]
 
 
 def encode_raw(array: Array, datatype: Datatype) -> bytes:

@@ -14,18 +14,45 @@ from collections.abc import Callable, Sequence
 from concurrent.futures import Executor, ThreadPoolExecutor
 from math import ceil
 from time import perf_counter
+from typing import Any, TypeAlias
 
-import numpy as np
+import msgspec
 
 from modelyard.core.errors import Busy, Internal, ModelyardError, Timeout
 from modelyard.core.inference import Call, InferRequest, InferResponse
-from modelyard.core.tensor import Array
+from modelyard.core.tensor import Array, joined
 from modelyard.serve.policy import Policy
 
 log = logging.getLogger("modelyard")
 
-#: Told the answer, or why there is none; called once, on the event loop.
-Reply = Callable[[InferResponse | None, ModelyardError | None], None]
+
+class Ask(msgspec.Struct, frozen=True, eq=False, gc=False):
+    """One question that waits for the model.
+
+    Parameters
+    ----------
+    asked : InferRequest
+        The question.
+    rows : int
+        How many it has.
+    asked_s : float
+        When it came, on the clock of `time.perf_counter`, in seconds.
+    reply : Reply
+        Who is told.
+    caller : object
+        Who asks. The lane knows it by its identity only, to let it leave.
+    """
+
+    asked: InferRequest
+    rows: int
+    asked_s: float
+    reply: Reply
+    caller: Any
+
+
+#: Told the answer to this ask, or why there is none; called once, on the event loop. It says when the request was read
+#: (`time.perf_counter`), so that its time is counted, or None where it could not answer either.
+Reply: TypeAlias = Callable[[Ask, InferResponse | None, ModelyardError | None], float | None]
 
 
 class Model:
@@ -37,44 +64,44 @@ class Model:
         ``name@version``, for messages.
     run : callable
         One call: arrays of all rows in, arrays of all rows out. Safe in threads.
-    executed : callable
-        Told of every call that gave an answer.
+    count : callable
+        Told of every call that gave an answer, and of the requests that it answered.
     varies : bool
         Whether an axis of an input besides the rows is variable, so that two questions may not fit into one array.
     """
 
-    __slots__ = ("executed", "label", "run", "varies")
+    __slots__ = ("count", "label", "run", "varies")
 
     def __init__(
         self,
         label: str,
         run: Callable[[Sequence[Array]], Sequence[Array]],
-        executed: Callable[[], None],
+        count: Callable[[Call, Answered], None],
         *,
         varies: bool = False,
     ) -> None:
         self.label = label
         self.run = run
-        self.executed = executed
+        self.count = count
         self.varies = varies
 
 
-class Ask:
-    """One question that waits for the model."""
+class Answered(msgspec.Struct, frozen=True, gc=False):
+    """The requests that one call answered, all together.
 
-    __slots__ = ("_lane", "arrays", "asked_s", "deadline", "reply", "rows")
+    Parameters
+    ----------
+    rows : int
+        Of all of them.
+    read_s : list of float
+        When each was read, in seconds on the clock of `time.perf_counter`.
+    asked_s : float
+        When they came to the model, the same, added up.
+    """
 
-    def __init__(self, lane: Lane, asked: InferRequest, reply: Reply) -> None:
-        self._lane = lane
-        self.arrays = asked.arrays
-        self.rows: int = asked.arrays[0].shape[0]
-        self.deadline = asked.deadline
-        self.reply = reply
-        self.asked_s = perf_counter()
-
-    def cancel(self) -> bool:
-        """Leave the queue: nothing is run and nobody is told. False when the model has the question already."""
-        return self._lane.leave(self)
+    rows: int
+    read_s: list[float]
+    asked_s: float
 
 
 Batch = list[Ask]
@@ -108,21 +135,19 @@ class Lane:
         """Requests that no call has taken yet."""
         return len(self._waiting)
 
-    def submit(self, asked: InferRequest, reply: Reply) -> Ask:
-        """Put a question into the next call."""
-        ask = Ask(self, asked, reply)
-        self._waiting.append(ask)
+    def submit(self, asked: InferRequest, reply: Reply, caller: Any = None) -> Lane:
+        """Put a question into the next call; this caller may `leave` here until then."""
+        self._waiting.append(Ask(asked, asked.rows, perf_counter(), reply, caller))
         if not self._booked:
             self._book()
-        return ask
+        return self
 
-    def leave(self, ask: Ask) -> bool:
-        """Take a question out of the queue; whether it was there."""
-        try:
+    def leave(self, caller: Any) -> bool:
+        """Take this caller's question out: nothing is run and nobody is told. False when the model has it already."""
+        ask = next((ask for ask in self._waiting if ask.caller is caller), None)
+        if ask is not None:
             self._waiting.remove(ask)
-        except ValueError:
-            return False
-        return True
+        return ask is not None
 
     def _book(self) -> None:
         self._booked = True
@@ -147,7 +172,7 @@ class Lane:
             if batch and (rows + ask.rows > self._batch_rows or (varies and not _alike(batch[0], ask))):
                 break
             waiting.popleft()
-            if ask.deadline < now or ask.asked_s < oldest:
+            if ask.asked.deadline < now or ask.asked_s < oldest:
                 self._reply(ask, None, self._too_late(ask, now))
                 continue
             batch.append(ask)
@@ -156,8 +181,9 @@ class Lane:
         return batch
 
     def _too_late(self, ask: Ask, now: float) -> ModelyardError:
-        if ask.deadline < now:
-            left_s = max(0.0, round(ask.deadline - ask.asked_s, 3))
+        deadline = ask.asked.deadline
+        if deadline < now:
+            left_s = max(0.0, round(deadline - ask.asked_s, 3))
             return Timeout(what=f"waiting for {self._model.label}", limit_s=left_s)
         return _busy(self._model.label, len(self._waiting), now - ask.asked_s)
 
@@ -167,23 +193,29 @@ class Lane:
             if call is None:
                 self._reply(batch[0], None, error)
                 continue
-            self._model.executed()
-            first = 0
+            first = rows = 0
+            asked_s, read_s = 0.0, []
             for ask in batch:
-                self._reply(ask, InferResponse(call, ask.asked_s, first, ask.rows), None)
+                read = self._reply(ask, InferResponse(call, first, ask.rows), None)
                 first += ask.rows
+                if read is not None:
+                    rows += ask.rows
+                    asked_s += ask.asked_s
+                    read_s.append(read)
+            self._model.count(call, Answered(rows, read_s, asked_s))
 
-    def _reply(self, ask: Ask, given: InferResponse | None, error: ModelyardError | None) -> None:
+    def _reply(self, ask: Ask, given: InferResponse | None, error: ModelyardError | None) -> float | None:
         try:
-            ask.reply(given, error)
+            return ask.reply(ask, given, error)
         except Exception as exc:  # the loop's border: an answer that cannot be written is still owed an answer
             log.exception("%s: an answer could not be written", self._model.label)
             self._excuse(ask, Internal(cause=type(exc).__name__))
+            return None
 
     def _excuse(self, ask: Ask, error: ModelyardError) -> None:
         """Say that there is no answer; who cannot be told even that must not take along those who can."""
         try:
-            ask.reply(None, error)
+            ask.reply(ask, None, error)
         except Exception:  # the loop's border, as above
             log.exception("%s: an error could not be written", self._model.label)
 
@@ -208,7 +240,7 @@ class ThreadLane(Lane):
         self._running = 0
         self._window: asyncio.TimerHandle | None = None  # while a call waits for company
 
-    def submit(self, asked: InferRequest, reply: Reply) -> Ask:
+    def submit(self, asked: InferRequest, reply: Reply, caller: Any = None) -> Lane:
         """Put a question into the next call; `Busy` when too many wait, or when it would wait too long.
 
         It is refused at the door, while the caller can still go elsewhere, and not after a long wait.
@@ -217,12 +249,12 @@ class ThreadLane(Lane):
             wait_s = self._policy.wait_s(len(self._waiting), self._rows)
             if len(self._waiting) >= self._policy.queue or wait_s > self._queue_s:
                 raise _busy(self._model.label, len(self._waiting), wait_s)
-        ask = super().submit(asked, reply)
+        super().submit(asked, reply, caller)
         if self._window is not None and self._rows >= self._batch_rows:  # there is enough company
             self._window.cancel()
             self._window = None
             self._book()
-        return ask
+        return self
 
     @property
     def _rows(self) -> int:
@@ -273,7 +305,7 @@ def _outcomes(model: Model, batch: Batch) -> list[Outcome]:
     error: ModelyardError
     began, rows = perf_counter(), sum([ask.rows for ask in batch])
     try:
-        outputs = model.run(_joined(batch))
+        outputs = model.run(joined([ask.asked.arrays for ask in batch]))
         if len(batch) > 1 and any(len(array) != rows for array in outputs):
             raise Internal(cause="the model answered another number of rows")
         return [(batch, Call(outputs, rows, began, perf_counter()), None)]
@@ -290,14 +322,7 @@ def _outcomes(model: Model, batch: Batch) -> list[Outcome]:
 
 def _alike(first: Ask, other: Ask) -> bool:
     """Whether their rows can stand in one array: every axis but the first is the same."""
-    return all(a.shape[1:] == b.shape[1:] for a, b in zip(first.arrays, other.arrays, strict=True))
-
-
-def _joined(batch: Batch) -> Sequence[Array]:
-    """All rows of a batch, one array an input."""
-    if len(batch) == 1:
-        return batch[0].arrays
-    return [np.concatenate(arrays) for arrays in zip(*[ask.arrays for ask in batch], strict=True)]
+    return all(a.shape[1:] == b.shape[1:] for a, b in zip(first.asked.arrays, other.asked.arrays, strict=True))
 
 
 def _busy(label: str, waiting: int, wait_s: float) -> Busy:

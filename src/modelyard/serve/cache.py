@@ -10,15 +10,14 @@ from collections import OrderedDict
 from collections.abc import Callable, Hashable, Sequence
 from functools import partial
 from sys import getsizeof
-from typing import TypeAlias
+from typing import Any, Protocol, TypeAlias
 
 from modelyard.core.errors import ModelyardError
-from modelyard.core.inference import InferRequest, InferResponse
-from modelyard.core.tensor import Array
-from modelyard.serve.batching import Ask, Lane, Model, Reply
+from modelyard.core.inference import Call, InferRequest, InferResponse
+from modelyard.core.tensor import Array, Arrays
+from modelyard.serve.batching import Answered, Ask, Lane, Model, Reply
 from modelyard.watch.counters import Counter
 
-Submit: TypeAlias = Callable[[InferRequest, Reply], Ask]
 Key: TypeAlias = tuple[Hashable, ...]
 
 #: What an entry costs besides the bytes of its question and its answer: places in tables, and the key.
@@ -30,6 +29,14 @@ LARGEST = 1 / 8
 _TOGETHER_ROWS = 256  # of the hits that are answered as if they were one call
 _TEXT = "O"  # the kind of arrays that hold text
 _UTF8_BYTES = 4  # of a character, at most
+
+
+class Submit(Protocol):
+    """The way to ask a model; see `replica.Replica.submit`."""
+
+    def __call__(self, asked: InferRequest, reply: Reply, caller: Any = None) -> Lane:
+        """Tell `reply` the answer."""
+        ...
 
 
 class Cache:
@@ -54,7 +61,7 @@ class Cache:
     def __len__(self) -> int:
         return len(self._kept)
 
-    def key(self, arrays: Sequence[Array]) -> Key | None:
+    def key(self, arrays: Arrays) -> Key | None:
         """The name of exactly this question: every array's type, shape and bits. None when it is too large to be kept.
 
         Texts stand in it one by one, so that no two lists of texts have one name.
@@ -105,33 +112,39 @@ class Recall:
         Asks the model.
     counter : Counter
         Counts hits and misses; a question that is too large to be kept is a miss.
+    count : callable
+        Told of the requests that the cache answered.
     """
 
-    def __init__(self, cache: Cache, label: str, ask: Submit, counter: Counter) -> None:
+    def __init__(
+        self, cache: Cache, label: str, ask: Submit, counter: Counter, count: Callable[[Call, Answered], None]
+    ) -> None:
         self._cache = cache
         self._ask = ask
         self._counter = counter
         # What is kept goes through a lane as questions do, to a model that answers what it is given. So answers come
         # later, as from the model, and all hits of a turn of the loop are written as one call.
-        known = Model(label, lambda outputs: outputs, lambda: None, varies=True)
+        known = Model(label, lambda outputs: outputs, count, varies=True)
         self._lane = Lane(known, _TOGETHER_ROWS, float("inf"))
 
-    def submit(self, asked: InferRequest, reply: Reply) -> Ask:
+    def submit(self, asked: InferRequest, reply: Reply, caller: Any = None) -> Lane:
         """Answer it from the cache in the next turn of the loop, or ask the model and keep what it says."""
         key = self._cache.key(asked.arrays)
         kept = None if key is None else self._cache.get(key)
         self._counter.looked(hit=kept is not None)
         if kept is not None:
-            return self._lane.submit(InferRequest(kept, deadline=asked.deadline), reply)
-        return self._ask(asked, reply if key is None else partial(self._reply, key, reply))
+            return self._lane.submit(InferRequest(kept, asked.id, asked.form, asked.deadline), reply, caller)
+        return self._ask(asked, reply if key is None else partial(self._reply, key, reply), caller)
 
-    def _reply(self, key: Key, reply: Reply, given: InferResponse | None, error: ModelyardError | None) -> None:
+    def _reply(
+        self, key: Key, reply: Reply, ask: Ask, given: InferResponse | None, error: ModelyardError | None
+    ) -> float | None:
         """Pass the model's answer on, and keep it; errors are not kept, nor what is not an answer row by row."""
         if given is not None:
             outputs = given.outputs
             if all(array.shape[:1] == (given.rows,) for array in outputs):
                 self._cache.keep(key, outputs)
-        reply(given, error)
+        return reply(ask, given, error)
 
 
 def _bytes_in(key: Key, outputs: Sequence[Array]) -> int:

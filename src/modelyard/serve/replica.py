@@ -11,7 +11,7 @@ from time import perf_counter
 from typing import Any
 
 from modelyard.core.errors import Kind, ModelyardError
-from modelyard.core.inference import InferRequest, InferResponse
+from modelyard.core.inference import Call, InferRequest
 from modelyard.core.plan import MEASURED, Tuning
 from modelyard.core.signature import ANY, Signature
 from modelyard.core.tensor import Array
@@ -21,8 +21,8 @@ from modelyard.model.repeatable import unrepeatable
 from modelyard.model.steady import steady
 from modelyard.model.threads import fastest_threads
 from modelyard.model.trial import varied
-from modelyard.serve.batching import Ask, Lane, Model, Reply, ThreadLane
-from modelyard.serve.cache import Cache, Recall
+from modelyard.serve.batching import Answered, Lane, Model, Reply, ThreadLane
+from modelyard.serve.cache import Cache, Recall, Submit
 from modelyard.serve.policy import Policy, decide, measure, unheeded
 from modelyard.watch.counters import Counter
 
@@ -51,6 +51,14 @@ class Replica:
         How many threads a call of a large model may have, where they make it faster.
     """
 
+    #: Asks the model, or its cache: the one way in, for every contract. `reply` is told once, on the event loop, after
+    #: this turn of it. `Busy` when too much waits for the model already. Until the model is called, `caller` may
+    #: `leave` the lane that is returned; then nothing is run and `reply` is not told.
+    #:
+    #: Whoever calls it vouches that the caller may ask this model: behind it nobody knows who asks, and what one
+    #: caller asked may be answered to another from the cache.
+    submit: Submit
+
     def __init__(
         self,
         bundle: Bundle,
@@ -77,21 +85,21 @@ class Replica:
         self.policy = decide(self._times, lambda: steady(self._runner, trials, _STEADY_S), tuning)
         self.unheeded = unheeded(tuning, self.policy)
         self.cache = self._make_cache(trials)
+        self.submit = self._ask
+        if self.cache is not None:
+            self.submit = Recall(self.cache, self.label, self._ask, counter, self._count).submit
         for note in self.unheeded:
             log.warning("%s: %s", self.label, note)
         self.load_s = perf_counter() - started
 
     def _make_cache(self, trials: Sequence[Array]) -> Cache | None:
-        """From now on a cache is asked first, when one is wanted and may be; without one nothing is paid."""
+        """What is asked before the model, when it is wanted and may be; without one nothing is paid."""
         if not self.tuning.cache_bytes:
             return None
         if why := unrepeatable(self.bundle, self._runner, trials):
             self.unheeded.append(f"cache_bytes is not heeded: {why}")
             return None
-        cache = Cache(self.bundle.digest, self.tuning.cache_bytes)
-        recall = Recall(cache, self.label, self.submit, self.counter)
-        self.submit = recall.submit  # type: ignore[method-assign] # chosen once, not at every request
-        return cache
+        return Cache(self.bundle.digest, self.tuning.cache_bytes)
 
     @property
     def label(self) -> str:
@@ -106,7 +114,7 @@ class Replica:
     @policy.setter
     def policy(self, policy: Policy) -> None:
         varies = any(ANY in spec.shape[1:] for spec in self.signature.inputs)
-        model = Model(self.label, self._run, self.counter.executed, varies=varies)
+        model = Model(self.label, self._run, self._count_call, varies=varies)
         self._policy, self._inline_rows = policy, policy.inline_rows
         self._loop_lane = Lane(model, policy.batch_rows, policy.queue_s)
         self._thread_lane = ThreadLane(model, policy, self.executor)
@@ -136,30 +144,25 @@ class Replica:
             **self._runner.facts,
         }
 
-    def submit(self, asked: InferRequest, reply: Reply) -> Ask:
-        """Ask the model, or its cache; `reply` is called once, on the event loop, after this turn of it.
-
-        The one way in, for every contract. Whoever calls it vouches that the caller may ask this model: behind it
-        nobody knows who asks, and what one caller asked may be answered to another from the cache.
-
-        What waits can be cancelled; then nothing is run and `reply` is not called.
-
-        Raises
-        ------
-        Busy
-            Too much waits for the model already.
-        """
-        lane = self._loop_lane if asked.arrays[0].shape[0] <= self._inline_rows else self._thread_lane
-        return lane.submit(asked, reply)
+    def _ask(self, asked: InferRequest, reply: Reply, caller: Any = None) -> Lane:
+        lane = self._loop_lane if asked.rows <= self._inline_rows else self._thread_lane
+        return lane.submit(asked, reply, caller)
 
     def _run(self, arrays: Sequence[Array]) -> Sequence[Array]:
         return self._runner.run(arrays)
 
-    def count(self, given: InferResponse, started_s: float) -> None:
-        """Count one answered request that was read at `started_s` (`time.perf_counter`). On the event loop only."""
-        now, asked_s, call = perf_counter(), given.asked_s, given.call
-        spent = (asked_s - started_s, call.began_s - asked_s, call.ended_s - call.began_s)
-        self.counter.ok(given.rows, now - started_s, spent, now + _EPOCH_S)
+    def _count_call(self, call: Call, answered: Answered) -> None:
+        self.counter.executed()
+        self._count(call, answered)
+
+    def _count(self, call: Call, answered: Answered) -> None:
+        """Count the requests of a call, and what their time went into."""
+        if not answered.read_s:
+            return
+        now, read_s, asked_s = perf_counter(), answered.read_s, answered.asked_s
+        asks, all_read_s = len(read_s), sum(read_s)
+        spent = (asked_s - all_read_s, asks * call.began_s - asked_s, asks * (call.ended_s - call.began_s))
+        self.counter.ok(answered.rows, [now - at for at in read_s], spent, now + _EPOCH_S)
 
     def count_error(self, error: ModelyardError, started_s: float) -> None:
         """Count one request that was refused, or that failed. On the event loop only."""

@@ -9,6 +9,7 @@ from __future__ import annotations
 import mmap
 import os
 from bisect import bisect_left
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -99,54 +100,66 @@ class Totals:
 class Counter:
     """The counts of one label on this worker's page."""
 
-    __slots__ = ("_at", "_floats", "_words")
+    __slots__ = ("_floats", "_words")
 
     def __init__(self, words: memoryview[int], floats: memoryview[float], slot: int) -> None:
-        self._words = words
-        self._floats = floats
-        self._at = slot * _WORDS
+        mine = slice(slot * _WORDS, (slot + 1) * _WORDS)
+        self._words = words[mine]
+        self._floats = floats[mine]
 
-    def ok(self, rows: int, seconds: float, spent: tuple[float, float, float] = (0, 0, 0), now_s: float = 0.0) -> None:
-        """One request answered: this many rows, this long.
+    def ok(
+        self,
+        rows: int,
+        seconds: Sequence[float],
+        spent: tuple[float, float, float] = (0, 0, 0),
+        now_s: float = 0.0,
+    ) -> None:
+        """Requests answered: this many rows, each this long.
 
         Parameters
         ----------
         rows : int
-            Rows answered.
-        seconds : float
-            From the request's last byte to its answer.
+            Rows answered, of all of them.
+        seconds : sequence of float
+            Of each request, of which there is at least one, from its last byte to its answer.
         spent : tuple of float
-            What of that went into reading the question, waiting for the model, and the model.
+            What of that went into reading the questions, waiting for the model, and the model, added up.
         now_s : float
             When, in seconds since 1970.
         """
-        words, floats, at = self._words, self._floats, self._at
+        words, floats = self._words, self._floats
         decode_s, queue_s, infer_s = spent
-        words[at + _ROWS] += rows
-        words[at + _BUCKET0 + bisect_left(BUCKETS_S, seconds)] += 1
-        floats[at + _SECONDS] += seconds
-        floats[at + _DECODE] += decode_s
-        floats[at + _QUEUE] += queue_s
-        floats[at + _INFER] += infer_s
-        floats[at + _LAST] = now_s
+        words[_ROWS] += rows
+        lowest = bisect_left(BUCKETS_S, min(seconds))
+        highest = bisect_left(BUCKETS_S, max(seconds), lowest)
+        if lowest == highest:  # as nearly always: they were answered together
+            words[_BUCKET0 + lowest] += len(seconds)
+        else:
+            for each in seconds:
+                words[_BUCKET0 + bisect_left(BUCKETS_S, each)] += 1
+        floats[_SECONDS] += sum(seconds)
+        floats[_DECODE] += decode_s
+        floats[_QUEUE] += queue_s
+        floats[_INFER] += infer_s
+        floats[_LAST] = now_s
 
     def executed(self) -> None:
         """One call of the model that gave an answer."""
-        self._words[self._at + _CALLS] += 1
+        self._words[_CALLS] += 1
 
     def looked(self, *, hit: bool) -> None:
         """One look into the cache."""
-        self._words[self._at + (_HITS if hit else _MISSES)] += 1
+        self._words[_HITS if hit else _MISSES] += 1
 
     def invalid(self, seconds: float = 0.0) -> None:
         """One request refused for what it held."""
-        self._words[self._at + _INVALID] += 1
-        self._floats[self._at + _LOST] += seconds
+        self._words[_INVALID] += 1
+        self._floats[_LOST] += seconds
 
     def failed(self, seconds: float = 0.0) -> None:
         """One request failed on our side."""
-        self._words[self._at + _FAILED] += 1
-        self._floats[self._at + _LOST] += seconds
+        self._words[_FAILED] += 1
+        self._floats[_LOST] += seconds
 
 
 class Page:

@@ -10,7 +10,17 @@ from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 
 from modelyard.core.errors import InvalidRequest, ModelyardError, WrongShape
-from modelyard.core.tensor import Array, Datatype, decode_raw, element_count, encode_raw, narrowed
+from modelyard.core.tensor import (
+    Array,
+    Arrays,
+    Datatype,
+    Packed,
+    decode_raw,
+    element_count,
+    encode_raw,
+    joined,
+    narrowed,
+)
 
 SHAPES = hnp.array_shapes(min_dims=1, max_dims=4, min_side=0, max_side=4)
 
@@ -159,3 +169,65 @@ def test_what_is_too_large_turns_infinite() -> None:
     assert narrowed(np.array([3.397e38, 3.3896e38]), Datatype.BF16).tolist() == [np.inf, 3.3895313892515355e38]
     assert narrowed(np.array([7e4, 1]), Datatype.FP16).tolist() == [np.inf, 1]
     assert narrowed(np.array(1.003), Datatype.BF16).shape == ()
+
+
+# --- rows that meet ---------------------------------------------------------------------------------------------------
+
+
+def packed(array: Array) -> Packed:
+    return Packed(array.tobytes(), array.shape, array.dtype)
+
+
+def any_bits(chance: np.random.Generator, datatype: Datatype, shape: tuple[int, ...]) -> Array:
+    """Every bit pattern may be among them, NaN of any payload too."""
+    raw = chance.bytes(element_count(shape) * datatype.size_bytes)
+    return np.ndarray(shape, datatype.dtype, raw)
+
+
+def alike(got: Array, want: Array) -> bool:
+    return (got.dtype, got.shape, got.tobytes()) == (want.dtype, want.shape, want.tobytes())
+
+
+@given(
+    st.lists(st.tuples(st.integers(1, 4), st.booleans()), min_size=1, max_size=8),
+    st.sampled_from([(), (1,), (3,), (2, 3)]),
+    st.sampled_from([Datatype.FP64, Datatype.FP32, Datatype.INT64, Datatype.UINT8]),
+    st.integers(0, 1 << 32),
+)
+@settings(deadline=None, max_examples=200)
+def test_packed_or_not_rows_are_joined_as_numpy_does(
+    parts: list[tuple[int, bool]], axes: tuple[int, ...], datatype: Datatype, seed: int
+) -> None:
+    chance = np.random.default_rng(seed)
+    arrays = [any_bits(chance, datatype, (rows, *axes)) for rows, _ in parts]
+    given = [packed(array) if pack else (array,) for array, (_, pack) in zip(arrays, parts, strict=True)]
+    (got,) = joined(given)
+    assert alike(got, np.concatenate(arrays))
+
+
+def test_every_input_is_joined_by_itself() -> None:
+    texts = [np.array([[text]], dtype=object) for text in ("ä", "", "c")]
+    numbers = [np.full((1, 2), value) for value in (1.0, 2.0, 3.0)]
+    got = joined(list(zip(texts, numbers, strict=True)))
+    assert [array.tolist() for array in got] == [[["ä"], [""], ["c"]], [[1.0, 1.0], [2.0, 2.0], [3.0, 3.0]]]
+
+
+def test_who_is_alone_stays_as_they_are() -> None:
+    one, other = np.ones((2, 3)), np.zeros((2, 1))
+    assert [id(array) for array in joined([(one, other)])] == [id(one), id(other)]
+    (got,) = joined([packed(one)])
+    assert alike(got, one)
+
+
+def test_what_is_packed_is_a_sequence_of_one_array() -> None:
+    array = np.arange(6.0).reshape(2, 3)
+    question: Arrays = packed(array)
+    assert len(question) == 1
+    for found in (question[0], question[-1], *question, *tuple(question)):
+        assert alike(found, array)
+        assert not found.flags.writeable  # its bytes are everybody's
+    for at in (1, -2, 7):
+        with pytest.raises(IndexError):
+            question[at]
+    with pytest.raises(AttributeError, match="immutable"):
+        question.raw = b""  # type: ignore[union-attr, misc]

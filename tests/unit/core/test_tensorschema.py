@@ -55,7 +55,7 @@ def test_tensors_fit_their_schema(bundle: Bundle) -> None:
         assert fits(schema, question)
         form = TensorForm(signature, "m", 1)
         given, wanted = form.decode(json.dumps(question).encode(), None)
-        answer, _ = form.encode(load(bundle).run(given), wanted)
+        answer, _ = form.encode(load(bundle).run(tuple(given)), wanted)
         assert fits(tensors_answer_schema(signature), json.loads(answer))
     for bad in (
         [],
@@ -156,5 +156,5 @@ def test_frames_of_mlflow(question: Any, good: bool) -> None:
         with pytest.raises(ModelyardError):
             form.decode(body)
         return
-    answer = json.loads(form.encode(load(BUNDLES["linear"]).run(form.decode(body))))
+    answer = json.loads(form.encode(load(BUNDLES["linear"]).run(tuple(form.decode(body)))))
     assert fits(frames_answer_schema(signature, {}), answer)

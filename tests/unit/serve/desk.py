@@ -16,6 +16,7 @@ from modelyard.core.inference import InferResponse
 from modelyard.core.plan import Limits
 from modelyard.core.tensor import Array
 from modelyard.model.bundle import Bundle
+from modelyard.serve.batching import Ask
 from modelyard.serve.http.contracts import USUAL
 from modelyard.serve.http.protocol import Connection, Server
 from modelyard.serve.http.routes import Routes
@@ -26,15 +27,16 @@ from modelyard.watch.counters import UNROUTED, Page
 
 
 class Told:
-    """Remembers its replies: answers and errors in the order in which they came."""
+    """Remembers its replies: answers and errors in the order in which they came. Every request was read as it came."""
 
     def __init__(self) -> None:
         self.given: list[InferResponse | None] = []
         self.errors: list[ModelyardError | None] = []
 
-    def __call__(self, given: InferResponse | None, error: ModelyardError | None) -> None:
+    def __call__(self, ask: Ask, given: InferResponse | None, error: ModelyardError | None) -> float | None:
         self.given.append(given)
         self.errors.append(error)
+        return None if given is None else ask.asked_s
 
     @property
     def outputs(self) -> list[Sequence[Array] | None]:

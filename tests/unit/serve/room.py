@@ -10,9 +10,9 @@ from typing import Any
 import numpy as np
 
 from modelyard.core.errors import InvalidInput
-from modelyard.core.inference import InferRequest
+from modelyard.core.inference import Call, InferRequest
 from modelyard.core.tensor import Array
-from modelyard.serve.batching import Lane, Model, ThreadLane
+from modelyard.serve.batching import Answered, Lane, Model, ThreadLane
 from modelyard.serve.policy import Cost, Policy
 from tests.unit.serve.desk import Told
 
@@ -55,11 +55,16 @@ class Room:
 
     def __init__(self, graph: Callable[[Sequence[Array]], Sequence[Array]] | None = None, *, varies: bool = False):
         self.graph = Graph()
-        self.executed = 0
-        self.model = Model("m@1", graph or self.graph, self._executed, varies=varies)
+        self.counted: list[tuple[Call, Answered]] = []
+        self.model = Model("m@1", graph or self.graph, self._count, varies=varies)
 
-    def _executed(self) -> None:
-        self.executed += 1
+    def _count(self, call: Call, answered: Answered) -> None:
+        self.counted.append((call, answered))
+
+    @property
+    def executed(self) -> int:
+        """How many calls gave an answer."""
+        return len(self.counted)
 
     def loop(self, batch_rows: int = 64, queue_s: float = 10.0) -> Lane:
         return Lane(self.model, batch_rows, queue_s)

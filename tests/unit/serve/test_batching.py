@@ -14,7 +14,8 @@ import pytest
 from modelyard.core.errors import Busy, Internal, InvalidInput, ModelyardError, Timeout
 from modelyard.core.inference import InferRequest, InferResponse
 from modelyard.core.tensor import Array
-from tests.unit.serve.desk import Told
+from modelyard.serve.batching import Ask
+from tests.unit.serve.desk import Told, until
 from tests.unit.serve.room import BAD, BUG, Room, ask, kinds, run, sums
 
 
@@ -150,10 +151,11 @@ def test_who_leaves_is_not_run_and_not_told(room: Room) -> None:
 
     async def story() -> None:
         lane.submit(ask(1.0), told)
-        leaving = [lane.submit(ask(BAD), gone) for _ in range(3)]
+        callers = [object() for _ in range(3)]
+        assert {lane.submit(ask(BAD), gone, caller) for caller in callers} == {lane}
         lane.submit(ask(2.0), told)
-        assert [each.cancel() for each in leaving] == [True] * 3
-        assert leaving[0].cancel() is False  # it was out already
+        assert [lane.leave(caller) for caller in callers] == [True] * 3
+        assert lane.leave(callers[0]) is False  # it was out already
         await told.all(2)
 
     run(story)
@@ -162,11 +164,48 @@ def test_who_leaves_is_not_run_and_not_told(room: Room) -> None:
     assert room.graph.calls == [2]
 
 
-def test_when_everybody_leaves_nothing_is_run(room: Room) -> None:
+def test_who_leaves_is_known_by_identity_and_takes_nobody_along(room: Room) -> None:
     told, lane = Told(), room.loop()
+    first, second = [7], [7]  # they are equal
 
     async def story() -> None:
-        assert lane.submit(ask(1.0), told).cancel()
+        lane.submit(ask(1.0), told, first)
+        lane.submit(ask(2.0), told, second)
+        lane.submit(ask(3.0), told)
+        assert lane.leave([7]) is False
+        assert lane.leave(second) is True
+        assert lane.leave(second) is False
+        await told.all(2)
+
+    run(story)
+    assert sums(told) == [[1.0], [3.0]]
+
+
+def test_a_reply_is_told_what_was_asked_when_and_by_whom(room: Room) -> None:
+    asks: list[Ask] = []
+    lane, question, caller, before_s = room.loop(), ask(1.0, 2.0), object(), perf_counter()
+
+    def reply(asked: Ask, given: InferResponse | None, error: ModelyardError | None) -> None:
+        del given, error
+        asks.append(asked)
+
+    async def story() -> None:
+        lane.submit(question, reply, caller)
+        await until(lambda: bool(asks))
+
+    run(story)
+    (told,) = asks
+    assert told.asked is question
+    assert told.caller is caller
+    assert told.rows == 2
+    assert before_s <= told.asked_s <= perf_counter()
+
+
+def test_when_everybody_leaves_nothing_is_run(room: Room) -> None:
+    told, lane, caller = Told(), room.loop(), object()
+
+    async def story() -> None:
+        assert lane.submit(ask(1.0), told, caller).leave(caller)
         await asyncio.sleep(0)
         lane.submit(ask(2.0), told)
         await told.all(1)
@@ -177,14 +216,14 @@ def test_when_everybody_leaves_nothing_is_run(room: Room) -> None:
 
 
 def test_after_the_answer_it_is_too_late_to_leave(room: Room) -> None:
-    told, lane, asks = Told(), room.loop(), []
+    told, lane, caller = Told(), room.loop(), object()
 
     async def story() -> None:
-        asks.append(lane.submit(ask(1.0), told))
+        lane.submit(ask(1.0), told, caller)
         await told.all(1)
 
     run(story)
-    assert asks[0].cancel() is False
+    assert lane.leave(caller) is False
 
 
 def test_who_came_too_late_is_told_so_and_does_not_cost_the_others(room: Room) -> None:
@@ -303,10 +342,10 @@ def test_an_answer_that_cannot_be_written_is_owed_an_answer_and_takes_nobody_alo
     room, told, before, after = Room(), Told(), Told(), Told()
     lane = room.threads() if threads else room.loop()
 
-    def breaks(given: InferResponse | None, error: ModelyardError | None) -> None:
-        told(given, error)
-        if given is not None:
+    def breaks(question: Ask, given: InferResponse | None, error: ModelyardError | None) -> float | None:
+        if told(question, given, error) is not None:
             raise KeyError("x")
+        return None
 
     async def story() -> None:
         for reply in (before, breaks, after):
@@ -325,8 +364,8 @@ def test_not_even_who_cannot_be_told_anything(threads: bool) -> None:
     room, after, later = Room(), Told(), Told()
     lane = room.threads() if threads else room.loop(batch_rows=2)
 
-    def breaks(given: InferResponse | None, error: ModelyardError | None) -> None:
-        del given, error
+    def breaks(question: Ask, given: InferResponse | None, error: ModelyardError | None) -> float | None:
+        del question, given, error
         raise KeyError("x")
 
     async def story() -> None:
@@ -340,3 +379,76 @@ def test_not_even_who_cannot_be_told_anything(threads: bool) -> None:
 
     run(story)
     assert sums(after) == sums(later) == [[2.0]]
+
+
+class Reader(Told):
+    """Read its request at this time; None where it cannot answer."""
+
+    def __init__(self, read_s: float | None) -> None:
+        super().__init__()
+        self._read_s = read_s
+
+    def __call__(self, ask: Ask, given: InferResponse | None, error: ModelyardError | None) -> float | None:
+        super().__call__(ask, given, error)
+        return self._read_s
+
+
+@pytest.mark.parametrize("threads", [False, True])
+def test_a_call_tells_of_those_that_were_answered_and_of_nobody_else(threads: bool) -> None:
+    """Not of who could not write its answer, nor of who broke; 0.0 is a time like any other."""
+    room = Room()
+    lane = room.threads() if threads else room.loop()
+    asks: list[Ask] = []
+
+    def breaks(question: Ask, given: InferResponse | None, error: ModelyardError | None) -> float | None:
+        asks.append(question)
+        if given is not None:
+            raise KeyError("x")
+        return 9.0  # who is told of an error says nothing of a time
+
+    readers = [Reader(2.5), Reader(None), Reader(0.0)]
+
+    async def story() -> None:
+        lane.submit(ask(1.0), readers[0])
+        lane.submit(ask(1.0, 2.0, 3.0), readers[1])
+        lane.submit(ask(1.0), breaks)
+        lane.submit(ask(1.0, 2.0), readers[2])
+        await readers[2].all(1)
+        await until(lambda: bool(room.counted))
+
+    before_s = perf_counter()
+    run(story)
+    ((call, answered),) = room.counted
+    assert call is readers[0].given[0].call  # type: ignore[union-attr]
+    assert call.rows == 7
+    assert (answered.rows, answered.read_s) == (3, [2.5, 0.0])
+    assert 2 * before_s <= answered.asked_s <= 2 * call.began_s
+    assert len(asks) == 2  # the answer, and that there is none
+
+
+def test_calls_that_nobody_answered_and_calls_that_failed(room: Room) -> None:
+    """The first is a call all the same; the second is none."""
+    lane, told = room.loop(batch_rows=1), Told()
+
+    async def story() -> None:
+        lane.submit(ask(1.0), Reader(None))
+        lane.submit(ask(BAD), Reader(1.0))
+        lane.submit(ask(1.0, deadline=0.0), Reader(1.0))
+        lane.submit(ask(2.0), told)
+        await told.all(1)
+
+    run(story)
+    assert [(answered.rows, len(answered.read_s)) for _, answered in room.counted] == [(0, 0), (1, 1)]
+
+
+def test_halves_are_counted_each(room: Room) -> None:
+    told, lane = Told(), room.loop()
+
+    async def story() -> None:
+        for value in (1.0, 2.0, 3.0, BAD):
+            lane.submit(ask(value), told)
+        await told.all(4)
+
+    run(story)
+    assert [answered.rows for _, answered in room.counted] == [2, 1]
+    assert [len(answered.read_s) for _, answered in room.counted] == [2, 1]

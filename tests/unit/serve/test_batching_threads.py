@@ -10,7 +10,7 @@ from time import perf_counter
 import pytest
 
 from modelyard.core.errors import Busy, Timeout
-from modelyard.serve.batching import Ask, ThreadLane
+from modelyard.serve.batching import ThreadLane
 from modelyard.serve.policy import Cost
 from tests.unit.serve.desk import Told, until
 from tests.unit.serve.room import Room, ask, kinds, run, sums
@@ -67,11 +67,13 @@ def test_who_leaves_while_a_call_runs_is_not_in_the_next(room: Room) -> None:
 
     async def story() -> None:
         room.graph.gate.clear()
-        taken = lane.submit(ask(0.0), told)
+        callers = [object() for _ in range(6)]
+        lane.submit(ask(0.0), told, callers[0])
         await until(lambda: room.graph.inside == 1)
-        waiting = [lane.submit(ask(value), told) for value in range(1, 6)]
-        assert taken.cancel() is False
-        assert [each.cancel() for each in waiting[::2]] == [True] * 3
+        for value in range(1, 6):
+            lane.submit(ask(value), told, callers[value])
+        assert lane.leave(callers[0]) is False
+        assert [lane.leave(caller) for caller in callers[1::2]] == [True] * 3
         room.graph.gate.set()
         await told.all(3)
 
@@ -87,11 +89,13 @@ def test_the_door_closes_at_a_number_of_requests(room: Room) -> None:
         room.graph.gate.clear()
         lane.submit(ask(0.0), told)
         await until(lambda: room.graph.inside == 1)
-        waiting = [lane.submit(ask(value), told) for value in (1.0, 2.0, 3.0)]
+        callers = [object() for _ in range(3)]
+        for value, caller in enumerate(callers, 1):
+            lane.submit(ask(value), told, caller)
         with pytest.raises(Busy, match="m@1 has 3 requests waiting") as caught:
             lane.submit(ask(9.0), told)
         assert caught.value.facts["retry_s"] == 1
-        assert waiting[0].cancel()
+        assert lane.leave(callers[0])
         lane.submit(ask(4.0), told)
         room.graph.gate.set()
         await told.all(4)
@@ -245,15 +249,15 @@ def test_who_is_full_does_not_wait_for_the_end_of_the_window(room: Room) -> None
 
 
 def test_leaving_in_the_window_leaves_nothing_behind(room: Room) -> None:
-    told, lane = Told(), room.threads(window_s=0.1)
+    told, lane, caller = Told(), room.threads(window_s=0.1), object()
 
     async def story() -> None:
         for _ in range(2):
             lane.submit(ask(1.0), told)
         await told.all(2)
-        leaving: Ask = lane.submit(ask(2.0), told)
+        leaving = lane.submit(ask(2.0), told, caller)
         await asyncio.sleep(0)
-        assert leaving.cancel()
+        assert leaving.leave(caller)
         await asyncio.sleep(0.15)
         lane.submit(ask(3.0), told)
         await told.all(3)

@@ -17,12 +17,12 @@ from hypothesis.extra import numpy as arrays
 
 from modelyard.core.errors import Busy, InvalidInput, ModelyardError, Timeout
 from modelyard.core.inference import Call, InferRequest, InferResponse
-from modelyard.core.tensor import Array
+from modelyard.core.tensor import Array, Arrays, Packed
 from modelyard.model.steady import same_bits
-from modelyard.serve.batching import Ask, Lane, Model, Reply
-from modelyard.serve.cache import ARRAY_BYTES, ENTRY_BYTES, LARGEST, Cache, Recall
+from modelyard.serve.batching import Answered, Ask, Lane, Model, Reply
+from modelyard.serve.cache import ARRAY_BYTES, ENTRY_BYTES, LARGEST, Cache, Recall, Submit
 from modelyard.watch.counters import Page, read_totals
-from tests.unit.serve.desk import Told
+from tests.unit.serve.desk import Told, until
 
 ROOMY = 1 << 20
 ENTRY = ENTRY_BYTES + 2 * ARRAY_BYTES + 33 + 8 + 8  # one number asked, one answered
@@ -39,13 +39,13 @@ def texts(*rows: Sequence[str]) -> tuple[Array]:
     return (array,)
 
 
-def keep(cache: Cache, question: Sequence[Array], answer: Sequence[Array]) -> None:
+def keep(cache: Cache, question: Arrays, answer: Sequence[Array]) -> None:
     key = cache.key(question)
     assert key is not None
     cache.keep(key, answer)
 
 
-def look(cache: Cache, question: Sequence[Array]) -> Sequence[Array] | None:
+def look(cache: Cache, question: Arrays) -> Sequence[Array] | None:
     key = cache.key(question)
     return None if key is None else cache.get(key)
 
@@ -139,7 +139,7 @@ def test_what_differs_in_a_bit_is_another_question(one: tuple[Array], other: tup
 def test_the_same_bits_are_the_same_question(question: tuple[Array]) -> None:
     cache = Cache("d", ROOMY)
     keep(cache, question, number(NAN))
-    found = look(cache, [array.copy() for array in question])
+    found = look(cache, tuple(array.copy() for array in question))
     assert found is not None
     assert same(found, number(NAN))
 
@@ -196,7 +196,7 @@ def test_what_it_counts_is_at_least_what_it_holds(kind: str, count: int) -> None
         before, _ = tracemalloc.get_traced_memory()
         for at in range(count):
             question, answer = make(at)
-            keep(cache, question, answer)
+            keep(cache, tuple(question), answer)
             if kind == "texts":  # Python keeps the UTF-8 of what is not ASCII beside it
                 msgspec.json.encode([question[0].tolist(), answer[0].tolist()])
         after, _ = tracemalloc.get_traced_memory()
@@ -213,21 +213,27 @@ class Asked:
     def __init__(self, page: Page, cache: Cache | None = None, error: ModelyardError | None = None) -> None:
         self.questions: list[float] = []
         self.calls = 0
+        self.recalled: list[tuple[Call, Answered]] = []
         self.error = error
-        self.lane = Lane(Model("m@1", self._run, self._executed), 100, 10.0)
-        self.recall = Recall(cache or Cache("d", ROOMY), "m@1", self._submit, page.counter("m@1"))
+        self.lane = Lane(Model("m@1", self._run, self._count), 100, 10.0)
+        counter = page.counter("m@1")
+        self.recall = Recall(cache or Cache("d", ROOMY), "m@1", self._submit, counter, self._count_recalled)
 
     def _run(self, asked: Sequence[Array]) -> Sequence[Array]:
         if self.error is not None:
             raise self.error
         return [asked[0].ravel() * 2]
 
-    def _executed(self) -> None:
+    def _count(self, call: Call, answered: Answered) -> None:
+        del call, answered
         self.calls += 1
 
-    def _submit(self, asked: InferRequest, reply: Reply) -> Ask:
+    def _count_recalled(self, call: Call, answered: Answered) -> None:
+        self.recalled.append((call, answered))
+
+    def _submit(self, asked: InferRequest, reply: Reply, caller: Any = None) -> Lane:
         self.questions += asked.arrays[0].ravel().tolist()
-        return self.lane.submit(asked, reply)
+        return self.lane.submit(asked, reply, caller)
 
     async def ask(self, *values: float) -> Told:
         """Ask all of these in one turn of the loop."""
@@ -237,6 +243,11 @@ class Asked:
             assert told.given == []  # never at once
         await told.all(len(values))
         return told
+
+
+def recall_of(cache: Cache, ask: Submit, page: Page) -> Recall:
+    """One whose counts nobody reads."""
+    return Recall(cache, "m@1", ask, page.counter("m@1"), lambda call, answered: None)
 
 
 @pytest.fixture
@@ -274,6 +285,47 @@ def test_hits_of_a_turn_are_written_as_one_call(page: Page) -> None:
     assert calls[0] is calls[1] is calls[2]
     assert calls[0].rows == 3
     assert calls[0].ended_s - calls[0].began_s < 0.01
+    ((recalled, answered),) = asked.recalled
+    assert recalled is calls[0]
+    assert (answered.rows, len(answered.read_s)) == (3, 3)
+    assert asked.calls == 1
+
+
+def test_what_is_packed_is_the_same_question_as_its_array(page: Page) -> None:
+    asked, told = Asked(page), Told()
+    value = np.array([[3.0]])
+    packed = Packed(value.tobytes(), value.shape, value.dtype)
+    questions: list[Arrays] = [packed, (value,), packed]
+
+    async def go() -> None:
+        for count, question in enumerate(questions, 1):
+            asked.recall.submit(InferRequest(question), told)
+            await told.all(count)
+
+    asyncio.run(go())
+    assert asked.questions == [3.0]
+    assert [outputs[0].tolist() for outputs in told.outputs if outputs] == [[6.0]] * 3
+
+
+def test_an_answer_from_the_cache_still_knows_its_question(page: Page) -> None:
+    """Who asks again wants their own id, in the form that they asked in."""
+    asked, asks = Asked(page), list[Ask]()
+
+    def reply(ask: Ask, given: InferResponse | None, error: ModelyardError | None) -> float | None:
+        asks.append(ask)
+        return ask.asked_s
+
+    async def go() -> None:
+        for count in (1, 2):
+            asked.recall.submit(InferRequest(number(1.0), f"id {count}", f"form {count}"), reply, count)
+            await until(lambda: len(asks) == count)  # noqa: B023 - it is waited for here
+
+    asyncio.run(go())
+    assert asked.questions == [1.0]
+    assert [(ask.asked.id, ask.asked.form, ask.caller) for ask in asks] == [
+        ("id 1", "form 1", 1),
+        ("id 2", "form 2", 2),
+    ]
 
 
 def test_errors_are_not_kept(page: Page) -> None:
@@ -291,7 +343,7 @@ def test_errors_are_not_kept(page: Page) -> None:
 def test_a_busy_model_does_not_keep_the_cache_from_answering(page: Page) -> None:
     asked = Asked(page)
 
-    def busy(question: InferRequest, reply: Reply) -> Ask:
+    def busy(asked: InferRequest, reply: Reply, caller: Any = None) -> Lane:
         raise Busy(what="m@1")
 
     async def go() -> Told:
@@ -305,15 +357,15 @@ def test_a_busy_model_does_not_keep_the_cache_from_answering(page: Page) -> None
 
 
 def test_who_leaves_is_not_told_and_who_comes_too_late_is_told_so(page: Page) -> None:
-    asked, left, late = Asked(page), Told(), Told()
+    asked, left, late, caller = Asked(page), Told(), Told(), object()
 
     async def go() -> None:
         await asked.ask(1.0)
-        waiting = asked.recall.submit(InferRequest(number(1.0)), left)
+        waiting = asked.recall.submit(InferRequest(number(1.0)), left, caller)
         asked.recall.submit(InferRequest(number(1.0), deadline=0.0), late)
-        assert waiting.cancel()
+        assert waiting.leave(caller)
         await late.all(1)
-        assert not waiting.cancel()
+        assert not waiting.leave(caller)
 
     asyncio.run(go())
     assert left.given == []
@@ -339,10 +391,11 @@ def test_a_large_question_is_a_miss_every_time(page: Page, tmp_path: Path) -> No
 def test_an_answer_that_is_not_row_by_row_is_passed_on_and_not_kept(page: Page, outputs: tuple[Array, ...]) -> None:
     cache, told = Cache("d", ROOMY), Told()
 
-    def answer(asked: InferRequest, reply: Reply) -> Any:
-        reply(InferResponse(Call(outputs, 1, 0.0, 0.0), 0.0, 0, 1), None)
+    def answer(asked: InferRequest, reply: Reply, caller: Any = None) -> Any:
+        ask = Ask(asked, asked.rows, 2.0, reply, caller)
+        assert reply(ask, InferResponse(Call(outputs, 1, 0.0, 0.0), 0, 1), None) == 2.0  # it is counted like any other
 
-    Recall(cache, "m@1", answer, page.counter("m@1")).submit(InferRequest(number(1.0)), told)
+    recall_of(cache, answer, page).submit(InferRequest(number(1.0)), told)
     assert told.outputs[0] is not None
     assert same(told.outputs[0], outputs)
     assert len(cache) == 0
@@ -351,10 +404,10 @@ def test_an_answer_that_is_not_row_by_row_is_passed_on_and_not_kept(page: Page, 
 def test_hits_of_other_widths_do_not_meet(page: Page) -> None:
     """Answers with a variable axis cannot stand in one array."""
 
-    def answer(asked: InferRequest, reply: Reply) -> Any:
-        reply(InferResponse.whole([asked.arrays[0][:, ::-1]]), None)
+    def answer(asked: InferRequest, reply: Reply, caller: Any = None) -> Any:
+        reply(Ask(asked, 1, 0.0, reply, caller), InferResponse.whole([asked.arrays[0][:, ::-1]]), None)
 
-    recall = Recall(Cache("d", ROOMY), "m@1", answer, page.counter("m@1"))
+    recall = recall_of(Cache("d", ROOMY), answer, page)
     wide, narrow = InferRequest((np.arange(3.0).reshape(1, 3),)), InferRequest((np.arange(2.0).reshape(1, 2),))
 
     async def go() -> Told:

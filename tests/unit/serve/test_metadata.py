@@ -75,7 +75,7 @@ def test_statistics_are_the_sums_of_all_workers(tmp_path: Path) -> None:
     for replica, times in zip(workers, (2, 1), strict=True):
         for _ in range(times):
             replica.counter.executed()
-            replica.counter.ok(3, 1.5, (0.25, 0.25, 0.5), 1_700_000_000.5)
+            replica.counter.ok(3, [1.5], (0.25, 0.25, 0.5), 1_700_000_000.5)
     workers[0].counter.invalid(0.25)
     workers[1].counter.failed(0.5)
     (entry,) = metadata.statistics(workers[:1], read_totals(tmp_path))["model_stats"]

@@ -8,6 +8,7 @@ from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from datetime import UTC, datetime
+from functools import partial
 from pathlib import Path
 from time import perf_counter
 from typing import Any
@@ -18,13 +19,14 @@ import onnx
 import pytest
 from onnx import TensorProto, helper
 
-from modelyard.core.errors import Busy, CorruptBundle, InvalidInput, NotReady, Timeout
+from modelyard.core.errors import Busy, CorruptBundle, InvalidInput, ModelyardError, NotReady, Timeout
 from modelyard.core.inference import Call, InferRequest, InferResponse
 from modelyard.core.manifest import MODEL, SAMPLES
 from modelyard.core.plan import MEASURED, Tuning
 from modelyard.core.tensor import Array
 from modelyard.model import runtime
 from modelyard.model.bundle import Bundle, seal
+from modelyard.serve.batching import Answered, Ask
 from modelyard.serve.replica import Replica
 from modelyard.watch.counters import Page, read_totals
 from tests.models import count_bundle, echo_bundle, image_bundle, linear_bundle, linear_onnx, mixed_bundle
@@ -247,13 +249,18 @@ def test_who_leaves_the_queue_is_not_run(page: Page) -> None:
     loaded, told = replica(page, tuning=Tuning(inline=False, batch_rows=1)), Told()
     model = Watched(loaded)
 
+    def place(value: float) -> Callable[[], bool]:
+        """Ask; the way to leave again."""
+        caller = object()
+        return partial(loaded.submit(ask(value), told, caller).leave, caller)
+
     async def story() -> None:
         model.gate.clear()
-        taken = [loaded.submit(ask(1.0), told) for _ in range(loaded.policy.calls)]
+        taken = [place(1.0) for _ in range(loaded.policy.calls)]
         await until(lambda: loaded.waiting == 0)
-        leaving = [loaded.submit(ask(2.0), told) for _ in range(5)]
-        assert [each.cancel() for each in leaving[1:]] == [True] * 4
-        assert [each.cancel() for each in taken] == [False] * len(taken)
+        leaving = [place(2.0) for _ in range(5)]
+        assert [leave() for leave in leaving[1:]] == [True] * 4
+        assert [leave() for leave in taken] == [False] * len(taken)
         assert loaded.waiting == 1
         model.gate.set()
         await told.all(len(taken) + 1)
@@ -281,7 +288,7 @@ def test_who_waited_too_long_is_told_so(page: Page, move: Callable[[Replica], No
 def test_requests_are_counted_by_their_outcome(tmp_path: Path, page: Page) -> None:
     loaded = replica(page)
     started = perf_counter()
-    loaded.count(InferResponse(Call((), 9, started + 3, started + 6), started + 1, 2, 4), started)
+    loaded._count(Call((), 9, started + 3, started + 6), Answered(4, [started], started + 1))
     for error in (InvalidInput(what="x"), Busy(what="x"), NotReady(what="x")):
         loaded.count_error(error, started)
     found = read_totals(tmp_path)["linear@3"]
@@ -289,6 +296,40 @@ def test_requests_are_counted_by_their_outcome(tmp_path: Path, page: Page) -> No
     assert (found.decode_s, found.queue_s, found.infer_s) == pytest.approx((1, 2, 3))
     assert found.lost_s > 0
     assert found.last_s == pytest.approx(datetime.now(UTC).timestamp(), abs=5)
+
+
+def test_requests_that_met_are_counted_as_if_each_had_been_alone(tmp_path: Path, page: Page) -> None:
+    loaded, now = replica(page), perf_counter()
+    call, read_s = Call((), 9, now - 3, now - 1), [now - 9, now - 8, now - 4.5]
+    loaded._count_call(call, Answered(7, read_s, sum([now - 6, now - 5, now - 4])))
+    found = read_totals(tmp_path)["linear@3"]
+    assert (found.ok, found.rows, found.calls) == (3, 7, 1)
+    assert (found.decode_s, found.queue_s, found.infer_s) == pytest.approx((3 + 3 + 0.5, 3 + 2 + 1, 3 * 2))
+    assert found.seconds == pytest.approx(9 + 8 + 4.5, abs=0.5)
+    assert sum(found.buckets) == 3
+
+
+def test_who_could_not_be_answered_is_not_counted_as_answered(
+    tmp_path: Path, page: Page, caplog: pytest.LogCaptureFixture
+) -> None:
+    loaded, told = replica(page, tuning=Tuning(inline=True, batch_rows=64)), Told()
+
+    def mute(question: Ask, given: InferResponse | None, error: ModelyardError | None) -> None:
+        del question, given, error
+
+    async def story() -> None:
+        loaded.submit(ask(1.0, 2.0), mute)
+        await until(lambda: loaded.waiting == 0)
+        loaded.submit(ask(3.0), told)
+        loaded.submit(ask(4.0, 5.0), mute)
+        loaded.submit(ask(6.0, 7.0, 8.0), told)
+        await told.all(2)
+
+    asyncio.run(story())
+    found = read_totals(tmp_path)["linear@3"]
+    assert (found.ok, found.rows, found.calls) == (2, 4, 2)
+    assert not caplog.records  # a call that answered nobody breaks nothing
+    assert (found.invalid, found.failed) == (0, 0)
 
 
 def test_calls_are_counted_once_however_many_met(tmp_path: Path, page: Page) -> None:

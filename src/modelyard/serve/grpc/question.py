@@ -9,6 +9,7 @@ from typing import Any, Protocol
 
 from modelyard.core.errors import Internal, ModelyardError, Timeout
 from modelyard.core.inference import InferRequest, InferResponse
+from modelyard.serve.batching import Ask, Lane
 from modelyard.serve.grpc.call import Call
 from modelyard.serve.replica import Replica
 
@@ -46,7 +47,7 @@ class Question:
         Told the answer, or why there is none.
     """
 
-    __slots__ = ("_asked", "_call", "_desk", "_failed", "_over", "_started", "_tell", "_waiting", "_words")
+    __slots__ = ("_call", "_desk", "_failed", "_over", "_started", "_tell", "_waiting", "_words")
 
     def __init__(
         self,
@@ -63,50 +64,47 @@ class Question:
         self._failed = failed
         self._started = perf_counter()
         self._over = False
-        self._asked: InferRequest | None = None
-        self._waiting: Any = None
+        self._waiting: Lane | None = None
 
     def ask(self, read: Callable[[Any, float], InferRequest], request: Any) -> InferRequest | None:
         """Read the question and ask the model; the rest comes by itself. The question, if it could be read."""
         self._desk.in_flight += 1
-        call = self._call
+        asked, call = None, self._call
         call.on_leave = self._leave
         try:
-            asked = self._asked = read(request, call.left())
-            self._waiting = self._words.replica.submit(asked, self._reply)
+            asked = read(request, call.left())
+            self._waiting = self._words.replica.submit(asked, self._reply, self)
         except ModelyardError as exc:
             self._fail(exc)
         except Exception as exc:  # the process border: a bug's text is for the log, not for the caller
             log.exception("a gRPC question failed")
             self._fail(Internal(cause=type(exc).__name__))
-        return self._asked
+        return asked
 
-    def _reply(self, given: InferResponse | None, error: ModelyardError | None) -> None:
+    def _reply(self, ask: Ask, given: InferResponse | None, error: ModelyardError | None) -> float | None:
         if self._over:
-            return
+            return None
         if given is None:
             assert error is not None
             self._fail(error)
-            return
-        asked = self._asked
-        assert asked is not None
+            return None
         try:
             self._end()
-            answer = self._words.answer(asked, given)
-            self._words.replica.count(given, self._started)  # before anybody can know that it was answered
-            self._tell(answer)
+            self._tell(self._words.answer(ask.asked, given))
+            return self._started
         except ModelyardError as exc:
             self._refuse(exc)
         except Exception as exc:  # as above
             log.exception("a gRPC answer failed")
             self._refuse(Internal(cause=type(exc).__name__))
+        return None
 
     def _leave(self) -> None:
         """Nobody waits for the answer; what has not begun is not run."""
         if self._over:
             return
         if self._waiting is not None:
-            self._waiting.cancel()
+            self._waiting.leave(self)
         self._end()
         replica = self._words.replica
         replica.count_error(Timeout(what=replica.label, limit_s=0), self._started)

@@ -13,7 +13,7 @@ import msgspec
 
 from modelyard.core.errors import InvalidRequest, MissingExtra, NotAcceptable, Unsupported
 from modelyard.core.inference import InferRequest, InferResponse
-from modelyard.core.tensor import Array
+from modelyard.core.tensor import Arrays
 from modelyard.serve.http.errors import JSON
 from modelyard.serve.http.forms import FORMS, OFFERED, Form, form
 from modelyard.serve.http.forms.rows import RowForm
@@ -32,7 +32,7 @@ _MAX_WAYS = 256  # headers are the client's to invent
 class _Way(msgspec.Struct, frozen=True, gc=False):
     """How one kind of request is read and answered."""
 
-    read: Callable[[bytes | bytearray], tuple[Array, ...]]
+    read: Callable[[bytes | bytearray], Arrays]
     head: bytes
     write: Callable[[InferResponse], bytes]
 
@@ -47,12 +47,11 @@ class Bodies:
 
     def decode(self, request: Request) -> InferRequest:
         """The rows; the form is the way in which they are answered."""
-        headers = request.headers
-        said = (headers.get(b"content-type", JSON), headers.get(b"accept"), request.query)
+        said, body = request.head.said, request.body
         way = self._ways.get(said) or self._found(said)
-        if not request.body:
+        if not body:
             raise InvalidRequest(what="the body is empty", hint='send a row, for example {"feature": 3}')
-        return InferRequest(way.read(request.body), "", way)
+        return InferRequest(way.read(body), "", way)
 
     def encode(self, asked: InferRequest, given: InferResponse) -> tuple[bytes, bytes]:
         """One prediction a row, with its probabilities when details are wanted."""
@@ -66,7 +65,7 @@ class Bodies:
         wanted = parameters(query)
         own = _readable(media)
         question = self._form(own)
-        read: Callable[..., tuple[Array, ...]] = question.decode
+        read: Callable[..., Arrays] = question.decode
         if own in _CSV:
             _require_utf8(about)
             if wanted.get("header", about.get(b"header", b"").decode("latin-1")) == "absent":

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from functools import partial
 from typing import Protocol
 
 from modelyard.core.errors import Internal, Kind, ModelyardError
 from modelyard.core.inference import InferRequest, InferResponse
+from modelyard.serve.batching import Ask
 from modelyard.serve.http import encoding
 from modelyard.serve.http.forms.tensors import HEADER_LENGTH
 from modelyard.serve.http.message import Request
@@ -53,13 +53,13 @@ class Endpoint:
             self._read_in_thread(request)
             return
         try:
-            asked = self._read(request)
-            request.waiting = self._replica.submit(asked, partial(self._reply, request, asked))
+            asked = self._read(request) if request.head.encoded else self._codec.decode(request)
+            request.waiting = self._replica.submit(asked, self._reply, request)
         except ModelyardError as exc:
             self._fail(request, exc)
 
     def _read(self, request: Request) -> InferRequest:
-        if b"content-encoding" in request.headers:
+        if request.head.encoded:
             request.body = encoding.inflated(request.body, request.headers, self._limit_bytes)
         return self._codec.decode(request)
 
@@ -87,27 +87,26 @@ class Endpoint:
         try:
             if asked is None:
                 raise error or Internal()
-            request.waiting = self._replica.submit(asked, partial(self._reply, request, asked))
+            request.waiting = self._replica.submit(asked, self._reply, request)
         except ModelyardError as exc:
             self._fail(request, exc)
 
-    def _reply(
-        self, request: Request, asked: InferRequest, given: InferResponse | None, error: ModelyardError | None
-    ) -> None:
+    def _reply(self, ask: Ask, given: InferResponse | None, error: ModelyardError | None) -> float | None:
+        request: Request = ask.caller
         if given is None:
             assert error is not None
             self._fail(request, error)
-            return
+            return None
         try:
-            head, body = self._codec.encode(asked, given)
+            head, body = self._codec.encode(ask.asked, given)
         except ModelyardError as exc:
             self._fail(request, exc)
-            return
-        self._replica.count(given, request.started)
+            return None
         if len(body) < encoding.WORTH_BYTES:
             request.respond(head, body)
         else:
             encoding.respond(request, head, body)
+        return request.started
 
     def _fail(self, request: Request, error: ModelyardError) -> None:
         error.facts.setdefault("model", self._replica.label)

@@ -14,6 +14,7 @@ from typing import Protocol
 from modelyard.core.errors import Internal, Kind, ModelyardError, NoRows, TooLarge
 from modelyard.core.inference import InferRequest, InferResponse
 from modelyard.core.tensor import Array
+from modelyard.serve.batching import Ask
 from modelyard.serve.http.errors import problem
 from modelyard.serve.http.message import Request
 from modelyard.serve.http.site import Refuse
@@ -149,25 +150,25 @@ class LineStream:
         started = perf_counter()
         try:
             asked = InferRequest(self._form.decode_lines([line for _, line in batch]))
-            self._replica.submit(asked, partial(self._reply, batch, asked, started))
+            self._replica.submit(asked, partial(self._reply, batch, started))
         except ModelyardError as exc:
             self._fail(batch, started, exc)
 
     def _reply(
         self,
         batch: Batch,
-        asked: InferRequest,
         started: float,
+        ask: Ask,
         given: InferResponse | None,
         error: ModelyardError | None,
-    ) -> None:
+    ) -> float | None:
+        del ask
         if given is None:
             assert error is not None
             self._fail(batch, started, error)
-            return
-        lines = self._encode(given.outputs)
-        self._replica.count(given, started)
-        self._send(lines)
+            return None
+        self._send(self._encode(given.outputs))
+        return started
 
     def _fail(self, batch: Batch, started: float, error: ModelyardError) -> None:
         """Halve what holds something bad until that stands alone; wait when the model has too much to do."""

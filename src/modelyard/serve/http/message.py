@@ -7,7 +7,7 @@ from datetime import datetime
 from typing import Protocol
 
 from modelyard.core.errors import ModelyardError
-from modelyard.serve.http.errors import REASONS
+from modelyard.serve.http.errors import JSON, REASONS
 
 _TOKEN = re.compile(rb"[A-Za-z0-9._:-]{1,128}")
 _DAYS = ("Mon", "Tue", "Wed", "Thu", "Fri", "Sat", "Sun")
@@ -71,23 +71,29 @@ class Sink(Protocol):
 
 
 class Waiting(Protocol):
-    """A place in a queue."""
+    """A queue."""
 
-    def cancel(self) -> bool:
-        """Give it up; False when it is too late for that."""
+    def leave(self, caller: object) -> bool:
+        """Give up this caller's place; False when it is too late for that."""
         ...
 
 
 class Head:
-    """A request's first part, as it was understood: method, target, headers, and how long a body follows."""
+    """A request's first part, as it was understood: method, target, headers, and how long a body follows.
 
-    __slots__ = ("headers", "length", "method", "path", "query")
+    `encoded` says whether that is compressed; `said` holds what decides how rows are read and answered: content type
+    (JSON where there is none), what is accepted, query.
+    """
+
+    __slots__ = ("encoded", "headers", "length", "method", "path", "query", "said")
 
     def __init__(self, method: bytes, url: bytes, headers: dict[bytes, bytes], length: int = 0) -> None:
         self.method = method
         self.path, _, self.query = url.partition(b"?")
         self.headers = headers
         self.length = length
+        self.encoded = b"content-encoding" in headers
+        self.said = (headers.get(b"content-type", JSON), headers.get(b"accept"), self.query)
 
 
 class Request:
@@ -99,23 +105,40 @@ class Request:
     started = 0.0
     payload: bytes | None = None
     sink: Sink | None = None
-    waiting: Waiting | None = None  # a place in a model's queue
+    waiting: Waiting | None = None  # where it has a place
     left = False  # whether the client has gone
     _id: bytes = b""
 
     def __init__(self, connection: Wire, head: Head, body: bytes | bytearray = b"") -> None:
         self._connection = connection
-        self.method = head.method
-        self.path = head.path
-        self.query = head.query
-        self.headers = head.headers
+        self.head = head
         self.body = body
+
+    @property
+    def method(self) -> bytes:
+        """Such as ``POST``."""
+        return self.head.method
+
+    @property
+    def path(self) -> bytes:
+        """The target without its query."""
+        return self.head.path
+
+    @property
+    def query(self) -> bytes:
+        """What follows the target's question mark."""
+        return self.head.query
+
+    @property
+    def headers(self) -> dict[bytes, bytes]:
+        """By their names in lower case."""
+        return self.head.headers
 
     @property
     def id(self) -> bytes:
         """The caller's ``x-request-id`` when it is a plain token, else one made here."""
         if not self._id:
-            given = self.headers.get(b"x-request-id")
+            given = self.head.headers.get(b"x-request-id")
             known = given is not None and _TOKEN.fullmatch(given)
             self._id = given if given is not None and known else self._connection.server.new_id()
         return self._id
@@ -128,7 +151,7 @@ class Request:
             tail = b"\r\nconnection: close\r\n\r\n"
         else:
             tail = b"\r\n\r\n"
-        sent = body if self.method != b"HEAD" else b""
+        sent = body if self.head.method != b"HEAD" else b""
         payload = b"".join((head, b"%d" % len(body), server.date, b"\r\nx-request-id: ", self.id, tail, sent))
         self._connection.answer(self, payload)
 

@@ -177,7 +177,7 @@ class Connection(asyncio.Protocol):
         for request in self._queue:
             request.left = True
             if request.waiting is not None:
-                request.waiting.cancel()
+                request.waiting.leave(request)
         self._queue.clear()
         self.server.connections.discard(self)
 

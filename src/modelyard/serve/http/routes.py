@@ -57,18 +57,19 @@ class Routes:
 
     def dispatch(self, request: Request) -> None:
         """Hand the request to its handler; see `message.Router`."""
-        route = self._table.get(request.path) or self._patterned(request.path)
+        asked = request.head
+        route = self._table.get(asked.path) or self._patterned(asked.path)
         if route is None:
-            raise self._unknown(request.path.decode("latin-1"))
-        handler = route.handlers.get(request.method)
+            raise self._unknown(asked.path.decode("latin-1"))
+        handler = route.handlers.get(asked.method)
         if handler is not None:
             handler(request)
-        elif request.method == b"HEAD" and b"GET" in route.handlers:
+        elif asked.method == b"HEAD" and b"GET" in route.handlers:
             route.handlers[b"GET"](request)
-        elif request.method == b"OPTIONS":
+        elif asked.method == b"OPTIONS":
             request.respond(head(200, JSON, b"allow: " + route.allow), b"{}")
         else:
-            raise NotAllowed(method=request.method.decode("latin-1"), allowed=route.allow.decode())
+            raise NotAllowed(method=asked.method.decode("latin-1"), allowed=route.allow.decode())
 
     def stream(self, request: Request) -> Sink | None:
         """Who takes this body line by line; see `message.Router`."""

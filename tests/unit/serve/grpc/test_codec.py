@@ -266,7 +266,7 @@ def test_classes_instead_of_scores(tmp_path: Path) -> None:
     ]
     classes = {"name": "probabilities", "parameters": {"classification": {"int64_param": 1}}}
     asked = read.decode(message_of({"inputs": inputs, "outputs": [classes]}))
-    outputs = replica._runner.run(asked.arrays)
+    outputs = replica._runner.run(tuple(asked.arrays))
     given = read.encode(asked, InferResponse.whole(outputs))
     assert given.outputs[0].datatype == "BYTES"
     assert list(given.outputs[0].shape) == [1, 1]

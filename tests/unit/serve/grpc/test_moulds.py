@@ -138,7 +138,7 @@ def test_an_answer_is_the_same_in_bytes(kinds: list[Datatype], whole: bool, tmp_
     arrays = [np.array([VALUES[kind]] * 5, dtype=kind.dtype) for kind in kinds]
     given = InferResponse.whole(arrays)
     if not whole:
-        given = InferResponse(given.call, 0.0, 2, 2)
+        given = InferResponse(given.call, 2, 2)
     for fields in ({}, {"id": "mine"}, {"outputs": [{"name": f"it{len(kinds) - 1}"}]}):
         asked = codec.decode(REQUEST.FromString(request_of(*kinds, **fields)))
         told = message("ModelInferResponse").FromString(codec.answer(asked, given))

@@ -11,8 +11,11 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from modelyard.core.errors import NotAcceptable
+from modelyard.core.inference import InferRequest, InferResponse
 from modelyard.core.plan import Limits
-from modelyard.core.tensor import Array
+from modelyard.core.tensor import Arrays
+from modelyard.serve.http.bodies import Bodies
 from modelyard.serve.http.endpoint import LARGE_BYTES, SLOW_BYTES
 from modelyard.serve.http.forms.rows import RowForm
 from modelyard.serve.http.protocol import Server
@@ -156,13 +159,29 @@ def test_requests_are_counted(tmp_path: Path, *, threaded: bool) -> None:
     assert sum(found.buckets) == 2
 
 
+def test_what_was_run_and_cannot_be_written_is_a_refusal_and_no_answer(
+    desk: Desk, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refuse(codec: Bodies, asked: InferRequest, given: InferResponse) -> tuple[bytes, bytes]:
+        raise NotAcceptable(accept="x", known=["y"])
+
+    with monkeypatch.context() as patched:
+        patched.setattr(Bodies, "encode", refuse)
+        assert desk.ask("POST", "/models/linear/predict", {"feature": 3}).status == 406
+    found = read_totals(tmp_path)["linear@1"]
+    assert (found.ok, found.rows, found.calls, found.invalid + found.failed) == (0, 0, 1, 1)
+    assert (found.seconds, sum(found.buckets)) == (0.0, 0)
+    assert desk.ask("POST", "/models/linear/predict", {"feature": 3}).status == 200
+    assert read_totals(tmp_path)["linear@1"].ok == 1
+
+
 @pytest.mark.parametrize("packed", [False, True])
 def test_a_large_body_is_read_beside_the_loop(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, *, packed: bool) -> None:
     """It is answered, or refused, as any other, and not read on the event loop."""
     threads: list[str] = []
     read = RowForm.decode
 
-    def noted(form: RowForm, body: bytes) -> tuple[Array, ...]:
+    def noted(form: RowForm, body: bytes) -> Arrays:
         threads.append(threading.current_thread().name)
         return read(form, body)
 

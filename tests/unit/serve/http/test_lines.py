@@ -14,9 +14,10 @@ from modelyard.core.errors import Busy, Internal, InvalidInput, ModelyardError
 from modelyard.core.inference import InferRequest
 from modelyard.core.plan import Limits
 from modelyard.model.bundle import Bundle
+from modelyard.serve.batching import Ask, Lane, Reply
 from modelyard.serve.http.lines import BATCH_ROWS, WAITING_BYTES
 from modelyard.serve.http.protocol import Connection, Server
-from modelyard.serve.replica import Replica, Reply
+from modelyard.serve.replica import Replica
 from modelyard.watch.counters import read_totals
 from tests.models import image_bundle, linear_bundle, mixed_bundle
 from tests.unit.serve.desk import Desk, in_thread, served
@@ -244,7 +245,11 @@ class Slow:
     def __init__(self, found: Desk) -> None:
         self._answer = replica(found).submit
         self.waiting: list[tuple[InferRequest, Reply]] = []
-        replica(found).submit = lambda asked, reply: self.waiting.append((asked, reply))  # type: ignore[method-assign]
+        replica(found).submit = self._submit
+
+    def _submit(self, asked: InferRequest, reply: Reply, caller: Any = None) -> Any:
+        del caller
+        self.waiting.append((asked, reply))
 
     def answer(self) -> int:
         asked, reply = self.waiting.pop(0)
@@ -319,14 +324,14 @@ def failing(found: Desk, *errors: ModelyardError | None) -> list[int]:
     """Answer the calls with these errors, None and further ones with the model; the rows of each call."""
     answer, left, rows = replica(found).submit, list(errors), list[int]()
 
-    def submit(asked: InferRequest, reply: Reply) -> None:
-        rows.append(len(asked.arrays[0]))
+    def submit(asked: InferRequest, reply: Reply, caller: Any = None) -> Lane:
+        rows.append(asked.rows)
         error = left.pop(0) if left else None
         if error is not None:
             raise error
-        answer(asked, reply)
+        return answer(asked, reply, caller)
 
-    replica(found).submit = submit  # type: ignore[method-assign]
+    replica(found).submit = submit
     return rows
 
 
@@ -341,13 +346,13 @@ def test_what_the_graph_refuses_is_searched_for(tmp_path: Path) -> None:
     found = desk(tmp_path, linear_bundle())
     answer = replica(found).submit
 
-    def submit(asked: InferRequest, reply: Reply) -> None:
+    def submit(asked: InferRequest, reply: Reply, caller: Any = None) -> Any:
         if (asked.arrays[0] == 5).any():
-            reply(None, InvalidInput(what="five"))
+            reply(Ask(asked, asked.rows, 0.0, reply, caller), None, InvalidInput(what="five"))
         else:
-            answer(asked, reply)
+            answer(asked, reply, caller)
 
-    replica(found).submit = submit  # type: ignore[method-assign]
+    replica(found).submit = submit
     lines = stream(found, b"".join(b'{"feature": %d}\n' % number for number in range(100))).lines
     assert [at for at, line in enumerate(lines) if "error" in line] == [5]
     assert [line["prediction"] for line in lines if "error" not in line] == [2.0 * n for n in range(100) if n != 5]
@@ -364,10 +369,10 @@ def test_our_own_failure_is_told_for_each_row_it_took(tmp_path: Path) -> None:
 def test_a_bug_ends_the_stream_with_an_error(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
     found = desk(tmp_path, linear_bundle())
 
-    def submit(asked: InferRequest, reply: Reply) -> None:
+    def submit(asked: InferRequest, reply: Reply, caller: Any = None) -> Lane:
         raise KeyError("secret")
 
-    replica(found).submit = submit  # type: ignore[method-assign]
+    replica(found).submit = submit
     caller = stream(found, b'{"feature": 1}\n')
     assert caller.status == 500
     assert b"secret" not in caller.transport.sent

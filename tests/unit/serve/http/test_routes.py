@@ -160,7 +160,7 @@ def test_the_home_page_is_for_browsers(desk: Desk) -> None:
 def test_metrics_of_everybody(desk: Desk, tmp_path: Path) -> None:
     desk.ask("POST", "/models/linear/predict", {"feature": 3})
     desk.ask("POST", "/nowhere")
-    Page(tmp_path, 1).counter("linear@2").ok(1, 0.1)  # another worker
+    Page(tmp_path, 1).counter("linear@2").ok(1, [0.1])  # another worker
     answer = desk.ask("GET", "/metrics")
     assert answer.headers["content-type"].startswith("text/plain; version=0.0.4")
     families = {family.name: family for family in text_string_to_metric_families(answer.body.decode())}

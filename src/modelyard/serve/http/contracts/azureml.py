@@ -21,7 +21,7 @@ from modelyard.core.errors import InvalidRequest, Kind, ModelyardError, NotFound
 from modelyard.core.inference import InferRequest, InferResponse
 from modelyard.core.rows import from_columns, from_objects
 from modelyard.core.schema import ANY_OBJECT, Described, Schema, body, operation
-from modelyard.core.tensor import Array
+from modelyard.core.tensor import Array, Arrays
 from modelyard.serve import platforms
 from modelyard.serve.http.endpoint import Endpoint
 from modelyard.serve.http.errors import JSON, status
@@ -236,7 +236,7 @@ class _Codec:
             return from_objects(self._signature, [dict(zip(names, row, strict=True)) for row in value])
         return self._instances.from_rows(value)
 
-    def _table(self, value: Any) -> tuple[Array, ...]:
+    def _table(self, value: Any) -> Arrays:
         """A data frame as MLflow splits it, columns, or rows."""
         if isinstance(value, dict):
             if {"columns", "data"} <= value.keys():

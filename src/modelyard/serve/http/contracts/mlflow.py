@@ -16,7 +16,7 @@ from modelyard.core import examples
 from modelyard.core.errors import Kind, ModelyardError, Unsupported
 from modelyard.core.inference import InferRequest, InferResponse
 from modelyard.core.schema import Described, Schema, addresses, body, named, only, operation, reference
-from modelyard.core.tensor import Array
+from modelyard.core.tensor import Arrays
 from modelyard.serve.http.endpoint import Endpoint
 from modelyard.serve.http.errors import JSON, STATUS
 from modelyard.serve.http.forms import form
@@ -151,7 +151,7 @@ def _sole(roster: Roster, table: Table) -> Handler:
 class _Reads(Protocol):
     """A kind of body, for one version."""
 
-    def decode(self, body: bytes | bytearray) -> tuple[Array, ...]: ...
+    def decode(self, body: bytes | bytearray) -> Arrays: ...
 
 
 #: Bodies that are not JSON, by their media types in `forms.FORMS`.

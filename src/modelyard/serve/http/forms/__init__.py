@@ -13,7 +13,7 @@ from typing import ClassVar, Protocol, cast
 
 from modelyard.core.errors import MissingExtra
 from modelyard.core.signature import Signature
-from modelyard.core.tensor import Array
+from modelyard.core.tensor import Array, Arrays
 
 _HERE = "modelyard.serve.http.forms."
 #: The form of each media type, by its module and class.
@@ -57,7 +57,7 @@ class Form(Protocol):
         """Whether its answers fit the form."""
         ...
 
-    def decode(self, body: bytes | bytearray) -> tuple[Array, ...]:
+    def decode(self, body: bytes | bytearray) -> Arrays:
         """The arranged arrays that the body stands for; a `ModelyardError` says what does not fit.
 
         Several threads may call it at once: large bodies are read beside the event loop.

@@ -15,7 +15,7 @@ import msgspec
 from modelyard.core.errors import InvalidRequest, ModelyardError, NoRows, WrongShape, WrongType
 from modelyard.core.rows import from_columns, from_objects
 from modelyard.core.signature import FeatureKind, Signature
-from modelyard.core.tensor import Array, Datatype, narrowed
+from modelyard.core.tensor import Array, Arrays, Datatype, narrowed
 from modelyard.core.vectors import from_vectors
 from modelyard.serve.http.forms import numeric
 from modelyard.serve.http.forms.document import expect_object, kind, members, parse
@@ -62,14 +62,14 @@ class DataframeForm:
         listed = row_type(signature, listed=True) if self._row_form.typed else None
         self._listed = msgspec.json.Decoder(list[listed]) if listed else None  # type: ignore[valid-type]
 
-    def decode(self, body: bytes | bytearray) -> tuple[Array, ...]:
+    def decode(self, body: bytes | bytearray) -> Arrays:
         """The arranged arrays that the body stands for; a `ModelyardError` says what does not fit."""
         found = numeric.cut(body)
         if found is not None:
             with suppress(*_MISFITS):  # else it has to be looked at
-                arrays = self._large(found)
-                if arrays is not None:
-                    return arrays
+                table = self._large(found)
+                if table is not None:
+                    return table
         try:
             arrays = self._well_formed(body)
         except _MISFITS:
@@ -101,7 +101,7 @@ class DataframeForm:
         ordered = table if (*columns,) == self._fields else table.take([places[name] for name in self._fields], axis=1)
         return self._signature.arrange({spec.name: narrowed(ordered, spec.datatype)})
 
-    def _well_formed(self, body: bytes | bytearray) -> tuple[Array, ...] | None:
+    def _well_formed(self, body: bytes | bytearray) -> Arrays | None:
         """The arrays of a body with a single member; None when there are more, or anything may be said twice."""
         asked = _BODY.decode(body)
         split = asked.dataframe_split

@@ -31,7 +31,7 @@ from modelyard.core.errors import (
 )
 from modelyard.core.nested import from_nested
 from modelyard.core.signature import Signature, TensorSpec
-from modelyard.core.tensor import Array, Datatype, narrowed
+from modelyard.core.tensor import Array, Arrays, Datatype, narrowed
 from modelyard.serve.http.forms import elements, numeric
 from modelyard.serve.http.forms.document import kind, parse
 from modelyard.serve.http.forms.rows import RowForm
@@ -67,7 +67,7 @@ class InstanceForm:
         self._keys = [b"%s:" % orjson.dumps(spec.name) for spec in signature.outputs]
         self._escaped = [key.replace(b"%", b"%%") for key in self._keys]
 
-    def rows(self, text: bytes) -> tuple[Array, ...]:
+    def rows(self, text: bytes) -> Arrays:
         """Arrays for the JSON text of ``instances``."""
         if _OBJECTS.match(text):
             with suppress(ModelyardError):  # it may be tensors, or hold what has to be looked at

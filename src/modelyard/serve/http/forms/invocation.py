@@ -20,7 +20,7 @@ import orjson
 
 from modelyard.core.errors import InvalidRequest, MissingExtra, ModelyardError, NoRows, NotAcceptable, Unsupported
 from modelyard.core.signature import Signature
-from modelyard.core.tensor import Array
+from modelyard.core.tensor import Array, Arrays
 from modelyard.serve.http import forms
 from modelyard.serve.http.forms import numeric
 from modelyard.serve.http.forms.answers import AnswerTable
@@ -74,7 +74,7 @@ class Invocation:
         self._answers = AnswerTable(signature)
         self._forms: dict[bytes, forms.Form] = {}
 
-    def read(self, body: bytes | bytearray, headers: Headers, accept: bytes) -> tuple[tuple[Array, ...], Writer]:
+    def read(self, body: bytes | bytearray, headers: Headers, accept: bytes) -> tuple[Arrays, Writer]:
         """The arranged arrays that the body stands for, and who writes the answer.
 
         Parameters
@@ -97,7 +97,7 @@ class Invocation:
         arrays, own = self._decode(kind, parameters, body, headers)
         return arrays, self._writer(accept, own)
 
-    def read_json(self, body: bytes | bytearray) -> tuple[tuple[Array, ...], Writer]:
+    def read_json(self, body: bytes | bytearray) -> tuple[Arrays, Writer]:
         """The same for a body that is JSON, and an answer that is."""
         start = bytes(body[:64]).lstrip()[:1]
         if start == b"[":
@@ -113,7 +113,7 @@ class Invocation:
             members = dict.fromkeys(found, msgspec.Raw()) if isinstance(found, dict) else {}
         return self._by_members(members, body)
 
-    def _by_members(self, members: dict[str, msgspec.Raw], body: bytes | bytearray) -> tuple[tuple[Array, ...], Writer]:
+    def _by_members(self, members: dict[str, msgspec.Raw], body: bytes | bytearray) -> tuple[Arrays, Writer]:
         """The same for an object that has these."""
         given = ENVELOPES & members.keys() - self._own
         if "inputs" in given and _is_tensors(members["inputs"]):
@@ -125,7 +125,7 @@ class Invocation:
 
     def _decode(
         self, kind: bytes, parameters: Mapping[bytes, bytes], body: bytes | bytearray, headers: Headers
-    ) -> tuple[tuple[Array, ...], Writer]:
+    ) -> tuple[Arrays, Writer]:
         if kind in _LINE_TYPES:
             return self._lines(body), self._write_lines
         if kind.endswith(b"json") and kind != self._binary:
@@ -141,7 +141,7 @@ class Invocation:
             return _without_header(form, parameters, body, self._fields), self._write_predictions
         return form.decode(body), self._write_predictions
 
-    def _listed(self, body: bytes | bytearray) -> tuple[tuple[Array, ...], Writer]:
+    def _listed(self, body: bytes | bytearray) -> tuple[Arrays, Writer]:
         """Rows, or the bare values of the only tensor."""
         if len(body) >= numeric.WORTH_BYTES:
             with suppress(ModelyardError):  # else it has to be looked at

@@ -7,6 +7,7 @@ which knows the words for what is wrong.
 from __future__ import annotations
 
 import re
+import struct
 from collections.abc import Sequence
 from typing import Any, ClassVar
 
@@ -20,7 +21,7 @@ from modelyard.core.inference import InferResponse
 from modelyard.core.rows import from_columns, from_objects
 from modelyard.core.schema import has_columns
 from modelyard.core.signature import FeatureKind, Signature, TensorSpec
-from modelyard.core.tensor import Array, Datatype
+from modelyard.core.tensor import Array, Arrays, Datatype, Packed
 from modelyard.serve.http.forms import numeric
 from modelyard.serve.http.forms.document import parse
 
@@ -67,17 +68,22 @@ class RowForm:
         self._any = msgspec.json.Decoder()
         self._width = len(signature.field_names)
         self._nullable = any(feature.nullable for feature in signature.features)
-        # Rows of plain numbers need no look at each: JSON has no infinity, and typed decoding takes nothing else.
+        # Rows of plain numbers need no look at each: JSON has no infinity, and typed decoding takes nothing else. What
+        # is missing cannot be packed.
         self._plain = self.typed and len(signature.inputs) == 1 and _is_plain(signature.inputs[0])
+        self._pack = struct.Struct(f"<{self._width}d").pack
+        self._shape, self._dtype = (1, self._width), Datatype.FP64.dtype
         self._answer = _Answer(signature, name, version)
 
-    def decode(self, body: bytes | bytearray) -> tuple[Array, ...]:
+    def decode(self, body: bytes | bytearray) -> Arrays:
         """The arranged arrays that the body stands for; a `ModelyardError` says what does not fit."""
         if self._plain and body[:1] == b"{" and body.count(b":") == self._width:
             try:
-                return (np.array((astuple(self._one.decode(body)),), dtype=np.float64),)
+                return Packed(self._pack(*astuple(self._one.decode(body))), self._shape, self._dtype)
             except (msgspec.DecodeError, RecursionError, ValueError):  # the last where it is no UTF-8
                 return self._explain(body)
+            except struct.error:  # it lacks a value
+                pass
         try:
             rows = (self._one.decode(body),) if body[:1] == b"{" else self._many.decode(body)
             arrays = self.arrays(rows)
@@ -161,8 +167,8 @@ class RowForm:
 
 
 def _is_plain(spec: TensorSpec) -> bool:
-    """Whether this is a table of float64 numbers that may all be anything but missing."""
-    numbers = all(feature.kind is FeatureKind.NUMBER and not feature.nullable for feature in spec.features)
+    """Whether this is a table of float64 numbers."""
+    numbers = all(feature.kind is FeatureKind.NUMBER for feature in spec.features)
     return spec.datatype is Datatype.FP64 and len(spec.shape) == 2 and numbers
 
 

@@ -9,6 +9,7 @@ import re
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from functools import lru_cache
+from itertools import repeat
 from typing import Any
 
 import msgspec
@@ -17,7 +18,7 @@ import orjson
 from modelyard.core.errors import InvalidRequest, ModelyardError, UnknownField, WrongType
 from modelyard.core.inference import Call, InferResponse
 from modelyard.core.signature import ANY, Signature, TensorSpec
-from modelyard.core.tensor import Array, Datatype, checked_shape, decode_raw, encode_raw
+from modelyard.core.tensor import Array, Arrays, Datatype, checked_shape, decode_raw, encode_raw
 from modelyard.serve.classification import classified, refuse_unscored
 from modelyard.serve.http.forms import elements, numeric
 from modelyard.serve.http.forms.raw import whole
@@ -29,7 +30,6 @@ _DIGITS = 16  # of a length; a number of thousands of digits is not even read
 _CARRIED = re.compile(rb"application/vnd\.(?:sagemaker|vertex-ai)-triton\.binary\+json;\s*json-header-size=(\d+)$")
 _NO_BYTES = memoryview(b"")
 _FOREVER = float("inf")
-_ROWS = "v2.rows"  # the key of a call's notes
 
 Outputs = tuple[tuple[int, bool], ...]
 Classes = tuple[tuple[int, int], ...]
@@ -121,7 +121,7 @@ class TensorForm:
             for spec in signature.outputs
         ]
 
-    def decode(self, body: bytes | bytearray, header_length: bytes | None) -> tuple[tuple[Array, ...], Wanted]:
+    def decode(self, body: bytes | bytearray, header_length: bytes | None) -> tuple[Arrays, Wanted]:
         """The arranged arrays, and what is wanted back; a `ModelyardError` says what does not fit.
 
         Parameters
@@ -168,26 +168,35 @@ class TensorForm:
 
     def answer(self, given: InferResponse, wanted: Wanted) -> tuple[bytes, int | None]:
         """`encode` for one of the questions of a call; what can be written for all of them at once is."""
-        call = given.call
-        if given.rows > 1 or call.rows == 1 or wanted.outputs is not self._all:
+        call, asked = given.call, wanted.outputs
+        if given.rows > 1 or call.rows == 1 or wanted.classes:
             return self.encode(given.outputs, wanted)
-        tensors = call.notes.get(_ROWS)
-        if tensors is None:
-            tensors = call.notes[_ROWS] = self._rows(call)
-        if not tensors:
+        answers = call.notes.get(asked)
+        if answers is None:
+            answers = call.notes[asked] = self._rows(call, asked)
+        if not answers:
             return self.encode(given.outputs, wanted)
-        name = b'"id":%s,' % orjson.dumps(wanted.id) if wanted.id else b""
-        return b'%s%s"outputs":[%s]}' % (self._prefix, name, tensors[given.first]), None
+        answer: bytes = answers[given.first]
+        if wanted.id:
+            answer = b'%b"id":%b,%b' % (self._prefix, orjson.dumps(wanted.id), answer[len(self._prefix) :])
+        return answer, None
 
-    def _rows(self, call: Call) -> Sequence[bytes]:
-        """All outputs of each row, as an answer to it alone has them; none of a model that answers other than rows."""
-        if any(array.shape[:1] != (call.rows,) for array in call.outputs):
+    def _rows(self, call: Call, asked: Outputs) -> Sequence[bytes]:
+        """These outputs of each row alone, as they are answered without an id; nothing of what is not rows of JSON."""
+        arrays = [call.outputs[at] for at, _ in asked]
+        if any(array.shape[:1] != (call.rows,) for array in arrays) or any(binary for _, binary in asked):
             return ()
-        columns = [
-            [b'%s%s],"data":[%s]}' % (head, _extent((1, *array.shape[1:])), row) for row in elements.dump_rows(array)]
-            for head, array in zip(self._heads, call.outputs, strict=True)
+        heads = [
+            b'%b%b],"data":[' % (self._heads[at], _extent((1, *array.shape[1:])))
+            for (at, _), array in zip(asked, arrays, strict=True)
         ]
-        return columns[0] if len(columns) == 1 else list(map(b",".join, zip(*columns, strict=True)))
+        columns = [elements.dump_rows(array) for array in arrays]
+        first = b'%b"outputs":[%b' % (self._prefix, heads[0])
+        if len(columns) == 1:
+            return [b"%b%b]}]}" % (first, row) for row in columns[0]]
+        between = [b"]}," + head for head in heads[1:]]
+        parts = [part for column, head in zip(columns[1:], between, strict=True) for part in (repeat(head), column)]
+        return list(map(b"".join, zip(repeat(first), columns[0], *parts, repeat(b"]}]}"))))
 
     def _read(self, message: _Body, raw: memoryview, texts: list[bytes]) -> tuple[tuple[Array, ...], Wanted]:
         """What a message means, with these texts where it has marks and the binary data that follows it."""

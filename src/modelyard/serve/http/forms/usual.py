@@ -7,14 +7,16 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from functools import lru_cache
+from struct import Struct
 from typing import Any
 
 import msgspec
 
 from modelyard.core.signature import FeatureKind, TensorSpec
-from modelyard.core.tensor import Array, Datatype, element_count
+from modelyard.core.tensor import Arrays, Datatype, Packed, element_count
 from modelyard.serve.http.forms.elements import Elements
 
+_FP64 = Datatype.FP64.dtype
 _MANY = 64  # inputs; beyond, a request is seldom small
 
 
@@ -52,8 +54,13 @@ class UsualRequest:
             for spec, reader in zip(specs, readers, strict=True)
         ]
         self._checks = [(at, spec.check) for at, spec in enumerate(specs) if _needs_look(spec)]
+        #: Of one row of float64 that is the only input: what it says, and what packs it.
+        self._row: tuple[str, str, tuple[int, ...], int, Callable[..., bytes]] | None = None
+        if usual and len(specs) == 1 and specs[0].datatype is Datatype.FP64 and not self._checks:
+            name, datatype, axes, size, _ = self._inputs[0]
+            self._row = (name, datatype, (1, *axes), size, Struct(f"<{size}d").pack)
 
-    def read(self, body: bytes | bytearray) -> tuple[tuple[Array, ...], Beside] | None:
+    def read(self, body: bytes | bytearray) -> tuple[Arrays, Beside] | None:
         """The arranged arrays and what stands beside them; None when it is not a usual request."""
         if self._decode is None:
             return None
@@ -61,6 +68,10 @@ class UsualRequest:
             message: Any = self._decode(body)
         except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
             return None
+        if self._row is not None:
+            item, (name, datatype, shape, size, pack) = message.inputs[0], self._row
+            if item.shape == shape and len(item.data) == size and item.name == name and item.datatype == datatype:
+                return None if item.parameters else (Packed(pack(*item.data), shape, _FP64), message)
         arrays = []
         rows = 0
         # As many as there are, by the type; said once more, `strict` would cost as much as the comparisons.

@@ -6,7 +6,7 @@ from collections.abc import Callable
 from typing import Any
 
 from modelyard.core.errors import Kind, ModelyardError
-from modelyard.core.tensor import Array
+from modelyard.core.tensor import Arrays
 
 ROW = b'{"a": 1, "b": 2}'
 
@@ -59,7 +59,7 @@ def outcome(decode: Callable[[], Any]) -> Any:
     return error
 
 
-def same(one: tuple[Array, ...], other: tuple[Array, ...]) -> bool:
+def same(one: Arrays, other: Arrays) -> bool:
     """Whether two arranged requests are the same, type and bytes; NaN is itself."""
     return all(
         a.dtype == b.dtype

@@ -55,9 +55,9 @@ def test_halves_go_in_and_out_in_binary(datatype: Datatype) -> None:
     text = json.dumps({"inputs": [item], "parameters": {"binary_data_output": True}}).encode()
     arrays, wanted = codec.decode(text + raw, b"%d" % len(text))
     assert arrays[0].tolist() == [[1.5, -2.0]]
-    body, length = codec.encode(arrays, wanted)
+    body, length = codec.encode(tuple(arrays), wanted)
     assert body[length:] == raw
     classes = {"name": name, "parameters": {"classification": 1}}
     text = json.dumps({"inputs": [item], "outputs": [classes]}).encode()
     arrays, wanted = codec.decode(text + raw, b"%d" % len(text))
-    assert json.loads(codec.encode(arrays, wanted)[0])["outputs"][0]["data"] == ["1.500000:0"]
+    assert json.loads(codec.encode(tuple(arrays), wanted)[0])["outputs"][0]["data"] == ["1.500000:0"]

@@ -23,7 +23,7 @@ from modelyard.core.errors import (
 )
 from modelyard.core.rows import from_objects
 from modelyard.core.signature import Feature, FeatureKind, Signature, TensorSpec
-from modelyard.core.tensor import Array, Datatype
+from modelyard.core.tensor import Arrays, Datatype
 from modelyard.serve.http.forms.instances import InstanceForm
 from tests.models import linear_signature, mixed_signature
 from tests.unit.serve.http.forms.hostile import HOSTILE, outcome
@@ -52,7 +52,7 @@ def integer() -> Signature:
     )
 
 
-def same(got: tuple[Array, ...], expected: tuple[Array, ...]) -> None:
+def same(got: Arrays, expected: Arrays) -> None:
     assert len(got) == len(expected)
     for one, other in zip(got, expected, strict=True):
         assert one.dtype == other.dtype

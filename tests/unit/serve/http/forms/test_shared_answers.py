@@ -40,7 +40,7 @@ def check(form: RowForm, outputs: list[Array], sizes: list[int]) -> None:
     random.Random(len(parts)).shuffle(parts)
     for start, size in parts:
         alone = [array[start : start + size].copy() for array in outputs]
-        together = form.answer(InferResponse(call, 0.0, start, size))
+        together = form.answer(InferResponse(call, start, size))
         assert together == form.answer(InferResponse.whole(alone)) == form.encode(alone)
         json.loads(together)
 
@@ -86,7 +86,7 @@ def test_an_array_that_is_not_contiguous() -> None:
 def test_numbers_are_written_in_their_own_shortest_form() -> None:
     call = Call([np.array([0.1, -0.0, np.nan, 1e10], dtype=np.float32)], 4, 0.0, 0.0)
     form = form_of(call.outputs[0])
-    written = [form.answer(InferResponse(call, 0.0, at, 1)) for at in range(4)]
+    written = [form.answer(InferResponse(call, at, 1)) for at in range(4)]
     assert written == [b'{"prediction": [%b]}' % text for text in (b"0.1", b"-0.0", b"null", b"10000000000.0")]
 
 
@@ -123,5 +123,5 @@ def test_models_of_several_outputs(bundle: Any, outputs: list[Array]) -> None:
 def test_two_calls_do_not_mix() -> None:
     form = form_of(np.ones(2))
     first, second = (Call([np.array([value, value])], 2, 0.0, 0.0) for value in (1.0, 2.0))
-    answers = [form.answer(InferResponse(call, 0.0, at, 1)) for at in range(2) for call in (first, second)]
+    answers = [form.answer(InferResponse(call, at, 1)) for at in range(2) for call in (first, second)]
     assert answers == [b'{"prediction": [1.0]}', b'{"prediction": [2.0]}'] * 2

@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from modelyard.core.errors import ModelyardError
 from modelyard.core.inference import Call, InferResponse
 from modelyard.core.signature import Signature, TensorSpec
-from modelyard.core.tensor import Array, Datatype
+from modelyard.core.tensor import Array, Datatype, Packed
 from modelyard.serve.http.forms.tensors import TensorForm, Wanted
 from modelyard.serve.http.forms.usual import UsualRequest
 from tests.models import count_bundle, image_bundle, linear_signature, mixed_signature
@@ -91,6 +91,132 @@ def test_what_most_clients_send_is_usual(name: str) -> None:
     assert (usual is not None) == (min(axis for spec in signature.inputs for axis in (1, *spec.shape[1:])) > 0)
 
 
+ONE = {"name": "input", "datatype": "FP64", "shape": [1, 2], "data": [1, 2.5]}
+
+
+def decoded(signature: Signature, item: dict[str, Any], *, usual: bool = True, **beside: Any) -> Any:
+    """What a request with this input becomes, or its refusal."""
+    form = TensorForm(signature, "m", 1)
+    if not usual:
+        form._usual._decode = None
+    body = json.dumps({"inputs": [item], **beside}).encode()
+    return outcome(lambda: form.decode(body, None))
+
+
+@pytest.mark.parametrize("more", [{}, {"parameters": {}}, {"parameters": None}], ids=["plain", "empty", "null"])
+@pytest.mark.parametrize("beside", [{}, {"id": "7"}, {"parameters": {"timeout": 5}}, {"outputs": []}])
+def test_one_row_of_doubles_is_packed(more: dict[str, Any], beside: dict[str, Any]) -> None:
+    item = {**ONE, **more}
+    arrays, wanted = decoded(SIGNATURES["linear"], item, **beside)
+    slowly, wanted_slowly = decoded(SIGNATURES["linear"], item, usual=False, **beside)
+    assert type(arrays) is Packed
+    assert arrays[0].tolist() == [[1.0, 2.5]]
+    assert same(arrays, slowly)
+    assert wanted == wanted_slowly
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"shape": [1]},
+        {"shape": [2]},
+        {"shape": [2, 1]},
+        {"shape": [1, 1, 2]},
+        {"shape": [1, 1]},
+        {"shape": [1, 3]},
+        {"shape": [0, 2]},
+        {"shape": []},
+        {"shape": [-1, 2]},
+        {"shape": [1.0, 2]},
+        {"shape": [2, 2]},
+        {"shape": [2, 2], "data": [1, 2, 3, 4]},
+        {"shape": [0, 2], "data": []},
+        {"data": []},
+        {"data": [1]},
+        {"data": [1, 2, 3]},
+        {"data": [1, 2, 3, 4]},
+        {"data": [[1, 2]]},
+        {"data": [1, None]},
+        {"data": [1, "2"]},
+        {"data": [1, True]},
+        {"data": [1, 2**70]},
+        {"data": 1},
+        {"data": None},
+        {"name": "inputs"},
+        {"name": ""},
+        {"datatype": "FP32"},
+        {"datatype": "fp64"},
+        {"datatype": "BYTES"},
+        {"parameters": {"binary_data_size": 16}},
+        {"parameters": {"content_type": "np"}},
+        {"parameters": {"more": 1}},
+        {"parameters": [1]},
+    ],
+    ids=str,
+)
+def test_what_is_not_one_row_of_doubles_is_read_or_refused_as_ever(change: dict[str, Any]) -> None:
+    item = {**ONE, **change}
+    fast, slow = (decoded(SIGNATURES["linear"], item, usual=usual) for usual in (True, False))
+    if isinstance(slow, ModelyardError):
+        assert isinstance(fast, ModelyardError)
+        assert fast.to_wire() == slow.to_wire()
+    else:
+        assert same(fast[0], slow[0])
+        assert fast[1] == slow[1]
+
+
+@pytest.mark.parametrize("name", ["mixed", "image", "count", "opaque"])
+def test_other_models_have_no_way_for_one_row(name: str) -> None:
+    assert TensorForm(SIGNATURES[name], "m", 1)._usual._row is None
+
+
+def test_every_double_is_packed_to_the_bit() -> None:
+    values = [0.1, -0.0, 5e-324, 1.7976931348623157e308, 1 / 3, 2**53 + 1, -1e-7, 16777217]
+    signature = linear_signature([f"x{at}" for at in range(len(values))])
+    arrays, _ = decoded(signature, {**ONE, "shape": [1, len(values)], "data": values})
+    assert type(arrays) is Packed
+    assert arrays.raw == np.array(values, dtype=np.float64).tobytes()
+
+
+ODD_NAMES = ['y"1', "y%s%d", "y\\", "größe", "y\n}],"]
+
+
+@pytest.mark.parametrize("count", [1, 2, 5])
+@pytest.mark.parametrize("id_", ["", "7", 'a"b', "%s", "ü\n\\", "x" * 300])
+def test_names_and_ids_are_written_whatever_they_are(count: int, id_: str) -> None:
+    """In answers of one call, of models with one output and with several."""
+    columns = [np.array([1.0, 2.5, -0.0]), np.array(['a,"b"', "", "%b"], dtype=object), np.arange(6.0).reshape(3, 2)]
+    outputs = [columns[at % 3] for at in range(count)]
+    kinds = [Datatype.FP64, Datatype.BYTES, Datatype.FP64]
+    specs = tuple(
+        TensorSpec(name=name, datatype=kinds[at % 3], shape=(-1, *array.shape[1:]))
+        for at, (name, array) in enumerate(zip(ODD_NAMES, outputs, strict=False))
+    )
+    form = TensorForm(Signature(inputs=(FP32,), outputs=specs), 'm"%s', 3)
+    call, wanted = Call(outputs, 3, 0.0, 0.0), Wanted(id_, form._all)
+    for first in (2, 0, 1, 0):
+        given = InferResponse(call, first, 1)
+        text, length = form.answer(given, wanted)
+        assert length is None
+        assert (text, length) == form.encode(given.outputs, wanted)
+        told = json.loads(text)
+        assert (told["model_name"], told["model_version"], told.get("id", "")) == ('m"%s', "3", id_)
+        assert [item["name"] for item in told["outputs"]] == ODD_NAMES[:count]
+        rows = [array[first : first + 1] for array in outputs]
+        assert [item["data"] for item in told["outputs"]] == [row.ravel().tolist() for row in rows]
+        assert [item["shape"] for item in told["outputs"]] == [[*row.shape] for row in rows]
+
+
+def test_ids_of_one_call_are_everybodys_own() -> None:
+    form = TensorForm(linear_signature(), "m", 1)
+    call = Call([np.array([1.0, 2.0, 3.0])], 3, 0.0, 0.0)
+    ids = ["one", "", "three"]
+    texts = [form.answer(InferResponse(call, at, 1), Wanted(id_, form._all))[0] for at, id_ in enumerate(ids)]
+    told = [json.loads(text) for text in texts]
+    assert [answer.get("id", "") for answer in told] == ids
+    assert [answer["outputs"][0]["data"] for answer in told] == [[1.0], [2.0], [3.0]]
+
+
 OUTPUTS: list[list[Array]] = [
     [np.array([1.0, 2.5, np.nan])],
     [np.array([[1.0], [2.5], [np.inf]], dtype=np.float32)],
@@ -122,8 +248,8 @@ def test_a_row_of_a_call_is_answered_as_if_it_were_alone(outputs: list[Array], w
     call = Call(outputs, rows, 0.0, 0.0)
     if all(array.shape[:1] == (rows,) for array in outputs):
         for first in range(rows):
-            given = InferResponse(call, 0.0, first, 1)
+            given = InferResponse(call, first, 1)
             assert form.answer(given, wanted) == form.encode(given.outputs, wanted)
-    assert form.answer(InferResponse(call, 0.0, 0, rows), wanted) == form.encode(outputs, wanted)
+    assert form.answer(InferResponse(call, 0, rows), wanted) == form.encode(outputs, wanted)
     alone = Call(outputs, 1, 0.0, 0.0)
-    assert form.answer(InferResponse(alone, 0.0, 0, 1), wanted) == form.encode(outputs, wanted)
+    assert form.answer(InferResponse(alone, 0, 1), wanted) == form.encode(outputs, wanted)
