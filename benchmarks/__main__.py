@@ -97,6 +97,9 @@ def _measure(options: argparse.Namespace) -> None:
         setting = Setting(client, work, options.seconds, number)
         for contest in contests(choice, items, number):
             _one(contest, setting, options.results)
+    if "w1" in options.items:
+        command = (sys.executable, "-m", "benchmarks.anatomy", work, options.results / results.STEPS)
+        subprocess.run(command, check=True, cwd=environments.ROOT)
 
 
 def _items(work: Path) -> dict[str, Item]:

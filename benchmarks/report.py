@@ -8,16 +8,25 @@ from statistics import median
 
 from benchmarks.environments import PINS, versions
 from benchmarks.items import TITLES
-from benchmarks.results import CLIENT_BOUND, WORKERS, Kept, Pair, Side, Slice, Spread, spread
+from benchmarks.results import CLIENT_BOUND, WORKERS, Kept, Pair, Side, Slice, Spread, Steps, spread
 from benchmarks.targets import TARGETS, Target, measured, verdict
 
 Row = Sequence[str]
 BOUND = "*"
+CONSTANT = "its own constant answer"
 _LEGEND = (
     "Rates are medians, in requests a second. A ratio is ours over theirs within one turn: the median, and in brackets"
     " the least and the greatest of all turns. cN: N connections (gRPC: N calls in flight). CPU is of all server"
     " processes. PSS is of the busiest process and of all. `*`: the client was busy for more than 90 % of the time, so"
     " the server could do more and the ratio is too small for the faster side."
+)
+_STEPS_LEGEND = (
+    "One worker's own objects without sockets, a request on each of N connections, answered together; the path is cut"
+    " behind one step, behind the next, and so on, and a step is the difference of two cuts, each the least of 300"
+    " turns. The sockets' part is what a constant answer takes over the wire less what it takes in process; the line"
+    " after it is what is left: the same code, run after the kernel and other requests have used the caches, on a"
+    " machine that is not always at its fastest. Alone (c1), the model's call, the turn of the loop and the wake-up are"
+    " one request's; together they are shared."
 )
 
 
@@ -38,6 +47,8 @@ def whole(kept: Kept) -> str:
         pairs, failed = kept.of(item), kept.failed.get(item, {})
         if pairs or failed:
             parts += [f"### {item}: {title}", *([_item(pairs)] if pairs else []), *_notes(failed, pairs)]
+    if kept.steps:
+        parts += ["### Where w1's time goes", _steps(kept.steps, kept.of("w1")), _STEPS_LEGEND]
     if pairs := kept.of(WORKERS):
         parts += ["### Two workers", _workers(pairs)]
     return "\n\n".join(parts) + "\n"
@@ -109,6 +120,29 @@ def _workers(pairs: Sequence[Pair]) -> str:
         f"\n\nTwo workers over one: {ratio}. Where there are two cores, the client runs on one of the two that both"
         " workers have, and takes what it needs from them."
     )
+
+
+def _steps(found: Sequence[Steps], pairs: Sequence[Pair]) -> str:
+    """The way of a request, step by step, and what of its CPU time over the wire is not in it."""
+    head = ("µs a request", *(f"{one.system}, c{one.together}" for one in found))
+    rows = [(name, *(_number(one.us[name]) for one in found)) for name in found[0].us]
+    wire = [_cpu_us(pairs, one.system, one.together) for one in found]
+    constant = [_cpu_us(pairs, CONSTANT, one.together) - one.constant_us for one in found]
+    inside = [sum(one.us.values()) for one in found]
+    rest = [all_us - steps - sockets for all_us, steps, sockets in zip(wire, inside, constant, strict=True)]
+    below = {
+        "all of this, in process": inside,
+        "sockets: event loop and kernel": constant,
+        "caches gone cold meanwhile": rest,
+        "CPU over the wire, as in w1's table": wire,
+    }
+    return table(head, [*rows, *((name, *map(_number, values)) for name, values in below.items())])
+
+
+def _cpu_us(pairs: Sequence[Pair], system: str, links: int) -> float:
+    """CPU of this system's processes, of a request over the wire."""
+    sides = [side for pair in pairs for side in (pair.ours, pair.peer) if side.system == system]
+    return _middle(sides, links, lambda one: one.server_us)
 
 
 def _share(sides: Sequence[Side], links: int) -> str:

@@ -13,6 +13,8 @@ from typing import Any
 
 #: The one part that is no item: two workers against one.
 WORKERS = "workers"
+#: The file of w1's steps.
+STEPS = "steps.json"
 CLIENT_BOUND = 0.9
 
 
@@ -98,12 +100,26 @@ def spread(values: Iterable[float]) -> Spread | None:
 
 
 @dataclass(frozen=True)
+class Steps:
+    """Where the time of one system's w1 goes when so many requests are answered together; microseconds a request.
+
+    `constant_us` is what a constant answer takes in the same way, of which the sockets' part is what it takes more.
+    """
+
+    system: str
+    together: int
+    us: dict[str, float]
+    constant_us: float
+
+
+@dataclass(frozen=True)
 class Kept:
-    """What a folder of results holds: the machine, all pairs, and by item who did not answer right, with what."""
+    """What a folder of results holds: the machine, all pairs, who did not answer right, and w1's steps."""
 
     machine: str
     pairs: tuple[Pair, ...]
     failed: dict[str, dict[str, str]]
+    steps: tuple[Steps, ...] = ()
 
     def of(self, item: str) -> list[Pair]:
         """The item's pairs."""
@@ -135,7 +151,10 @@ def load(folder: Path) -> Kept:
     documents = {file.stem: json.loads(file.read_text("utf-8")) for file in sorted(folder.glob("w*.json"))}
     pairs = [_pair(one) for document in documents.values() for one in document["pairs"]]
     machines = [document["machine"] for document in documents.values()] or [machine()]
-    return Kept(machines[-1], tuple(pairs), {item: document["failed"] for item, document in documents.items()})
+    failed = {item: document["failed"] for item, document in documents.items()}
+    file = folder / STEPS
+    steps = [Steps(**one) for one in json.loads(file.read_text("utf-8"))] if file.exists() else []
+    return Kept(machines[-1], tuple(pairs), failed, tuple(steps))
 
 
 def machine() -> str:

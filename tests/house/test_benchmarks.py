@@ -2,19 +2,23 @@
 
 from __future__ import annotations
 
+import json
 import re
 from collections.abc import Sequence
 from pathlib import Path
 
 import pytest
 
-from benchmarks import document, report, results
+from benchmarks import anatomy, document, report, results
 from benchmarks.items import TITLES, Item, agrees
 from benchmarks.pair import Setting, _turns
 from benchmarks.results import Pair, Side, Slice
 from benchmarks.schedule import PEERS, Choice, contests
 from benchmarks.systems.modelyard import FIELDS, V2, against
 from benchmarks.targets import TARGETS, measured, verdict
+from modelyard.serve.replica import Replica
+from modelyard.watch.counters import Page
+from tests.models import linear_bundle
 
 VERDICTS = {"reached", "between", "below", "not measured"}
 
@@ -152,6 +156,28 @@ def test_the_report_has_every_item_and_marks_what_the_client_bounded() -> None:
     assert w2[2][-1] == "3.00x* [3.00..3.00]"
     assert "not timed: KServe." in text
     assert "not timed: Ray Serve." in text
+
+
+def test_the_steps_of_w1_and_what_is_not_in_them_add_up_to_what_was_measured(tmp_path: Path) -> None:
+    pairs = [_pair("w1", "its own constant answer", ours=60, peer=100)]  # 10 µs a request, both
+    steps = [{"system": "Modelyard", "together": 64, "us": {"read": 1.5, "asked": 2.0}, "constant_us": 4.0}]
+    results.keep(tmp_path, pairs[0])
+    (tmp_path / results.STEPS).write_text(json.dumps(steps), "utf-8")
+    text = report.whole(results.load(tmp_path))
+    head, *rows = _tables(text[text.index("### Where") :])[0]
+    assert head == ["µs a request", "Modelyard, c64"]
+    assert [row[1] for row in rows] == ["1.50", "2.00", "3.50", "6.00", "0.50", "10.0"]
+
+
+def test_a_request_is_taken_apart_step_by_step(tmp_path: Path) -> None:
+    page = Page(tmp_path, 0)
+    replica = Replica(linear_bundle(), "w1", 1, page.counter("w1@1"))
+    body = b'{"feature": 3}'
+    request = b"POST /models/w1/predict HTTP/1.1\r\nHost: x\r\nContent-Length: %d\r\n\r\n%b" % (len(body), body)
+    found = anatomy.dissect(replica, page, tmp_path, request, together=2, turns=3)
+    assert list(found.us) == [step.name for step in anatomy.STEPS]
+    assert sum(found.us.values()) > found.constant_us > 0
+    assert replica.waiting == 0
 
 
 def test_the_page_keeps_what_stands_around_the_block() -> None:
