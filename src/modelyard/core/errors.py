@@ -14,7 +14,8 @@ The tree (depth three at most)::
     ├── TrainingFailed        the mathematics did not work out
     ├── NotFound              a model, version, alias, column, file or route that is not there
     ├── Conflict              it is there already, or somebody else is changing it
-    ├── Denied                refused by a rule of safety
+    ├── Unauthenticated       nobody knows who asks
+    ├── Denied                refused by a rule of safety; `Forbidden` by the permission table
     ├── NotReady, Busy, Timeout, Unavailable
     ├── StoreFull, NoRoom, StoreDamaged
     └── Internal              our own mistake
@@ -388,6 +389,16 @@ class Conflict(ModelyardError):
     sentence = "{what}"
 
 
+class Unauthenticated(ModelyardError):
+    """Who asks is not known: there is no key, token or certificate, or it is not valid (any more)."""
+
+    kind = Kind.UNAUTHENTICATED
+    code = "UNAUTHENTICATED"
+    title = "Not authenticated"
+    sentence = "{what}"
+    hint_text = "send a key: Authorization: Bearer my_..."
+
+
 class Denied(ModelyardError):
     """A rule of safety refuses it."""
 
@@ -395,6 +406,14 @@ class Denied(ModelyardError):
     code = "DENIED"
     title = "Not allowed"
     sentence = "{what}"
+
+
+class Forbidden(Denied):
+    """Who asks is known, and may not do this: none of the scopes that were granted is enough."""
+
+    code = "FORBIDDEN"
+    sentence = "{who} may not {verb} {what}"
+    hint_text = "ask an admin for a key with the scope {scope}"
 
 
 class NoSandbox(Denied):

@@ -40,6 +40,16 @@ class Settings:
         return self.home / "plans"
 
     @property
+    def secrets(self) -> Path:
+        """Peppers and keys of this installation, a file each, for this user alone."""
+        return self.home / "secrets"
+
+    @property
+    def tls(self) -> Path:
+        """Certificates and their keys."""
+        return self.home / "tls"
+
+    @property
     def bench(self) -> Path:
         """Reports of load tests."""
         return self.home / "bench"

@@ -9,7 +9,9 @@ import sqlalchemy as sa
 from alembic.autogenerate import compare_metadata
 from alembic.runtime.migration import MigrationContext
 
-from modelyard.registry.tables import METADATA, VERSIONS, Moment
+from modelyard.guard import tables as _guard  # noqa: F401 - its tables join the list
+from modelyard.registry.tables import VERSIONS
+from modelyard.store.columns import METADATA, Moment
 from modelyard.store.database import Database
 
 

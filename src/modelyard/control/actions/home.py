@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from modelyard.core.identity import LOCAL, Principal
 from modelyard.core.settings import Settings
 from modelyard.store import files
 
@@ -15,11 +16,12 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Home:
-    """One installation's state: which versions there are, and their bytes. Holds nothing open; safe in threads."""
+    """One installation's state, and who acts on it: versions, and their bytes. Holds nothing open; safe in threads."""
 
     settings: Settings
     catalogue: Catalogue
     artifacts: Artifacts
+    actor: Principal = LOCAL
 
 
 def open_home(settings: Settings) -> Home:

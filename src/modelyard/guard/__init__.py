@@ -1,0 +1,1 @@
+"""Who may: keys, tokens, certificates, limits, records. It knows no protocol and no model."""
