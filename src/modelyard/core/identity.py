@@ -61,6 +61,11 @@ class Permission(NamedTuple):
     verb: Verb
     model: str = ""
 
+    @property
+    def of_models(self) -> bool:
+        """Whether it is about models."""
+        return self.verb in OF_MODELS
+
 
 class Scope(msgspec.Struct, frozen=True, order=True):
     """A part of what somebody may: one verb, and for which models.

@@ -1,0 +1,192 @@
+"""Who calls: from what a request carries to a caller, and whether that caller may. The same for every protocol.
+
+A gate is made of one key table, and replaced whole when that changes. What it found out of a credential holds for as
+long as the gate does, but no longer than a few seconds: so a key that ends, ends.
+"""
+
+from __future__ import annotations
+
+import ipaddress
+from collections.abc import Callable, Mapping
+from datetime import UTC, datetime
+from time import perf_counter
+from typing import Protocol
+
+from modelyard.core.errors import Forbidden, Unauthenticated
+from modelyard.core.identity import LOCAL, Permission, Principal, Scope, parse_scope
+from modelyard.guard import keys
+from modelyard.guard.keytable import KeptKey, KeyTable
+
+#: How long an answer about a credential holds, in seconds.
+HOLDS_S = 5.0
+_FOREVER = float("inf")
+_NO_DIGEST = "0" * 64  # what an unknown id is compared with, so that it takes as long as a known one
+_NO_PEPPER = b"\0" * 32
+_BEARER = "bearer "
+_LONGEST = 16 * 1024
+
+Network = ipaddress.IPv4Network | ipaddress.IPv6Network
+
+
+class Caller:
+    """A principal as one credential proves it: until when that holds, from where it may come, how fast.
+
+    Parameters
+    ----------
+    principal : Principal
+        Who it is.
+    until_s : float
+        When it has to be proven again, on the clock of `time.perf_counter`.
+    networks : tuple of network
+        From where it may call; from anywhere when empty.
+    rate : str
+        Name of its rate class.
+    """
+
+    __slots__ = ("_allowed", "networks", "principal", "rate", "until_s")
+
+    def __init__(
+        self, principal: Principal, until_s: float = _FOREVER, networks: tuple[Network, ...] = (), rate: str = ""
+    ) -> None:
+        self.principal = principal
+        self.until_s = until_s
+        self.networks = networks
+        self.rate = rate
+        self._allowed: dict[Permission, bool] = {}
+
+    def check(self, needs: Permission) -> None:
+        """`Forbidden` when this caller may not."""
+        allowed = self._allowed.get(needs)
+        if allowed is None:
+            allowed = self._allowed[needs] = self.principal.may(needs)  # as many as there are routes, at most
+        if not allowed:
+            what = f"model {needs.model}" if needs.model else "all models" if needs.of_models else "this server"
+            scope = Scope(needs.verb, (needs.model or "*") if needs.of_models else "")
+            raise Forbidden(who=self.principal.name, verb=str(needs.verb), what=what, scope=str(scope))
+
+    def check_source(self, address: str) -> None:
+        """`Forbidden` when this credential may not be used from that address."""
+        if self.networks and not _within(address, self.networks):
+            raise Forbidden(
+                who=self.principal.name,
+                verb="call",
+                what="from this address",
+                scope="",
+                hint="use the key where it is allowed: modelyard key list",
+            )
+
+
+class Gate(Protocol):
+    """Tells callers by their credentials."""
+
+    open: bool
+
+    def caller(self, authorization: str | None, api_key: str | None) -> Caller:
+        """Who sends these (values of ``Authorization`` and ``X-API-Key``); `Unauthenticated` when nobody known does."""
+        ...
+
+
+class OpenGate:
+    """Everybody who gets here may do everything: nobody but this machine does."""
+
+    open = True
+    _local = Caller(LOCAL)
+
+    def caller(self, authorization: str | None, api_key: str | None) -> Caller:
+        """The local caller, whatever is sent."""
+        del authorization, api_key
+        return self._local
+
+
+class KeyGate:
+    """Callers have keys, or tokens where issuers are trusted.
+
+    Parameters
+    ----------
+    table : KeyTable
+        The live keys.
+    peppers : mapping
+        Peppers by their number.
+    tokens : callable, optional
+        Gives the principal of a token and when it ends (seconds since 1970).
+    """
+
+    open = False
+
+    def __init__(
+        self,
+        table: KeyTable,
+        peppers: Mapping[int, bytes],
+        tokens: Callable[[str], tuple[Principal, float]] | None = None,
+    ) -> None:
+        self._keys = {key.id: _Known(key) for key in table.keys}
+        self._peppers = peppers
+        self._tokens = tokens
+
+    def caller(self, authorization: str | None, api_key: str | None) -> Caller:
+        """Who sends these; see `Gate.caller`."""
+        if authorization is not None and api_key is not None:
+            raise Unauthenticated(what="two credentials were sent", hint="send Authorization or X-API-Key, not both")
+        text = api_key if api_key is not None else _bearer(authorization)
+        if len(text) > _LONGEST:
+            raise Unauthenticated(what="the credential is too long")
+        if self._tokens is not None and text.count(".") == 2:  # header, payload and signature of a token
+            principal, until_s = self._tokens(text)
+            return Caller(principal, _until(until_s, _now()))
+        return self._by_key(keys.parse(text))
+
+    def _by_key(self, key: keys.Key) -> Caller:
+        """The caller with this key. Every refusal takes the same work, and says the same."""
+        now, known = _now(), self._keys.get(key.id)
+        right = False
+        for secret in known.kept.secrets if known else (None,):
+            pepper = self._peppers.get(secret.pepper, _NO_PEPPER) if secret else _NO_PEPPER
+            same = keys.equal(keys.digest(pepper, key.secret), secret.digest if secret else _NO_DIGEST)
+            right |= same and secret is not None and secret.pepper in self._peppers and not _over(secret.expires_s, now)
+        if known is None or not right:
+            raise Unauthenticated(what="the key is not known, or was revoked", hint="modelyard key list")
+        kept = known.kept
+        if now < kept.not_before_s:
+            raise Unauthenticated(what="the key is not valid yet")
+        if now >= kept.expires_s:
+            raise Unauthenticated(what="the key has expired", hint=f"modelyard key rotate {kept.id}")
+        return Caller(known.principal, _until(kept.expires_s, now), known.networks, kept.rate)
+
+
+class _Known:
+    """A key of the table, read."""
+
+    def __init__(self, kept: KeptKey) -> None:
+        self.kept = kept
+        self.principal = Principal(f"key:{kept.id}", frozenset(map(parse_scope, kept.scopes)), "key")
+        self.networks = tuple(map(ipaddress.ip_network, kept.networks))
+
+
+def _now() -> float:
+    return datetime.now(UTC).timestamp()
+
+
+def _until(expires_s: float, now: float) -> float:
+    """When what is true now has to be looked at again."""
+    return perf_counter() + min(HOLDS_S, expires_s - now)
+
+
+def _bearer(authorization: str | None) -> str:
+    if authorization is None:
+        raise Unauthenticated(what="no key was sent")
+    if not authorization.lower().startswith(_BEARER):
+        raise Unauthenticated(what="the Authorization header is not 'Bearer KEY'")
+    return authorization[len(_BEARER) :].strip()
+
+
+def _over(expires_s: float | None, now: float) -> bool:
+    return expires_s is not None and now >= expires_s
+
+
+def _within(address: str, networks: tuple[Network, ...]) -> bool:
+    try:
+        source = ipaddress.ip_address(address)
+    except ValueError:  # a socket without one
+        return False
+    mapped = getattr(source, "ipv4_mapped", None)
+    return any((mapped or source) in network for network in networks)
