@@ -45,6 +45,11 @@ class Settings:
         return self.home / "secrets"
 
     @property
+    def keys(self) -> Path:
+        """The key table, which running servers obey."""
+        return self.home / "keys.json"
+
+    @property
     def tls(self) -> Path:
         """Certificates and their keys."""
         return self.home / "tls"

@@ -12,13 +12,15 @@ from modelyard.store import files
 if TYPE_CHECKING:
     from modelyard.registry.artifacts import Artifacts
     from modelyard.registry.catalogue import Catalogue
+    from modelyard.store.database import Database
 
 
 @dataclass(frozen=True)
 class Home:
-    """One installation's state, and who acts on it: versions, and their bytes. Holds nothing open; safe in threads."""
+    """One installation's state, and who acts on it: rows, versions, and their bytes. Holds nothing open; safe in threads."""
 
     settings: Settings
+    database: Database
     catalogue: Catalogue
     artifacts: Artifacts
     actor: Principal = LOCAL
@@ -40,8 +42,10 @@ def open_home(settings: Settings) -> Home:
 
     files.make_folder(settings.home)
     files.make_folder(settings.plans)
+    database = Database.open(settings.database)
     return Home(
         settings=settings,
-        catalogue=Catalogue(Database.open(settings.database)),
+        database=database,
+        catalogue=Catalogue(database),
         artifacts=Artifacts(open_blobs(settings.blobs.as_uri()), settings.bundles),
     )
