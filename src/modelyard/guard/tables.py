@@ -48,3 +48,21 @@ AUDIT = sa.Table(
     sa.Column("detail", sa.JSON, nullable=False),
     sa.Column("hash", sa.String(64), nullable=False),
 )
+#: Public keys whose signatures count, each for the models that a pattern stands for.
+TRUSTED = sa.Table(
+    "trusted",
+    METADATA,
+    sa.Column("key_id", sa.String(64), primary_key=True),
+    sa.Column("models", sa.String(63), primary_key=True),
+    sa.Column("public", sa.Text, nullable=False),
+    sa.Column("created_by", sa.String(255), nullable=False),
+    sa.Column("created_at", Moment, nullable=False),
+)
+#: The least version of a model that its signature may name.
+MINIMUMS = sa.Table(
+    "minimums",
+    METADATA,
+    sa.Column("name", sa.String(63), primary_key=True),
+    sa.Column("version", sa.Integer, nullable=False),
+    sa.Column("updated_at", Moment, nullable=False),
+)

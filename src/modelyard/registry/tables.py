@@ -36,3 +36,11 @@ ALIASES = sa.Table(
     sa.Column("updated_at", Moment, nullable=False),
     sa.ForeignKeyConstraint(["name", "version"], ["versions.name", "versions.version"], name="alias_of_version"),
 )
+#: Signatures, by the bundle that each is of: signing gives no new version, so they are kept beside it.
+SIGNATURES = sa.Table(
+    "signatures",
+    METADATA,
+    sa.Column("digest", sa.String(64), primary_key=True),
+    sa.Column("envelope", sa.Text, nullable=False),
+    sa.Column("created_at", Moment, nullable=False),
+)

@@ -1,4 +1,4 @@
-"""API keys, what is kept of their secrets, and the record of what was done."""
+"""API keys, what is kept of their secrets, the record of what was done; signatures, and whose count."""
 
 import sqlalchemy as sa
 from alembic import op
@@ -8,7 +8,7 @@ down_revision = "0001"
 
 
 def upgrade() -> None:
-    """Three tables."""
+    """Their tables."""
     op.create_table(
         "keys",
         sa.Column("id", sa.String(10), primary_key=True),
@@ -45,9 +45,29 @@ def upgrade() -> None:
         sa.Column("detail", sa.JSON, nullable=False),
         sa.Column("hash", sa.String(64), nullable=False),
     )
+    op.create_table(
+        "signatures",
+        sa.Column("digest", sa.String(64), primary_key=True),
+        sa.Column("envelope", sa.Text, nullable=False),
+        sa.Column("created_at", sa.String(32), nullable=False),
+    )
+    op.create_table(
+        "trusted",
+        sa.Column("key_id", sa.String(64), primary_key=True),
+        sa.Column("models", sa.String(63), primary_key=True),
+        sa.Column("public", sa.Text, nullable=False),
+        sa.Column("created_by", sa.String(255), nullable=False),
+        sa.Column("created_at", sa.String(32), nullable=False),
+    )
+    op.create_table(
+        "minimums",
+        sa.Column("name", sa.String(63), primary_key=True),
+        sa.Column("version", sa.Integer, nullable=False),
+        sa.Column("updated_at", sa.String(32), nullable=False),
+    )
 
 
 def downgrade() -> None:
     """Back to the catalogue alone."""
-    for table in ("audit", "secrets", "keys"):
+    for table in ("minimums", "trusted", "signatures", "audit", "secrets", "keys"):
         op.drop_table(table)
