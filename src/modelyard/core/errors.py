@@ -15,7 +15,7 @@ The tree (depth three at most)::
     ├── NotFound              a model, version, alias, column, file or route that is not there
     ├── Conflict              it is there already, or somebody else is changing it
     ├── Unauthenticated       nobody knows who asks
-    ├── Denied                refused by a rule of safety; `Forbidden` by the permission table
+    ├── Denied                refused by a rule of safety; `Forbidden` by the permission table, `Untrusted` unsigned
     ├── NotReady, Busy, Timeout, Unavailable
     ├── StoreFull, NoRoom, StoreDamaged
     └── Internal              our own mistake
@@ -414,6 +414,18 @@ class Forbidden(Denied):
     code = "FORBIDDEN"
     sentence = "{who} may not {verb} {what}"
     hint_text = "ask an admin for a key with the scope {scope}"
+
+
+class Untrusted(Denied):
+    """A version has no signature that counts, and only signed versions are served, or one was asked to be verified.
+
+    A signature counts when it was made with a key that is trusted for the model, for exactly these files under this
+    name, and names a version that is not below the model's minimum.
+    """
+
+    code = "SIGNATURE-UNTRUSTED"
+    title = "No signature that counts"
+    sentence = "{what} {why}"
 
 
 class NoSandbox(Denied):

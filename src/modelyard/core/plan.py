@@ -5,6 +5,7 @@ from __future__ import annotations
 import msgspec
 
 from modelyard.core.errors import InvalidRequest
+from modelyard.core.trust import Trust
 
 PLAN_VERSION = 1
 
@@ -115,6 +116,21 @@ class Limits(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     connections: int = 8192
 
 
+class Access(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
+    """Where replicas find out who may call them; by default nobody has to say who they are.
+
+    Parameters
+    ----------
+    keys : str
+        The key table; empty where no key is needed.
+    peppers : str
+        Folder of the peppers of its secrets.
+    """
+
+    keys: str = ""
+    peppers: str = ""
+
+
 class Plan(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
     """What to serve.
 
@@ -137,6 +153,12 @@ class Plan(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True
         Models that do not come from the registry: the folder that each was loaded from, as its owner wrote it.
     tunings : dict of str to Tuning
         How models are to be run, by name; under the empty name, all others. What is planned is run so (`tuning`).
+    access : Access
+        Who may call.
+    signatures : Trust
+        What a version has to show to be served; a replica looks again.
+    refused : dict of str to str
+        Models of which something was asked for that is not planned, and why: they are as they were, or not served.
     """
 
     plan_version: int = PLAN_VERSION
@@ -148,6 +170,9 @@ class Plan(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True
     known: dict[str, tuple[int, ...]] = {}
     folders: dict[str, str] = {}
     tunings: dict[str, Tuning] = {}
+    access: Access = Access()
+    signatures: Trust = Trust()
+    refused: dict[str, str] = {}
 
     def __post_init__(self) -> None:
         if self.plan_version != PLAN_VERSION:
