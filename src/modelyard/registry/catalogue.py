@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import AbstractContextManager, contextmanager
 from typing import TYPE_CHECKING
 
 from modelyard.core.errors import InvalidName
@@ -12,17 +13,31 @@ from modelyard.registry.versions import LATEST, PRODUCTION, Model, Version
 from modelyard.store.database import Database
 
 if TYPE_CHECKING:
+    import sqlalchemy as sa
+
     from modelyard.core.manifest import Manifest
+    from modelyard.registry.acts import Record
+
+#: Begins a transaction for one act (what is done, and to what): its connection, and what records it there.
+Change = Callable[[str, str], "AbstractContextManager[tuple[sa.Connection, Record]]"]
 
 
 class Catalogue:
     """The models of one database; safe to use from several threads and processes at once.
 
     Reading imports nothing heavy. Changes are made by SQLAlchemy, which takes 0.2 s to import: before the transaction.
+
+    Parameters
+    ----------
+    database : Database
+        Where the models are.
+    change : callable or None
+        Begins the transactions in which something changes, and keeps the records; None keeps none.
     """
 
-    def __init__(self, database: Database) -> None:
+    def __init__(self, database: Database, change: Change | None = None) -> None:
         self._database = database
+        self._change = change or self._unrecorded
 
     def publish(self, manifest: Manifest, *, aliases: Iterable[str] = (), at_least: int = 1) -> Version:
         """Give the bundle of this manifest the next number of its name, and point the aliases at it.
@@ -32,12 +47,12 @@ class Catalogue:
         When the newest version of the name is this very bundle, no second number is spent on it: that version is given
         back, with `fresh` False, and the aliases point at it.
         """
-        check_name(manifest.name)
-        wanted = [_settable(alias) for alias in aliases]
         from modelyard.registry import acts  # noqa: PLC0415 - brings SQLAlchemy
 
-        with self._database.write() as connection:
-            return acts.publish(connection, manifest, wanted, at_least)
+        with self._change("model.publish", manifest.name) as (connection, record):
+            check_name(manifest.name)
+            wanted = [_settable(alias) for alias in dict.fromkeys(aliases)]
+            return acts.publish(connection, manifest, wanted, at_least, record)
 
     def models(self) -> list[Model]:
         """Every model that has a version, by name."""
@@ -59,38 +74,42 @@ class Catalogue:
 
     def set_alias(self, reference: Reference, alias: str) -> Version:
         """Point the alias at the version that is meant; the version."""
-        _settable(alias)
         from modelyard.registry import acts  # noqa: PLC0415 - brings SQLAlchemy
 
-        with self._database.write() as connection:
-            return acts.set_alias(connection, reference, alias)
+        with self._change("alias.set", f"{reference.name}@{alias}") as (connection, record):
+            return acts.set_alias(connection, reference, _settable(alias), record)
 
     def remove_alias(self, name: str, alias: str) -> Version:
         """Forget the alias; the version it pointed at. `NotFound` when it is not set."""
-        _settable(alias)
         from modelyard.registry import acts  # noqa: PLC0415 - brings SQLAlchemy
 
-        with self._database.write() as connection:
-            return acts.remove_alias(connection, name, alias)
+        with self._change("alias.remove", f"{name}@{alias}") as (connection, record):
+            return acts.remove_alias(connection, name, _settable(alias), record)
 
     def remove_version(self, reference: Reference, *, force: bool = False) -> Version:
         """Forget one version; its number is not used again. `force` forgets its aliases too, else they `Conflict`."""
         from modelyard.registry import acts  # noqa: PLC0415 - brings SQLAlchemy
 
-        with self._database.write() as connection:
-            return acts.remove_version(connection, reference, force=force)
+        with self._change("version.remove", str(reference)) as (connection, record):
+            return acts.remove_version(connection, reference, record, force=force)
 
     def remove_model(self, name: str, *, force: bool = False) -> tuple[Version, ...]:
         """Forget a model with all its versions; publishing the name again goes on counting where it stopped."""
         from modelyard.registry import acts  # noqa: PLC0415 - brings SQLAlchemy
 
-        with self._database.write() as connection:
-            return acts.remove_model(connection, name, force=force)
+        with self._change("model.remove", name) as (connection, record):
+            return acts.remove_model(connection, name, record, force=force)
 
     def digests(self) -> set[str]:
         """The bundles that some version names; everything else in the store is garbage."""
         with self._database.read() as connection:
             return reading.digests(connection.execute)
+
+    @contextmanager
+    def _unrecorded(self, action: str, about: str) -> Iterator[tuple[sa.Connection, Record]]:
+        del action, about
+        with self._database.write() as connection:
+            yield connection, lambda about, detail: None
 
 
 def _settable(alias: str) -> str:

@@ -2,28 +2,94 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
+from functools import cached_property, partial
 from typing import TYPE_CHECKING
 
+from modelyard.core.act import Act
+from modelyard.core.errors import Kind, ModelyardError
 from modelyard.core.identity import LOCAL, Principal
 from modelyard.core.settings import Settings
 from modelyard.store import files
 
 if TYPE_CHECKING:
+    import sqlalchemy as sa
+
+    from modelyard.registry.acts import Record
     from modelyard.registry.artifacts import Artifacts
     from modelyard.registry.catalogue import Catalogue
     from modelyard.store.database import Database
 
+#: The store itself is in trouble: it takes no record either.
+_NO_RECORD = {Kind.BUSY, Kind.FULL, Kind.INTERNAL, Kind.TIMEOUT, Kind.UNAVAILABLE}
+_REFUSED = {Kind.DENIED, Kind.UNAUTHENTICATED}
+
 
 @dataclass(frozen=True)
 class Home:
-    """One installation's state, and who acts on it: rows, versions, and their bytes. Holds nothing open; safe in threads."""
+    """One installation's state, and who acts on it: rows, versions, their bytes. Holds nothing open; safe in threads.
+
+    To act for somebody else: ``dataclasses.replace(home, actor=..., source=...)``.
+    """
 
     settings: Settings
     database: Database
-    catalogue: Catalogue
     artifacts: Artifacts
     actor: Principal = LOCAL
+    source: str = "cli"
+
+    @cached_property
+    def catalogue(self) -> Catalogue:
+        """The models; every change is recorded as the actor's."""
+        from modelyard.registry.catalogue import Catalogue  # noqa: PLC0415 - with the first verb that needs models
+
+        return Catalogue(self.database, self.change)
+
+    @contextmanager
+    def change(self, action: str, about: str) -> Iterator[tuple[sa.Connection, Record]]:
+        """A transaction for one act, and what keeps its record there: both are kept, or neither is.
+
+        Parameters
+        ----------
+        action : str
+            Noun and verb, such as ``key.revoke``.
+        about : str
+            What it is to be done to; a refusal is recorded with it, in a transaction of its own.
+
+        Yields
+        ------
+        tuple of Connection and callable
+            Call it once as ``record(object, detail)`` when something changed, and not at all when nothing did.
+        """
+        with self.attempt(action, about), self.database.write() as connection:
+            yield connection, partial(self.record, connection, action)
+
+    @contextmanager
+    def attempt(self, action: str, about: str) -> Iterator[None]:
+        """Errors in the block are recorded as ``failed`` or ``denied``, where the database takes a record."""
+        try:
+            yield
+        except ModelyardError as exc:
+            self.refused(action, about, exc)
+            raise
+
+    def refused(self, action: str, about: str, error: ModelyardError) -> None:
+        """Record that the actor wanted this and was refused; nothing when the database is what failed."""
+        if error.kind in _NO_RECORD:
+            return
+        outcome = "denied" if error.kind in _REFUSED else "failed"
+        with suppress(ModelyardError), self.database.write() as connection:
+            self.record(connection, action, about, {"error": error.code, "why": error.detail}, outcome)
+
+    def record(
+        self, connection: sa.Connection, action: str, about: str, detail: dict[str, str], outcome: str = "done"
+    ) -> None:
+        """Append what the actor did to the audit log, inside the transaction of this connection."""
+        from modelyard.guard import audit  # noqa: PLC0415 - brings SQLAlchemy, which who writes has brought
+
+        audit.record(connection, Act(self.actor, action, about, outcome, detail, self.source))
 
 
 def open_home(settings: Settings) -> Home:
@@ -34,18 +100,15 @@ def open_home(settings: Settings) -> Home:
     StoreDamaged, StoreFull, Unavailable
         See `Database.open`.
     """
-    # The database brings SQLAlchemy, 0.2 s to import: paid by whoever opens a home, not by whoever imports a verb.
+    # What opens the database is paid for by whoever opens a home, not by whoever imports a verb.
     from modelyard.registry.artifacts import Artifacts  # noqa: PLC0415 - as above
-    from modelyard.registry.catalogue import Catalogue  # noqa: PLC0415 - as above
     from modelyard.store.blobs import open_blobs  # noqa: PLC0415 - as above
     from modelyard.store.database import Database  # noqa: PLC0415 - as above
 
     files.make_folder(settings.home)
     files.make_folder(settings.plans)
-    database = Database.open(settings.database)
     return Home(
         settings=settings,
-        database=database,
-        catalogue=Catalogue(database),
+        database=Database.open(settings.database),
         artifacts=Artifacts(open_blobs(settings.blobs.as_uri()), settings.bundles),
     )
