@@ -18,10 +18,12 @@ from modelyard.core.errors import MissingExtra
 from modelyard.core.settings import Settings
 from modelyard.serve import platforms
 from modelyard.serve.platforms import Told
+from modelyard.serve.sockets import is_loopback
 from modelyard.serve.tickets import MODES
 
 if TYPE_CHECKING:
     from modelyard.core.plan import Tuning
+    from modelyard.serve.supervisor import Options
 
 _MIB = 1024 * 1024
 _TOLD = {"port": "port", "workers": "workers", "max_body_mb": "body_mb"}  # flags that a platform may set
@@ -47,12 +49,18 @@ def _workers(ctx: click.Context, param: click.Parameter, value: str) -> int:
 
 @click.command("serve")
 @click.argument("models", nargs=-1, metavar="[MODEL|DIR]...")
-@click.option("--host", default="127.0.0.1", show_default=True, help="Address to listen on; this machine only.")
+@click.option("--host", default="127.0.0.1", show_default=True, help="Address to listen on.")
 @click.option(
     "--port", default=8080, show_default=True, type=click.IntRange(0, 65535), help="Port; 0 takes a free one."
 )
 @click.option("--grpc-port", type=click.IntRange(0, 65535), help="Port of gRPC.  [default: the one after --port]")
 @click.option("--no-grpc", is_flag=True, help="HTTP only.")
+@click.option(
+    "--auth",
+    type=click.Choice(("none", "keys")),
+    help="Whether callers need a key.  [default: keys, but none where only this machine can call]",
+)
+@click.option("--behind-tls-proxy", is_flag=True, help="A proxy in front encrypts what goes over the network.")
 @click.option(
     "--contracts",
     metavar="A,B",
@@ -119,8 +127,10 @@ def command(screen: Screen, settings: Settings, models: tuple[str, ...], plan: P
         contracts=tuple((flags["contracts"] or "usual").split(",")),
         grpc_port=_grpc_port(**flags),
         recruit=AHEAD.get(),
+        keys=flags["auth"] == "keys" or (flags["auth"] is None and not is_loopback(flags["host"])),
+        behind_tls_proxy=flags["behind_tls_proxy"],
     )
-    narrator = _Narrator(screen, without_grpc="" if flags["no_grpc"] else _NO_GRPC, contracts=options.contracts)
+    narrator = _Narrator(screen, "" if flags["no_grpc"] else _NO_GRPC, options)
     if plan is not None:
         if models:
             raise click.UsageError("give MODEL or --plan, not both")
@@ -181,8 +191,9 @@ def _grpc_port(*, port: int, grpc_port: int | None, no_grpc: bool, **_: Any) -> 
 class _Narrator:
     """Says what the server reports, once for all its workers; with --json one line of JSON per event."""
 
-    def __init__(self, screen: Screen, without_grpc: str, contracts: Sequence[str]) -> None:
-        self._contracts = contracts
+    def __init__(self, screen: Screen, without_grpc: str, options: Options) -> None:
+        self._contracts = options.contracts
+        self._keys = options.keys
         self._screen = screen
         self._url = ""
         self._grpc = without_grpc
@@ -252,9 +263,8 @@ class _Narrator:
             if name in self._contracts or "all" in self._contracts:
                 self._screen.say(f"  {label} {self._url}{address}")
         self._screen.say(f"  Docs     {self._url}/docs")
-        self._screen.say(
-            "  Only this machine can call it. Press Ctrl+C to stop (requests under way are finished first)."
-        )
+        who = "Callers need a key: modelyard key create NAME." if self._keys else "Only this machine can call it."
+        self._screen.say(f"  {who} Press Ctrl+C to stop (requests under way are finished first).")
 
 
 def _policy(event: Mapping[str, Any]) -> str:

@@ -12,6 +12,7 @@ from datetime import UTC, datetime
 from time import perf_counter
 from typing import Protocol
 
+from modelyard.core import identity
 from modelyard.core.errors import Forbidden, Unauthenticated
 from modelyard.core.identity import LOCAL, Permission, Principal, Scope, parse_scope
 from modelyard.guard import keys
@@ -74,6 +75,10 @@ class Caller:
                 scope="",
                 hint="use the key where it is allowed: modelyard key list",
             )
+
+
+#: A caller who has not been asked for anything yet.
+NOBODY = Caller(identity.NOBODY)
 
 
 class Gate(Protocol):

@@ -19,6 +19,7 @@ from modelyard.core.plan import Limits, Plan
 from modelyard.model import runtime
 from modelyard.serve import memory
 from modelyard.serve.acceptor import Acceptor, listen
+from modelyard.serve.entrance import Entrance
 from modelyard.serve.http import contracts
 from modelyard.serve.http.protocol import Server
 from modelyard.serve.http.routes import Routes
@@ -70,12 +71,13 @@ class Worker:
             for name in spoken:
                 contracts.contract(name)
             plan = await self._first_plan()
+            self._entrance = Entrance(plan.access)
             roster = await asyncio.to_thread(self._loader.load, plan, Roster(), strict=True)
         except ModelyardError as exc:
             self._tell({"failed": exc.to_wire()})
             return FAILED_TO_LOAD
         site = Site(self._plane, self._orders.run, plan.limits, spoken, os.environ)
-        self._routes = Routes(site, self._page.counter(UNROUTED))
+        self._routes = Routes(site, self._page.counter(UNROUTED), self._entrance.gate)
         self._routes.gauges = self._gauges
         self._swap(roster)
         await self._catch_up()
@@ -109,7 +111,8 @@ class Worker:
             sock.close()
             self._tell({"no_grpc": str(exc)})
             return
-        self._grpc = library.Server(self._plane, self._orders.run, limits, self._page.counter(UNROUTED))
+        gate = self._entrance.gate
+        self._grpc = library.Server(self._plane, self._orders.run, limits, self._page.counter(UNROUTED), gate)
         await self._grpc.start(sock, self._turns("grpc"))
         self._tell({"grpc": sock.getsockname()[1]})
 
@@ -134,6 +137,15 @@ class Worker:
                 self._loaded = False
                 memory.let_go_of_code()
             await self._catch_up()
+            if self._entrance.renew(self._plane.roster.plan.access):
+                self._let_in()
+
+    def _let_in(self) -> None:
+        """By the newest keys from now on."""
+        assert self._routes is not None
+        self._routes.gate = self._entrance.gate
+        if self._grpc is not None:
+            self._grpc.gate = self._entrance.gate
 
     async def _catch_up(self) -> None:
         """Obey the plan as it is now.

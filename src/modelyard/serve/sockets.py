@@ -1,7 +1,4 @@
-"""Where a server listens: one socket for HTTP and one for gRPC, which all workers share.
-
-Only loopback: this version has no keys, so nothing else may reach it.
-"""
+"""Where a server listens: one socket for HTTP and one for gRPC, which all workers share."""
 
 from __future__ import annotations
 
@@ -46,7 +43,7 @@ class Sockets:
             self.grpc.close()
 
 
-def listen(host: str, port: int, grpc_port: int | None = None) -> Sockets:
+def listen(host: str, port: int, grpc_port: int | None = None, *, keys: bool = False, private: bool = False) -> Sockets:
     """The listening sockets; a port of 0 takes a free one.
 
     Parameters
@@ -57,19 +54,20 @@ def listen(host: str, port: int, grpc_port: int | None = None) -> Sockets:
         For HTTP.
     grpc_port : int, optional
         For gRPC; None for none.
+    keys : bool
+        Whether callers have to say who they are.
+    private : bool
+        Whether nobody on the way can read along: there is TLS here, or a proxy in front that has it.
 
     Raises
     ------
     Denied
-        Others could reach that host.
+        Others could reach that host, and callers would be unknown or overheard.
     Conflict
         A port is taken.
     """
     if not is_loopback(host):
-        raise Denied(
-            what=f"will not listen on {host}: requests are not authenticated, so only this machine may call",
-            hint="serve on 127.0.0.1 and put a gateway that authenticates in front of it",
-        )
+        _require(host, keys=keys, private=private)
     http = _bound(host, port, "--port")
     try:
         grpc = None if grpc_port is None else _bound(host, grpc_port, "--grpc-port")
@@ -81,6 +79,20 @@ def listen(host: str, port: int, grpc_port: int | None = None) -> Sockets:
         sock.listen(BACKLOG)
         sock.settimeout(0)
     return sockets
+
+
+def _require(host: str, *, keys: bool, private: bool) -> None:
+    """Other machines can reach this host: refuse what is safe on this one only."""
+    if not keys:
+        raise Denied(
+            what=f"will not listen on {host} without keys: everybody on the network could ask",
+            hint="modelyard init, then serve with --auth keys",
+        )
+    if not private:
+        raise Denied(
+            what=f"will not listen on {host} without TLS: keys could be read on the way",
+            hint="add --tls-cert FILE --tls-key FILE, or --behind-tls-proxy if a proxy in front of it has TLS",
+        )
 
 
 def _bound(host: str, port: int, option: str) -> socket.socket:

@@ -57,6 +57,10 @@ class Options:
         One of `tickets.MODES`: whether whoever may call this server loads and unloads models.
     recruit : Recruit, optional
         A worker that is on its way already; it becomes the first.
+    keys : bool
+        Whether callers have to say who they are.
+    behind_tls_proxy : bool
+        Whether a proxy in front encrypts what goes over the network.
     """
 
     host: str = "127.0.0.1"
@@ -68,6 +72,8 @@ class Options:
     repository: str = "none"
     grpc_port: int | None = None
     recruit: Recruit | None = None
+    keys: bool = False
+    behind_tls_proxy: bool = False
 
 
 @dataclass

@@ -15,6 +15,7 @@ from modelyard.core.errors import ModelyardError
 from modelyard.core.inference import InferResponse
 from modelyard.core.plan import Limits
 from modelyard.core.tensor import Array
+from modelyard.guard.gate import Gate, OpenGate
 from modelyard.model.bundle import Bundle
 from modelyard.serve.batching import Ask
 from modelyard.serve.http.contracts import USUAL
@@ -79,11 +80,12 @@ class Desk:
         page: Page | None = None,
         contracts: tuple[str, ...] = USUAL,
         environ: dict[str, str] | None = None,
+        gate: Gate | None = None,
     ) -> None:
         self.page = page or Page(run, 0)
         self.plane = Plane()
         self.site = Site(self.plane, run, contracts=contracts, environ=environ or {})
-        self.routes = Routes(self.site, self.page.counter(UNROUTED))
+        self.routes = Routes(self.site, self.page.counter(UNROUTED), gate or OpenGate())
         self.serve(*models)
 
     def serve(self, *models: ServedModel) -> None:

@@ -54,7 +54,9 @@ def serve(
     NotFound, InvalidName, CorruptBundle
         What was asked for cannot be served.
     """
-    sockets = listen(options.host, options.port, options.grpc_port)
+    if options.keys and not settings.keys.exists():
+        raise NotFound(what="key table", name=settings.keys.name, cause="nobody has a key yet", hint="modelyard init")
+    sockets = _listen(options, keys=options.keys)
     port = sockets.http.getsockname()[1]
     name = f"serve-{port}"
     path = settings.plans / f"{name}.json"
@@ -65,14 +67,19 @@ def serve(
         supervisor.start()
         on_event(_listening(options, sockets))
         # What opens the registry is imported here, while the workers import theirs.
+        from msgspec.structs import replace  # noqa: PLC0415 - as above
+
         from modelyard.control.actions import plans  # noqa: PLC0415 - as above
         from modelyard.control.actions.home import open_home  # noqa: PLC0415 - as above
-        from modelyard.core.plan import Limits  # noqa: PLC0415 - as above
+        from modelyard.core.plan import Access, Limits  # noqa: PLC0415 - as above
 
         home = open_home(settings)
         explicit = options.repository == "explicit"
         limits = Limits() if body_bytes is None else Limits(body_bytes=body_bytes)
         plan = plans.render(home, requested, limits, explicit=explicit, tunings=tunings)
+        if options.keys:
+            access = Access(keys=str(settings.keys), peppers=str(settings.secrets))
+            plan = replace(plan, access=access)
         if not plan.models and not explicit:
             raise NotFound(
                 what="model", name="", cause="the registry is empty", hint="modelyard train data.csv --target COLUMN"
@@ -83,6 +90,10 @@ def serve(
     finally:
         supervisor.close()
         path.unlink(missing_ok=True)
+
+
+def _listen(options: Options, *, keys: bool) -> Sockets:
+    return listen(options.host, options.port, options.grpc_port, keys=keys, private=options.behind_tls_proxy)
 
 
 class _Clerk:
@@ -143,7 +154,9 @@ def serve_plan(plan: Path, options: Options, on_event: Callable[[Event], None]) 
     """Serve a plan that lies there already, with no registry at hand: how a container runs."""
     if not plan.is_file():
         raise NotFound(what="serving plan", name=plan.name)
-    sockets = listen(options.host, options.port, options.grpc_port)
+    from modelyard.core.plan import Plan  # noqa: PLC0415 - the other way to serve imports it while workers start
+
+    sockets = _listen(options, keys=bool(Plan.from_bytes(plan.read_bytes()).access.keys))
     supervisor = Supervisor(sockets, plan, options, on_event)
     try:
         supervisor.start()

@@ -13,6 +13,7 @@ from typing import Protocol
 
 from modelyard.core.errors import Internal, Kind, ModelyardError, Timeout
 from modelyard.core.plan import Limits
+from modelyard.guard.gate import NOBODY, Caller
 from modelyard.serve.grpc.frames import DATA, END_HEADERS, END_STREAM, HEADERS, Reason, frame, rst_stream, window_update
 from modelyard.serve.grpc.headers import ACCEPTED, FOREVER, OK_TRAILERS, RESPONSE, Head, trailers
 from modelyard.serve.grpc.inbox import PREFIX_BYTES, Inbox
@@ -55,6 +56,10 @@ class Line(Protocol):
         """What it shares with the others."""
         ...
 
+    def caller(self, head: Head) -> Caller:
+        """Who calls; `Unauthenticated` when nobody known does, `Forbidden` when not from there."""
+        ...
+
     def reset(self, call: Call, reason: Reason) -> None:
         """End a stream that cannot go on."""
         ...
@@ -86,10 +91,13 @@ class Method:
         Takes a call and its only message.
     open : callable, optional
         Takes a call that begins, and gives who talks to it.
+    public : bool
+        Whether anybody may call it; of all others the caller is known.
     """
 
     answer: Callable[[Call, bytes], None] | None = None
     open: Callable[[Call], Dialogue] | None = None
+    public: bool = False
 
 
 class Call:
@@ -109,8 +117,8 @@ class Call:
 
     __slots__ = (
         "_connection", "_consumed", "_dialogue", "_due_s", "_inbox", "_messages", "_method", "_only", "_opened", "_out",
-        "_timer", "done", "ended", "head", "held_bytes", "id", "on_drain", "on_leave", "room", "stalled_s", "started",
-        "window",
+        "_timer", "caller", "done", "ended", "head", "held_bytes", "id", "on_drain", "on_leave", "room", "stalled_s",
+        "started", "window",
     )  # fmt: skip
 
     def __init__(self, connection: Line, number: int, head: Head, method: Method) -> None:
@@ -123,6 +131,7 @@ class Call:
         self.held_bytes = 0  # of what came and was not taken yet
         self.ended = False  # the caller has asked everything
         self.done = False  # it was told everything
+        self.caller = NOBODY  # who calls, where that has to be known
         self.on_leave: Callable[[], object] | None = None  # called when nobody waits for an answer any longer
         self.on_drain: Callable[[], None] | None = None  # called when it is no longer congested
         self._connection = connection
@@ -200,6 +209,12 @@ class Call:
 
     def begin(self) -> None:
         """Its headers are there."""
+        if not self._method.public:
+            try:
+                self.caller = self._connection.caller(self.head)
+            except ModelyardError as exc:
+                self.refuse(exc)
+                return
         if self.head.timeout_s != FOREVER:
             loop = asyncio.get_running_loop()
             self._timer = loop.call_later(self.head.timeout_s, self.expire)

@@ -13,6 +13,7 @@ import msgspec
 import numpy as np
 
 from modelyard.core.errors import InvalidRequest, WrongShape, WrongType
+from modelyard.core.identity import Permission, Verb
 from modelyard.core.inference import Call, InferRequest, InferResponse
 from modelyard.core.signature import TensorSpec
 from modelyard.core.tensor import Array, Datatype, checked_shape, decode_raw, element_count, encode_raw
@@ -66,6 +67,7 @@ class Codec:
 
     def __init__(self, replica: Replica) -> None:
         self.replica = replica
+        self.needs = Permission(Verb.PREDICT, replica.name)
         self.signature = replica.signature
         self._name = replica.name
         self._version = str(replica.version)

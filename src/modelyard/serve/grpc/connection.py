@@ -9,9 +9,11 @@ from __future__ import annotations
 import asyncio
 from collections import deque
 from collections.abc import Callable, Mapping
+from time import perf_counter
 from typing import Protocol
 
 from modelyard.core.plan import Limits
+from modelyard.guard.gate import Caller, Gate
 from modelyard.serve.grpc import control, frames
 from modelyard.serve.grpc.call import Call, Method
 from modelyard.serve.grpc.frames import (
@@ -54,6 +56,7 @@ class Host(Protocol):
     connections: set[Connection]
     methods: Mapping[bytes, Method]
     unknown: Method  # answers all others
+    gate: Gate
     greeting: bytes
     stream_window: int
 
@@ -98,6 +101,8 @@ class Connection(asyncio.Protocol):
         self._patience = PATIENCE
         self._pinged_s = 0.0
         self._closing_s = 0.0
+        self._caller: Caller | None = None  # of the last call, and what proved it
+        self._proof: tuple[Gate, str | None, str | None] | None = None
 
     # --- asyncio's side ---------------------------------------------------------------------------------------
 
@@ -308,6 +313,18 @@ class Connection(asyncio.Protocol):
                 call.begin()
             if last:
                 call.conclude()
+
+    def caller(self, head: Head) -> Caller:
+        """Who calls; see `call.Line`. What a client proved, it need not prove again for a while."""
+        gate, proof = self.server.gate, (self.server.gate, head.authorization, head.api_key)
+        caller = self._caller
+        if caller is None or proof != self._proof or perf_counter() > caller.until_s:
+            caller = gate.caller(head.authorization, head.api_key)
+            self._caller, self._proof = caller, proof
+        if caller.networks:
+            peer = self.out.transport.get_extra_info("peername") if self.out.transport is not None else None
+            caller.check_source(str(peer[0]) if isinstance(peer, tuple) else "")
+        return caller
 
     def _reject(self, stream: int, reason: Reason) -> None:
         """A stream that does not become a call."""

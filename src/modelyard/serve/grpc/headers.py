@@ -56,6 +56,8 @@ class Head(msgspec.Struct, frozen=True):
         Of its messages.
     request_id : str
         The caller's ``x-request-id`` where that is a plain token.
+    authorization, api_key : str, optional
+        The caller's credentials, as they came.
     refusal : Refusal, optional
         Why it cannot be taken.
     """
@@ -64,6 +66,8 @@ class Head(msgspec.Struct, frozen=True):
     timeout_s: float = FOREVER
     encoding: bytes = b"identity"
     request_id: str = ""
+    authorization: str | None = None
+    api_key: str | None = None
     refusal: Refusal | None = None
 
 
@@ -140,8 +144,14 @@ def _head(fields: Iterable[tuple[bytes, bytes]], limits: Limits) -> Head | None:
         timeout_s=int(timeout[1]) * _UNITS_S[timeout[2]] if timeout and b"grpc-timeout" in said else FOREVER,
         encoding=said.get(b"grpc-encoding", b"identity"),
         request_id=request_id.decode() if _TOKEN.fullmatch(request_id) else "",
+        authorization=_text(said.get(b"authorization")),
+        api_key=_text(said.get(b"x-api-key")),
         refusal=refusal,
     )
+
+
+def _text(value: bytes | None) -> str | None:
+    return None if value is None else value.decode("latin-1")
 
 
 def _refusal(said: Mapping[bytes, bytes], size: int, count: int, limits: Limits) -> Refusal | None:

@@ -53,7 +53,7 @@ def methods(plane: Plane, services: Sequence[str]) -> Mapping[str, Method]:
         service = asked(raw)
         _Watch(call, lambda: state(service)).look()
 
-    return {"Check": Method(answer=check), "Watch": Method(answer=watch)}
+    return {"Check": Method(answer=check, public=True), "Watch": Method(answer=watch, public=True)}
 
 
 class _Watch:

@@ -12,6 +12,7 @@ from pathlib import Path
 
 from modelyard.core.errors import Busy
 from modelyard.core.plan import Limits
+from modelyard.guard.gate import Gate
 from modelyard.serve.acceptor import Acceptor, listen
 from modelyard.serve.grpc import frames, health, reflection
 from modelyard.serve.grpc.call import Call, Dialogue, Method
@@ -47,9 +48,13 @@ class Server:
         Of each request; `body_bytes` is the largest message.
     unrouted : Counter
         Counts requests that reach no model.
+    gate : Gate
+        Tells callers by their credentials.
     """
 
-    def __init__(self, plane: Plane, run: Path, limits: Limits, unrouted: Counter) -> None:
+    def __init__(self, plane: Plane, run: Path, limits: Limits, unrouted: Counter, gate: Gate) -> None:
+        #: Who tells callers by their credentials; replaced whole when keys change.
+        self.gate = gate
         self.limits = limits
         self.connections: set[Connection] = set()
         self._servicer = Servicer(plane, run, limits, unrouted)

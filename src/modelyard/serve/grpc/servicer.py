@@ -13,6 +13,7 @@ from typing import Any
 from google.protobuf import json_format
 
 from modelyard.core.errors import InvalidRequest, ModelyardError, NotFound, Unsupported
+from modelyard.core.identity import Permission, Verb
 from modelyard.core.inference import InferRequest, InferResponse
 from modelyard.core.plan import Limits
 from modelyard.serve import metadata
@@ -35,6 +36,41 @@ log = logging.getLogger("modelyard")
 _StreamResponse = message("ModelStreamInferResponse")
 _EMPTY_FINAL, _FINAL = "triton_enable_empty_final_response", "triton_final_response"
 _DIGITS = 18  # of a version's number
+
+Needs = Callable[[Any], Permission]
+
+
+def _about(verb: Verb, field: str = "name") -> Needs:
+    """Permission for the model that this field of the request names; for all models where it names none."""
+    return lambda request: Permission(verb, getattr(request, field))
+
+
+def _about_all(request: Any) -> Permission:
+    del request
+    return Permission(Verb.READ)
+
+
+#: What callers of each method have to be allowed; None where anybody may call it. Questions ask their model's codec.
+_NEEDS: dict[str, Needs | None] = {
+    "ServerLive": None,
+    "ServerReady": None,
+    "ServerMetadata": None,
+    "ModelReady": _about(Verb.READ),
+    "ModelMetadata": _about(Verb.READ),
+    "ModelConfig": _about(Verb.READ),
+    "ModelStatistics": _about(Verb.READ),
+    "RepositoryIndex": _about_all,
+    "RepositoryModelLoad": _about(Verb.DEPLOY, "model_name"),
+    "RepositoryModelUnload": _about(Verb.DEPLOY, "model_name"),
+    "SystemSharedMemoryStatus": _about_all,
+    "SystemSharedMemoryRegister": _about_all,
+    "SystemSharedMemoryUnregister": _about_all,
+    "CudaSharedMemoryStatus": _about_all,
+    "CudaSharedMemoryRegister": _about_all,
+    "CudaSharedMemoryUnregister": _about_all,
+    "TraceSetting": _about_all,
+    "LogSettings": _about_all,
+}
 
 #: Told what a method answers, or why it does not.
 Told = Callable[[Mapping[str, Any] | None, ModelyardError | None], None]
@@ -75,18 +111,21 @@ class Servicer:
             return Method(open=self._stream)
         if method.name == "ModelInfer":
             return Method(answer=self._infer)
+        needs = _NEEDS[method.name]
         read, response = reader(message(method.request)), message(method.response)
         answer: Callable[..., Any] = getattr(self, _snake(method.name))
         later = len(inspect.signature(answer).parameters) > 1
 
         def call(asked: Call, raw: bytes) -> None:
             request = self._read(read(raw))
+            if needs is not None:
+                asked.caller.check(needs(request))
             if later:
                 answer(request, self._later(asked, response))
             else:
                 asked.reply(json_format.ParseDict(answer(request), response()).SerializeToString())
 
-        return Method(answer=call)
+        return Method(answer=call, public=needs is None)
 
     def _later(self, call: Call, response: Any) -> Told:
         """What tells a call its answer when there is one."""
@@ -109,6 +148,7 @@ class Servicer:
         else:
             request = self._read(self._request(raw))
             codec = self._codec(request)
+        call.caller.check(codec.needs)
         question = Question(self, call, codec, call.reply, call.refuse)
         if mould is not None:
             question.ask(mould.read, raw)
@@ -131,6 +171,7 @@ class Servicer:
                 request = self._read(self._request(raw))
                 request.parameters.pop(_EMPTY_FINAL, None)  # every question has one answer, which is its final one
                 codec = self._codec(request)
+                call.caller.check(codec.needs)
             except ModelyardError as exc:
                 failed(exc)
                 return

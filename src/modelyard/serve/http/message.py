@@ -7,6 +7,7 @@ from datetime import datetime
 from typing import Protocol
 
 from modelyard.core.errors import ModelyardError
+from modelyard.guard.gate import Caller, Gate
 from modelyard.serve.http.errors import JSON, REASONS
 
 _TOKEN = re.compile(rb"[A-Za-z0-9._:-]{1,128}")
@@ -31,6 +32,11 @@ class Wire(Protocol):
     @property
     def server(self) -> Clerk:
         """The worker's."""
+        ...
+
+    @property
+    def address(self) -> str:
+        """Where the client calls from; empty where a socket has no address."""
         ...
 
     def answer(self, request: Request, payload: bytes) -> None:
@@ -85,13 +91,15 @@ class Head:
     (JSON where there is none), what is accepted, query.
     """
 
-    __slots__ = ("encoded", "headers", "length", "method", "path", "query", "said")
+    __slots__ = ("caller", "encoded", "gate", "headers", "length", "method", "path", "query", "said")
 
     def __init__(self, method: bytes, url: bytes, headers: dict[bytes, bytes], length: int = 0) -> None:
         self.method = method
         self.path, _, self.query = url.partition(b"?")
         self.headers = headers
         self.length = length
+        self.caller: Caller | None = None  # who sent it, and which gate found that out
+        self.gate: Gate | None = None
         self.encoded = b"content-encoding" in headers
         self.said = (headers.get(b"content-type", JSON), headers.get(b"accept"), self.query)
 
@@ -113,6 +121,11 @@ class Request:
         self._connection = connection
         self.head = head
         self.body = body
+
+    @property
+    def address(self) -> str:
+        """Where the client calls from; empty where a socket has no address."""
+        return self._connection.address
 
     @property
     def method(self) -> bytes:
@@ -199,7 +212,10 @@ class Router(Protocol):
         ...
 
     def stream(self, request: Request) -> Sink | None:
-        """Who takes the body of this request piece by piece; None when it is to be dispatched whole."""
+        """Who takes the body of this request piece by piece; None when it is to be dispatched whole.
+
+        Raise a `ModelyardError` to refuse it before its body is read.
+        """
         ...
 
 

@@ -27,9 +27,9 @@ log = logging.getLogger("modelyard")
 
 _BODY_FLOOR_BYTES_PER_S = 64 * 1024  # a body may take body_s, and longer only while it comes at least this fast
 _PIPELINED = 16
-_PIECE_BYTES = 4096
+_PIECE_BYTES = 4096  # of a body: smaller pieces are put together, and a body of one is read before it is judged
 _HEADS, _HEAD_BYTES = 1024, 2048  # how many heads are remembered, of this size at most
-_USUAL = b"application/json"  # of bodies that are never streamed, and of nearly all
+_USUAL = b"application/json"  # of bodies that are never streamed, and of nearly all, which are small
 _FRAMED = frozenset({b"transfer-encoding", b"expect", b"upgrade"})  # what says more of a body than its length
 _FOREVER = float("inf")
 _SWEEP_S = 0.5
@@ -109,6 +109,12 @@ class Connection(asyncio.Protocol):
         self._head: Head | None = None  # of the message that is read
         self._known: Head | None = None  # of the last message of this packet, where that is worth remembering
         self._start_message()
+
+    @property
+    def address(self) -> str:
+        """Where the client calls from; empty where a socket has no address."""
+        peer = self._transport.get_extra_info("peername") if self._transport is not None else None
+        return str(peer[0]) if isinstance(peer, tuple) else ""
 
     # --- asyncio's side ---------------------------------------------------------------------------------------
 
@@ -249,7 +255,8 @@ class Connection(asyncio.Protocol):
         length = int(headers.get(b"content-length", b"0"))
         self._head = first = Head(self._parser.get_method(), self._url, headers, length)
         request = Request(self, first)
-        if headers.get(b"content-type", _USUAL) != _USUAL and not self._open(request):
+        # A small body of the usual kind is here already; what is large is not read for somebody who may not send it.
+        if (length > _PIECE_BYTES or headers.get(b"content-type", _USUAL) != _USUAL) and not self._open(request):
             return
         if length > self._limits.body_bytes and request.sink is None:
             self._refuse(413, f"the body is larger than the limit of {self._limits.body_bytes} bytes")

@@ -7,11 +7,13 @@ from collections.abc import Callable, Mapping
 
 import orjson
 
-from modelyard.core.errors import ModelyardError, NotAllowed, NotFound
+from modelyard.core.errors import ModelyardError, NotAllowed, NotFound, Unauthenticated
+from modelyard.core.identity import Permission, Verb
+from modelyard.guard.gate import Caller, Gate
 from modelyard.serve.http import contracts, lines, pages
 from modelyard.serve.http.errors import JSON
 from modelyard.serve.http.message import Request, Sink, head
-from modelyard.serve.http.site import Handler, Refuse, Route, Site, Table
+from modelyard.serve.http.site import ANYBODY, READ_ALL, Guarded, Refuse, Route, Site, Table, reads
 from modelyard.serve.plane import Roster
 from modelyard.watch import metrics
 from modelyard.watch.counters import Counter, read_totals
@@ -31,9 +33,13 @@ class Routes:
         What is known of the server, and which contracts it speaks.
     unrouted : Counter
         Counts requests that reach no model.
+    gate : Gate
+        Tells callers by their credentials.
     """
 
-    def __init__(self, site: Site, unrouted: Counter) -> None:
+    def __init__(self, site: Site, unrouted: Counter, gate: Gate) -> None:
+        #: Who tells callers by their credentials; replaced whole when keys change.
+        self.gate = gate
         self.gauges: Callable[[], Mapping[str, tuple[str, float]]] = dict
         self._site = site
         self._unrouted = unrouted
@@ -60,23 +66,54 @@ class Routes:
         asked = request.head
         route = self._table.get(asked.path) or self._patterned(asked.path)
         if route is None:
+            self._known(request)  # strangers are not told what is here and what is not
             raise self._unknown(asked.path.decode("latin-1"))
-        handler = route.handlers.get(asked.method)
-        if handler is not None:
-            handler(request)
-        elif asked.method == b"HEAD" and b"GET" in route.handlers:
-            route.handlers[b"GET"](request)
-        elif asked.method == b"OPTIONS":
+        guarded = route.handlers.get(asked.method)
+        if guarded is None and asked.method == b"HEAD":
+            guarded = route.handlers.get(b"GET")
+        if guarded is not None:
+            if guarded.needs is not None:
+                self._admit(request, guarded.needs)
+            guarded.answer(request)
+            return
+        self._known(request)
+        if asked.method == b"OPTIONS":
             request.respond(head(200, JSON, b"allow: " + route.allow), b"{}")
         else:
             raise NotAllowed(method=asked.method.decode("latin-1"), allowed=route.allow.decode())
 
     def stream(self, request: Request) -> Sink | None:
-        """Who takes this body line by line; see `message.Router`."""
-        if request.headers[b"content-type"].partition(b";")[0].strip().lower() not in lines.MEDIA:
+        """Who takes this body line by line, or whether anybody does; see `message.Router`."""
+        asked = request.head
+        route = self._table.get(asked.path) or self._patterned(asked.path)
+        guarded = route.handlers.get(asked.method) if route is not None else None
+        if guarded is None:
+            self._known(request)
+        elif guarded.needs is not None:
+            self._admit(request, guarded.needs)
+        if route is None or route.stream is None or asked.method != b"POST":
             return None
-        route = self._table.get(request.path)
-        return route.stream(request) if route and route.stream and request.method == b"POST" else None
+        media = asked.said[0].partition(b";")[0].strip().lower()
+        return route.stream(request) if media in lines.MEDIA else None
+
+    def _admit(self, request: Request, needs: Permission | Callable[[Request], Permission]) -> None:
+        """Nothing, where the caller may; else `Unauthenticated` or `Forbidden`."""
+        caller = self._known(request)
+        caller.check(needs if isinstance(needs, Permission) else needs(request))
+
+    def _known(self, request: Request) -> Caller:
+        """Who calls. What a head proves, the same bytes prove again, for a while; the address is the connection's."""
+        head = request.head
+        caller = head.caller
+        if caller is None or head.gate is not self.gate or request.started > caller.until_s:
+            given = (head.headers.get(name) for name in (b"authorization", b"x-api-key"))
+            head.gate = self.gate
+            head.caller = caller = self.gate.caller(
+                *[None if value is None else value.decode("latin-1") for value in given]
+            )
+        if caller.networks:
+            caller.check_source(request.address)
+        return caller
 
     def refuse(self, request: Request, error: ModelyardError) -> None:
         """Answer a request that reached no model, in its contract's words; see `message.Router`."""
@@ -85,6 +122,8 @@ class Routes:
         first, body = (route.refuse if route else self._refusal(request.path))(error, request)
         if route is not None and isinstance(error, NotAllowed):
             first = b"%s\r\nallow: %s\r\ncontent-length: " % (first.removesuffix(b"\r\ncontent-length: "), route.allow)
+        elif isinstance(error, Unauthenticated):
+            first = b"%s\r\nwww-authenticate: Bearer\r\ncontent-length: " % first.removesuffix(b"\r\ncontent-length: ")
         request.respond(first, body)
 
     def _patterned(self, path: bytes) -> Route | None:
@@ -114,23 +153,23 @@ class Routes:
         documents = pages.Documents(self._site, roster)
 
         def ready(request: Request) -> None:
-            told = {"troubles": roster.troubles} if roster.troubles else {}
+            told = {"troubles": roster.troubles} if roster.troubles and self.gate.open else {}  # they name models
             state = self._site.plane.ready
             request.respond(head(200 if state else 503, JSON), orjson.dumps({"ready": state, **told}))
 
-        handlers: dict[bytes, Handler] = {
-            b"/": _home,
-            b"/livez": lambda request: request.respond(_OK, b'{"live":true}'),
-            b"/readyz": ready,
-            b"/metrics": self._metrics,
-            b"/openapi.json": documents.openapi,
-            b"/docs": documents.page,
-            b"/docs.css": documents.style,
-            b"/docs.js": documents.script,
+        handlers = {
+            b"/": Guarded(ANYBODY, _home),
+            b"/livez": Guarded(ANYBODY, lambda request: request.respond(_OK, b'{"live":true}')),
+            b"/readyz": Guarded(ANYBODY, ready),
+            b"/metrics": Guarded(Permission(Verb.METRICS), self._metrics),
+            b"/openapi.json": Guarded(READ_ALL, documents.openapi),
+            b"/docs": Guarded(READ_ALL, documents.page),
+            b"/docs.css": Guarded(ANYBODY, documents.style),
+            b"/docs.js": Guarded(ANYBODY, documents.script),
         }
         for name in roster.models:
-            handlers[b"/models/%s/openapi.json" % name.encode()] = documents.openapi_of(name)
-        return {path: Route({b"GET": handler}, pages.refuse) for path, handler in handlers.items()}
+            handlers[b"/models/%s/openapi.json" % name.encode()] = Guarded(reads(name), documents.openapi_of(name))
+        return {path: Route({b"GET": guarded}, pages.refuse) for path, guarded in handlers.items()}
 
     def _metrics(self, request: Request) -> None:
         text = metrics.exposition(read_totals(self._site.run), self.gauges())

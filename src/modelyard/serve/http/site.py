@@ -5,26 +5,36 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import orjson
 
 from modelyard.core.errors import InvalidRequest, ModelyardError, NotFound
+from modelyard.core.identity import Permission, Verb
 from modelyard.core.plan import Limits
 from modelyard.serve.http.errors import JSON
 from modelyard.serve.http.message import Request, Sink, head
 from modelyard.serve.plane import Plane, Roster, ServedModel
 
 Handler = Callable[[Request], None]
+#: What a caller has to be allowed: known when the table is made, or told by the address; None where anybody may ask.
+Needs = Permission | Callable[[Request], Permission] | None
 #: Writes an error in the words of one contract: the response's head (see `message.head`) and its body.
 Refuse = Callable[[ModelyardError, Request], tuple[bytes, bytes]]
+
+
+class Guarded(NamedTuple):
+    """A handler, and what its callers need. There is no handler without an answer to that."""
+
+    needs: Needs
+    answer: Handler
 
 
 @dataclass(frozen=True)
 class Route:
     """One address: its handlers by method, the words in which it refuses, and who takes bodies that are streams."""
 
-    handlers: Mapping[bytes, Handler]
+    handlers: Mapping[bytes, Guarded]
     refuse: Refuse
     stream: Callable[[Request], Sink] | None = None
 
@@ -64,10 +74,25 @@ class Site:
     environ: Mapping[str, str] = field(default_factory=dict)
 
 
-def document(content: Any, refuse: Refuse) -> Route:
+#: Reading about all models, and about none.
+READ_ALL = Permission(Verb.READ)
+ANYBODY: Needs = None
+
+
+def reads(model: str) -> Permission:
+    """What it takes to be told about this model."""
+    return Permission(Verb.READ, model)
+
+
+def predicts(model: str = "") -> Permission:
+    """What it takes to ask this model; without a name, all of them."""
+    return Permission(Verb.PREDICT, model)
+
+
+def document(content: Any, refuse: Refuse, needs: Needs) -> Route:
     """A route whose answer is a JSON document that is known now."""
     first, body = head(200, JSON), orjson.dumps(content)
-    return Route({b"GET": lambda request: request.respond(first, body)}, refuse)
+    return Route({b"GET": Guarded(needs, lambda request: request.respond(first, body))}, refuse)
 
 
 def versions(base: bytes, model: ServedModel) -> dict[bytes, int]:

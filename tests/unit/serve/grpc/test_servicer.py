@@ -19,6 +19,7 @@ from grpc_reflection.v1alpha import reflection_pb2
 
 from modelyard.core.errors import Kind, LoadFailed, ModelyardError
 from modelyard.core.plan import Limits
+from modelyard.guard.gate import OpenGate
 from modelyard.serve.grpc import health, reflection, server
 from modelyard.serve.grpc.messages import METHODS, SERVICE, message
 from modelyard.serve.grpc.server import Server
@@ -58,7 +59,7 @@ class Booth:
     async def _ask(self, questions: Any) -> Any:
         with listen("127.0.0.1", 0, 0) as sockets:
             assert sockets.grpc
-            site = Server(self.plane, self.run, Limits(), self.page.counter(UNROUTED))
+            site = Server(self.plane, self.run, Limits(), self.page.counter(UNROUTED), OpenGate())
             await site.start(sockets.grpc)
             told = None
             try:

@@ -14,6 +14,7 @@ import numpy as np
 from hpack import Decoder, Encoder
 
 from modelyard.core.plan import Limits
+from modelyard.guard.gate import OpenGate
 from modelyard.model.bundle import Bundle
 from modelyard.serve.grpc import frames
 from modelyard.serve.grpc.connection import Connection
@@ -210,7 +211,7 @@ class Site:
         asyncio.run(self._run(steps))
 
     async def _run(self, steps: Sequence[Callable[[Server], Coroutine[Any, Any, Any]]]) -> None:
-        server = Server(self.plane, self.run, self.limits, self.page.counter(UNROUTED))
+        server = Server(self.plane, self.run, self.limits, self.page.counter(UNROUTED), OpenGate())
         for step in steps:
             await step(server)
         for connection in list(server.connections):

@@ -30,7 +30,19 @@ from modelyard.serve.http.forms.document import members, parse
 from modelyard.serve.http.forms.instances import InstanceForm
 from modelyard.serve.http.forms.invocation import Invocation
 from modelyard.serve.http.message import Request, head
-from modelyard.serve.http.site import Handler, Route, Site, Table, refusing, sole
+from modelyard.serve.http.site import (
+    ANYBODY,
+    READ_ALL,
+    Guarded,
+    Handler,
+    Route,
+    Site,
+    Table,
+    predicts,
+    reads,
+    refusing,
+    sole,
+)
 from modelyard.serve.plane import Roster
 from modelyard.serve.replica import Replica
 
@@ -47,12 +59,16 @@ _MEMBERS = msgspec.json.Decoder(dict[str, msgspec.Raw])
 def routes(site: Site, roster: Roster) -> Table:
     """``/``, ``/score`` and ``/swagger.json``."""
     talk = _Talk(site.environ)
-    score = _score(site, roster, talk)
-    checked = {method: partial(talk.checked, score) for method in (b"GET", b"POST")}
+    score, described = _score(site, roster, talk), _swagger(site, roster, talk)
+    checked = Guarded(score.needs, partial(talk.checked, score.answer))
+    home = Guarded(ANYBODY, partial(talk.checked, partial(_home, site, talk)))
+    # A browser asks for leave without the page's credentials, and is told nothing but which origins may ask.
+    preflight = Guarded(ANYBODY, talk.preflight)
+    document = Guarded(described.needs, partial(talk.checked, described.answer))
     return {
-        b"/": Route({b"GET": partial(talk.checked, partial(_home, site, talk))}, talk.refuse),
-        b"/score": Route({**checked, b"OPTIONS": talk.preflight}, talk.refuse),
-        b"/swagger.json": Route({b"GET": partial(talk.checked, _swagger(site, roster, talk))}, talk.refuse),
+        b"/": Route({b"GET": home}, talk.refuse),
+        b"/score": Route({b"GET": checked, b"POST": checked, b"OPTIONS": preflight}, talk.refuse),
+        b"/swagger.json": Route({b"GET": document}, talk.refuse),
     }
 
 
@@ -136,12 +152,13 @@ class _Talk:
         return [b"access-control-allow-origin: " + origin, b"vary: origin"]
 
 
-def _score(site: Site, roster: Roster, talk: _Talk) -> Handler:
+def _score(site: Site, roster: Roster, talk: _Talk) -> Guarded:
     try:
         replica = sole(roster, "/models/{name}/predict").version()
     except ModelyardError as exc:
-        return refusing(exc)
-    return Endpoint(replica, _Codec(replica, talk), talk.refuse, site.limits.body_bytes)
+        return Guarded(predicts(), refusing(exc))
+    endpoint = Endpoint(replica, _Codec(replica, talk), talk.refuse, site.limits.body_bytes)
+    return Guarded(predicts(replica.name), endpoint)
 
 
 def _home(site: Site, talk: _Talk, request: Request) -> None:
@@ -157,13 +174,13 @@ def _home(site: Site, talk: _Talk, request: Request) -> None:
         request.respond(talk.head(200, b"text/plain; charset=utf-8", request.headers), b"Healthy")
 
 
-def _swagger(site: Site, roster: Roster, talk: _Talk) -> Handler:
+def _swagger(site: Site, roster: Roster, talk: _Talk) -> Guarded:
     """The document of the one model, in the version that is asked for; 2 when none is."""
     environ = site.environ
     try:
         replica = sole(roster, "/models/{name}").version()
     except ModelyardError as exc:
-        return refusing(exc)
+        return Guarded(READ_ALL, refusing(exc))
     rows = replica.bundle.samples.rows
     whole = swagger.service(
         replica.signature,
@@ -181,7 +198,7 @@ def _swagger(site: Site, roster: Roster, talk: _Talk) -> Handler:
             raise NotFound(what="swagger version", name=asked[:20], known=known)
         request.respond(talk.head(200, JSON, request.headers), made[swagger.VERSIONS[asked]])
 
-    return document
+    return Guarded(reads(replica.name), document)
 
 
 class _Codec:

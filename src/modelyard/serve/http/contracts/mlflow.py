@@ -22,7 +22,7 @@ from modelyard.serve.http.errors import JSON, STATUS
 from modelyard.serve.http.forms import form
 from modelyard.serve.http.forms.dataframe import DataframeForm
 from modelyard.serve.http.message import Request, head
-from modelyard.serve.http.site import Handler, Route, Site, Table, refusing, sole, versions
+from modelyard.serve.http.site import ANYBODY, Guarded, Route, Site, Table, predicts, refusing, sole, versions
 from modelyard.serve.plane import Roster, ServedModel
 from modelyard.serve.replica import Replica
 
@@ -66,7 +66,7 @@ def routes(site: Site, roster: Roster) -> Table:
         b"/health": ping,
         b"/version": lambda request: request.respond(_HEADS[200], version),
     }.items():
-        table[address] = Route({b"GET": handler}, refuse)
+        table[address] = Route({b"GET": Guarded(ANYBODY, handler)}, refuse)
     table[b"/invocations"] = Route({b"POST": _sole(roster, table)}, refuse)
     return table
 
@@ -131,7 +131,9 @@ _ANY_JSON: Schema = {"application/json": {"schema": {}}}
 def _model(model: ServedModel, limit_bytes: int) -> Table:
     base = b"/models/%s" % model.name.encode()
     made = {
-        number: Route({b"POST": Endpoint(replica, _Codec(replica), refuse, limit_bytes)}, refuse)
+        number: Route(
+            {b"POST": Guarded(predicts(model.name), Endpoint(replica, _Codec(replica), refuse, limit_bytes))}, refuse
+        )
         for number, replica in model.versions.items()
     }
     marks = {str(number): number for number in made} | dict(model.aliases)
@@ -139,12 +141,12 @@ def _model(model: ServedModel, limit_bytes: int) -> Table:
     return {address + b"/invocations": made[number] for address, number in (versions(base, model) | named).items()}
 
 
-def _sole(roster: Roster, table: Table) -> Handler:
+def _sole(roster: Roster, table: Table) -> Guarded:
     """The model's own address where exactly one is served, else a refusal that names the addresses."""
     try:
         model = sole(roster, "/models/{name}/invocations")
     except ModelyardError as exc:
-        return refusing(exc)
+        return Guarded(predicts(), refusing(exc))
     return table[b"/models/%s/invocations" % model.name.encode()].handlers[b"POST"]
 
 

@@ -14,11 +14,12 @@ import msgspec
 import orjson
 
 from modelyard.core.errors import InvalidRequest, ModelyardError
+from modelyard.core.identity import Permission, Verb
 from modelyard.core.schema import Described, Schema, operation
 from modelyard.serve import metadata
 from modelyard.serve.http.errors import JSON, TRITON_STATUS, protocol_error
 from modelyard.serve.http.message import Request, head
-from modelyard.serve.http.site import Route, Site, Table
+from modelyard.serve.http.site import READ_ALL, Guarded, Route, Site, Table
 from modelyard.serve.plane import Roster
 from modelyard.serve.repository import check_load, check_unload
 
@@ -52,7 +53,11 @@ def routes(site: Site, roster: Roster) -> Table:
         check_unload(_read(request, _Change).parameters)
         _submit(request, site, site.plane.repository.unload)
 
-    handlers = {b"/index": index, b"/models/{name}/load": load, b"/models/{name}/unload": unload}
+    handlers = {
+        b"/index": Guarded(READ_ALL, index),
+        b"/models/{name}/load": Guarded(_deploys, load),
+        b"/models/{name}/unload": Guarded(_deploys, unload),
+    }
     bases = (b"/v2/repository", b"/v2/repository/{repository}")
     return {base + path: Route({b"POST": handlers[path]}, refuse) for base in bases for path in handlers}
 
@@ -91,11 +96,19 @@ def _read(request: Request, kind: type[Any]) -> Any:
         raise InvalidRequest(what="the body is not a repository request", cause=str(exc)[:200]) from exc
 
 
-def _submit(request: Request, site: Site, call: Callable[[str], None]) -> None:
-    """Call it in a thread with the model's name, and answer when every worker has obeyed."""
+def _named(request: Request) -> str:
     found = _NAME.search(request.path)
     assert found is not None
-    name = found[1].decode("latin-1")
+    return found[1].decode("latin-1")
+
+
+def _deploys(request: Request) -> Permission:
+    return Permission(Verb.DEPLOY, _named(request))
+
+
+def _submit(request: Request, site: Site, call: Callable[[str], None]) -> None:
+    """Call it in a thread with the model's name, and answer when every worker has obeyed."""
+    name = _named(request)
 
     def reply(error: ModelyardError | None) -> None:
         request.respond(*((_OK, b"") if error is None else refuse(error, request)))

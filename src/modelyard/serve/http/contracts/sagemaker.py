@@ -16,6 +16,7 @@ import msgspec
 import orjson
 
 from modelyard.core.errors import InvalidRequest, ModelyardError, NotFound
+from modelyard.core.identity import Permission, Verb
 from modelyard.core.inference import InferRequest, InferResponse
 from modelyard.core.schema import ANY_OBJECT, Described, Schema, body, only, operation, reference
 from modelyard.serve import platforms
@@ -23,7 +24,19 @@ from modelyard.serve.http.endpoint import Endpoint
 from modelyard.serve.http.errors import JSON, status
 from modelyard.serve.http.forms.invocation import Invocation
 from modelyard.serve.http.message import Request, head
-from modelyard.serve.http.site import Handler, Route, Site, Table, document, refusing, sole
+from modelyard.serve.http.site import (
+    ANYBODY,
+    READ_ALL,
+    Guarded,
+    Needs,
+    Route,
+    Site,
+    Table,
+    document,
+    predicts,
+    refusing,
+    sole,
+)
 from modelyard.serve.plane import Roster, ServedModel
 
 PREFIXES = (b"/ping", b"/invocations", b"/execution-parameters")
@@ -50,9 +63,9 @@ def routes(site: Site, roster: Roster) -> Table:
         request.respond(_EMPTY if several or (site.plane.ready and roster.models) else _UNREADY, b"")
 
     table: Table = {
-        b"/ping": Route({b"GET": ping}, refuse),
+        b"/ping": Route({b"GET": Guarded(ANYBODY, ping)}, refuse),
         b"/invocations": Route({b"POST": _invoke(site, roster)}, refuse),
-        b"/execution-parameters": document(_execution(site), refuse),
+        b"/execution-parameters": document(_execution(site), refuse, ANYBODY),
     }
     return table | (_multi_model(site, roster) if several else {})
 
@@ -98,20 +111,21 @@ def operations(site: Site, models: Sequence[Described]) -> Mapping[str, Any]:
     return items
 
 
-def _invoke(site: Site, roster: Roster) -> Handler:
+def _invoke(site: Site, roster: Roster) -> Guarded:
     """The one model, or the one that is named for containers of several."""
     named = site.environ.get("SAGEMAKER_TRITON_DEFAULT_MODEL_NAME", "")
     try:
         model = roster.model(named) if named else sole(roster, "/models/{name}/predict")
     except ModelyardError as exc:
-        return refusing(exc)
+        return Guarded(predicts(), refusing(exc))
     return _endpoint(site, model)
 
 
-def _endpoint(site: Site, model: ServedModel) -> Endpoint:
+def _endpoint(site: Site, model: ServedModel) -> Guarded:
     replica = model.version()
     form = Invocation(replica.signature, replica.name, replica.version)
-    return Endpoint(replica, _Codec(form, replica.label.encode(), site.environ), refuse, site.limits.body_bytes)
+    codec = _Codec(form, replica.label.encode(), site.environ)
+    return Guarded(predicts(model.name), Endpoint(replica, codec, refuse, site.limits.body_bytes))
 
 
 def _execution(site: Site) -> dict[str, Any]:
@@ -172,11 +186,15 @@ def _multi_model(site: Site, roster: Roster) -> Table:
     def absent(request: Request) -> None:
         _named(request, roster)
 
-    each = Route({b"GET": one, b"DELETE": unload}, refuse)
+    def meant(verb: Verb) -> Needs:
+        return lambda request: Permission(verb, request.path.decode("latin-1").split("/")[2])
+
+    each = Route({b"GET": Guarded(meant(Verb.READ), one), b"DELETE": Guarded(meant(Verb.DEPLOY), unload)}, refuse)
+    listing, loading = Guarded(READ_ALL, listed), Guarded(Permission(Verb.DEPLOY), load)
     table: Table = {
-        b"/models": Route({b"GET": listed, b"POST": load}, refuse),
+        b"/models": Route({b"GET": listing, b"POST": loading}, refuse),
         b"/models/{name}": each,
-        b"/models/{name}/invoke": Route({b"POST": absent}, refuse),
+        b"/models/{name}/invoke": Route({b"POST": Guarded(meant(Verb.PREDICT), absent)}, refuse),
     }
     for name, model in roster.models.items():
         table[b"/models/%s" % name.encode()] = each

@@ -16,7 +16,19 @@ from modelyard.serve.http.forms.rows import RowForm
 from modelyard.serve.http.lines import LineReader, LineStream
 from modelyard.serve.http.message import Request, head
 from modelyard.serve.http.negotiation import prefers_xml
-from modelyard.serve.http.site import Route, Site, Table, document, refusing, sole, versions
+from modelyard.serve.http.site import (
+    READ_ALL,
+    Guarded,
+    Route,
+    Site,
+    Table,
+    document,
+    predicts,
+    reads,
+    refusing,
+    sole,
+    versions,
+)
 from modelyard.serve.plane import Roster, ServedModel
 from modelyard.serve.replica import Replica
 
@@ -25,7 +37,9 @@ PREFIXES = (b"/",)
 
 def routes(site: Site, roster: Roster) -> Table:
     """``/predict`` and the addresses below ``/models``."""
-    table: Table = {b"/models": document({"models": [_summary(model) for model in roster.models.values()]}, refuse)}
+    table: Table = {
+        b"/models": document({"models": [_summary(model) for model in roster.models.values()]}, refuse, READ_ALL)
+    }
     for model in roster.models.values():
         table |= _model(model, site.limits.body_bytes)
     table[b"/predict"] = _sole(roster, table)
@@ -93,7 +107,7 @@ def _model(model: ServedModel, limit_bytes: int) -> Table:
     predict = {number: _predict_route(replica, limit_bytes) for number, replica in model.versions.items()}
     table: Table = {}
     for address, number in versions(base, model).items():
-        table[address] = document(_describe(model, model.versions[number]), refuse)
+        table[address] = document(_describe(model, model.versions[number]), refuse, reads(model.name))
         table[address + b"/predict"] = predict[number]
     marks = {str(number): number for number in predict} | dict(model.aliases)
     for mark, number in marks.items():
@@ -111,7 +125,8 @@ def _predict_route(replica: Replica, limit_bytes: int) -> Route:
         encode = form.encode_full_lines if "detail" in parameters(request.query) else form.encode_lines
         return LineStream(request, LineReader(replica, form, encode, limit_bytes), refuse)
 
-    return Route({b"POST": Endpoint(replica, Bodies(replica, form), refuse, limit_bytes)}, refuse, stream)
+    endpoint = Endpoint(replica, Bodies(replica, form), refuse, limit_bytes)
+    return Route({b"POST": Guarded(predicts(replica.name), endpoint)}, refuse, stream)
 
 
 def _sole(roster: Roster, table: Table) -> Route:
@@ -119,7 +134,7 @@ def _sole(roster: Roster, table: Table) -> Route:
     try:
         model = sole(roster, "/models/{name}/predict")
     except ModelyardError as exc:
-        return Route({b"POST": refusing(exc)}, refuse)
+        return Route({b"POST": Guarded(predicts(), refusing(exc))}, refuse)
     return table[b"/models/%s/predict" % model.name.encode()]
 
 

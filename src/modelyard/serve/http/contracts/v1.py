@@ -28,7 +28,19 @@ from modelyard.serve.http.forms.examples import DEFAULT, ExampleForm, check_name
 from modelyard.serve.http.forms.instances import InstanceForm
 from modelyard.serve.http.forms.rows import dump_array
 from modelyard.serve.http.message import Request, head
-from modelyard.serve.http.site import Handler, Route, Site, Table, document, refusing, versions
+from modelyard.serve.http.site import (
+    READ_ALL,
+    Guarded,
+    Handler,
+    Route,
+    Site,
+    Table,
+    document,
+    predicts,
+    reads,
+    refusing,
+    versions,
+)
 from modelyard.serve.plane import Roster, ServedModel
 from modelyard.serve.replica import Replica
 
@@ -46,7 +58,7 @@ _DTYPES = {
 
 def routes(site: Site, roster: Roster) -> Table:
     """Addresses below ``/v1/models``."""
-    table: Table = {b"/v1/models": document({"models": list(roster.models)}, refuse)}
+    table: Table = {b"/v1/models": document({"models": list(roster.models)}, refuse, READ_ALL)}
     for model in roster.models.values():
         table |= _model(site, model)
     return table
@@ -130,13 +142,14 @@ _SCORES: Schema = {
 def _model(site: Site, model: ServedModel) -> Table:
     base = b"/v1/models/%s" % model.name.encode()
     asked = {
-        number: _verbs(replica, site.limits.body_bytes) | {b"/metadata": document(_metadata(replica), refuse)}
+        number: _verbs(replica, site.limits.body_bytes)
+        | {b"/metadata": document(_metadata(replica), refuse, reads(model.name))}
         for number, replica in model.versions.items()
     }
     table: Table = {}
     for address, number in (versions(base, model) | _labels(base, model)).items():
         told = sorted(model.versions, reverse=True) if address == base else [number]
-        table[address] = Route({b"GET": _status(site, model.name, told)}, refuse)
+        table[address] = Route({b"GET": Guarded(reads(model.name), _status(site, model.name, told))}, refuse)
         table |= {address + verb: route for verb, route in asked[number].items()}
     return table
 
@@ -161,7 +174,7 @@ def _verbs(replica: Replica, limit_bytes: int) -> Table:
         handler: Handler = (
             refusing(codec) if isinstance(codec, ModelyardError) else Endpoint(replica, codec, refuse, limit_bytes)
         )
-        table[verb] = Route({b"POST": handler}, refuse)
+        table[verb] = Route({b"POST": Guarded(predicts(replica.name), handler)}, refuse)
     return table
 
 

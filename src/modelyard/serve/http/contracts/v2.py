@@ -19,7 +19,20 @@ from modelyard.serve.http.endpoint import Endpoint
 from modelyard.serve.http.errors import JSON, TRITON_STATUS, protocol_error
 from modelyard.serve.http.forms.tensors import HEADER_LENGTH, TensorForm, json_length
 from modelyard.serve.http.message import Request, head
-from modelyard.serve.http.site import Route, Site, Table, document, refusing, versions
+from modelyard.serve.http.site import (
+    ANYBODY,
+    READ_ALL,
+    Guarded,
+    Needs,
+    Route,
+    Site,
+    Table,
+    document,
+    predicts,
+    reads,
+    refusing,
+    versions,
+)
 from modelyard.serve.plane import Roster, ServedModel
 from modelyard.serve.replica import Replica
 from modelyard.watch.counters import read_totals
@@ -33,8 +46,8 @@ _HEADS = {status: head(status, JSON) for status in TRITON_STATUS.values()}
 
 def routes(site: Site, roster: Roster) -> Table:
     """Addresses below ``/v2``."""
-    server = document(metadata.server(), refuse)
-    live = Route({b"GET": lambda request: request.respond(_OK, b'{"live":true}')}, refuse)
+    server = document(metadata.server(), refuse, ANYBODY)
+    live = Route({b"GET": Guarded(ANYBODY, lambda request: request.respond(_OK, b'{"live":true}'))}, refuse)
 
     def ready(request: Request) -> None:
         state = site.plane.ready
@@ -44,8 +57,8 @@ def routes(site: Site, roster: Roster) -> Table:
         b"/v2": server,
         b"/v2/": server,
         b"/v2/health/live": live,
-        b"/v2/health/ready": Route({b"GET": ready}, refuse),
-        b"/v2/models": document({"models": list(roster.models)}, refuse),
+        b"/v2/health/ready": Route({b"GET": Guarded(ANYBODY, ready)}, refuse),
+        b"/v2/models": document({"models": list(roster.models)}, refuse, READ_ALL),
         **_absent((b"/v2/trace/setting",), "tracing is not set by requests"),
         **_absent((b"/v2/logging",), "logging is not set by requests"),
         **_shared_memory(b"/v2/systemsharedmemory"),
@@ -55,9 +68,11 @@ def routes(site: Site, roster: Roster) -> Table:
         base = b"/v2/models/%s" % model.name.encode()
         for address, number in versions(base, model).items():
             table |= _version(site, address, model, model.versions[number])
-        table[base + b"/stats"] = _statistics(site, [model.versions[number] for number in sorted(model.versions)])
+        table[base + b"/stats"] = _statistics(
+            site, [model.versions[number] for number in sorted(model.versions)], reads(model.name)
+        )
     # A model of that name is asked by its version; so it is in Triton.
-    table[b"/v2/models/stats"] = _statistics(site, roster.replicas())
+    table[b"/v2/models/stats"] = _statistics(site, roster.replicas(), READ_ALL)
     return table
 
 
@@ -68,23 +83,24 @@ def refuse(error: ModelyardError, request: Request) -> tuple[bytes, bytes]:
 
 
 def _version(site: Site, base: bytes, model: ServedModel, replica: Replica) -> Table:
-    limit_bytes = site.limits.body_bytes
+    limit_bytes, told = site.limits.body_bytes, reads(model.name)
+    infer = Endpoint(replica, _Codec(replica), refuse, limit_bytes)
     return {
-        base: document(metadata.model(model, replica), refuse),
-        base + b"/infer": Route({b"POST": Endpoint(replica, _Codec(replica), refuse, limit_bytes)}, refuse),
-        base + b"/ready": document({"name": model.name, "ready": True}, refuse),
-        base + b"/config": document(metadata.config(model, replica, limit_bytes), refuse),
-        base + b"/stats": _statistics(site, [replica]),
+        base: document(metadata.model(model, replica), refuse, told),
+        base + b"/infer": Route({b"POST": Guarded(predicts(model.name), infer)}, refuse),
+        base + b"/ready": document({"name": model.name, "ready": True}, refuse, told),
+        base + b"/config": document(metadata.config(model, replica, limit_bytes), refuse, told),
+        base + b"/stats": _statistics(site, [replica], told),
         **_absent((base + b"/generate", base + b"/generate_stream"), f"model {model.name!r} does not generate text"),
         **_absent((base + b"/trace/setting",), "tracing is not set by requests"),
     }
 
 
-def _statistics(site: Site, replicas: Sequence[Replica]) -> Route:
+def _statistics(site: Site, replicas: Sequence[Replica], needs: Needs) -> Route:
     def told(request: Request) -> None:
         request.respond(_OK, orjson.dumps(metadata.statistics(replicas, read_totals(site.run))))
 
-    return Route({b"GET": told}, refuse)
+    return Route({b"GET": Guarded(needs, told)}, refuse)
 
 
 def _shared_memory(base: bytes) -> Table:
@@ -95,16 +111,16 @@ def _shared_memory(base: bytes) -> Table:
 
     region = base + b"/region/{region}"
     return {
-        base + b"/status": document([], refuse),
-        base + b"/unregister": Route({b"POST": lambda request: request.respond(_OK, b"{}")}, refuse),
-        region + b"/status": Route({b"GET": none}, refuse),
+        base + b"/status": document([], refuse, READ_ALL),
+        base + b"/unregister": Route({b"POST": Guarded(READ_ALL, lambda request: request.respond(_OK, b"{}"))}, refuse),
+        region + b"/status": Route({b"GET": Guarded(READ_ALL, none)}, refuse),
         **_absent((region + b"/register", region + b"/unregister"), "shared memory between processes is not supported"),
     }
 
 
 def _absent(paths: Iterable[bytes], sentence: str) -> Table:
     """Addresses of Triton's that are refused, whatever the method."""
-    handler = refusing(Unsupported(what=sentence))
+    handler = Guarded(READ_ALL, refusing(Unsupported(what=sentence)))
     return {path: Route({b"GET": handler, b"POST": handler}, refuse) for path in paths}
 
 

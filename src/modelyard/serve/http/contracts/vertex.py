@@ -22,7 +22,7 @@ from modelyard.serve.http.forms.document import expect_object, members, parse
 from modelyard.serve.http.forms.instances import InstanceForm
 from modelyard.serve.http.forms.invocation import Invocation, Writer
 from modelyard.serve.http.message import Request, head
-from modelyard.serve.http.site import Handler, Route, Site, Table, refusing, sole
+from modelyard.serve.http.site import ANYBODY, Guarded, Route, Site, Table, predicts, refusing, sole
 from modelyard.serve.plane import Roster
 from modelyard.serve.replica import Replica
 
@@ -46,7 +46,7 @@ def routes(site: Site, roster: Roster) -> Table:
     predict = _predict(site, roster)
     table: Table = {}
     for address in _addresses(site, "AIP_HEALTH_ROUTE", HEALTH):
-        table[address] = Route({b"GET": health}, refuse)
+        table[address] = Route({b"GET": Guarded(ANYBODY, health)}, refuse)
     for address in _addresses(site, "AIP_PREDICT_ROUTE", PREDICT):
         before = table[address].handlers if address in table else {}  # both may be one address
         table[address] = Route({**before, b"POST": predict}, refuse)
@@ -105,12 +105,12 @@ def _path(address: str) -> list[Schema]:
     return [{"name": name, "in": "path", "required": True, "schema": {"type": "string"}} for name in names]
 
 
-def _predict(site: Site, roster: Roster) -> Handler:
+def _predict(site: Site, roster: Roster) -> Guarded:
     try:
         replica = sole(roster, "/v1/models/{name}:predict").version()
     except ModelyardError as exc:
-        return refusing(exc)
-    return Endpoint(replica, _Codec(replica), refuse, site.limits.body_bytes)
+        return Guarded(predicts(), refusing(exc))
+    return Guarded(predicts(replica.name), Endpoint(replica, _Codec(replica), refuse, site.limits.body_bytes))
 
 
 class _Codec:
