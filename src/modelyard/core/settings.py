@@ -50,6 +50,21 @@ class Settings:
         return self.home / "keys.json"
 
     @property
+    def issuers(self) -> Path:
+        """Whose tokens are believed, as the operator says."""
+        return self.home / "issuers.toml"
+
+    @property
+    def tokens(self) -> Path:
+        """The same with the issuers' keys, which running servers obey."""
+        return self.home / "tokens.json"
+
+    @property
+    def certificates(self) -> Path:
+        """What bearers of clients' certificates may, which running servers obey."""
+        return self.home / "certificates.toml"
+
+    @property
     def tls(self) -> Path:
         """Certificates and their keys."""
         return self.home / "tls"
