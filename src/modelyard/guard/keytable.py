@@ -18,7 +18,7 @@ class KeptSecret(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
 
 class KeptKey(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """One live key.
+    """One key that was not revoked, nor any that it was made by.
 
     Parameters
     ----------
@@ -49,7 +49,7 @@ class KeptKey(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
 
 class KeyTable(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
-    """All live keys; what is not in it, or was revoked, opens nothing."""
+    """All keys that may be used, or could until they ended; what is not in it opens nothing."""
 
     table_version: int = TABLE_VERSION
     keys: tuple[KeptKey, ...] = ()

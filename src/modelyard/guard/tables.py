@@ -18,6 +18,7 @@ KEYS = sa.Table(
     sa.Column("rate", sa.String(63), nullable=False),
     sa.Column("not_before", Moment, nullable=False),
     sa.Column("expires_at", Moment, nullable=False),
+    sa.Column("life_s", sa.Integer, nullable=False),
     sa.Column("created_by", sa.String(255), nullable=False),
     sa.Column("created_at", Moment, nullable=False),
     sa.Column("revoked_at", Moment, nullable=True),

@@ -19,6 +19,7 @@ def upgrade() -> None:
         sa.Column("rate", sa.String(63), nullable=False),
         sa.Column("not_before", sa.String(32), nullable=False),
         sa.Column("expires_at", sa.String(32), nullable=False),
+        sa.Column("life_s", sa.Integer, nullable=False),
         sa.Column("created_by", sa.String(255), nullable=False),
         sa.Column("created_at", sa.String(32), nullable=False),
         sa.Column("revoked_at", sa.String(32), nullable=True),
