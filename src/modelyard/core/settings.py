@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 
@@ -15,9 +15,16 @@ class Settings:
     ----------
     home : Path
         ``MODELYARD_HOME``, else ``$XDG_DATA_HOME/modelyard``, else ``~/.local/share/modelyard``.
+    memory : tuple of Path
+        Folders that may lie in memory: ``MODELYARD_MEMORY`` alone when it is set, else ``/dev/shm`` and
+        ``$XDG_RUNTIME_DIR``. The first that does is used for what may not lie on a disk.
+    master_key : str
+        ``MODELYARD_MASTER_KEY``, when master keys are kept there. Never printed.
     """
 
     home: Path
+    memory: tuple[Path, ...] = (Path("/dev/shm"),)  # noqa: S108 - who may write there is checked where it is used
+    master_key: str = field(default="", repr=False)
 
     @property
     def database(self) -> Path:
@@ -65,6 +72,21 @@ class Settings:
         return self.home / "certificates.toml"
 
     @property
+    def encryption(self) -> Path:
+        """Whether bytes are encrypted at rest, and where the master key is."""
+        return self.home / "encryption.json"
+
+    @property
+    def sealed(self) -> Path:
+        """Encrypted bytes, by the sha256 of what is encrypted."""
+        return self.home / "sealed"
+
+    @property
+    def envelopes(self) -> Path:
+        """A file for each encrypted blob, with its wrapped key."""
+        return self.home / "envelopes"
+
+    @property
     def tls(self) -> Path:
         """Certificates and their keys."""
         return self.home / "tls"
@@ -78,8 +100,17 @@ class Settings:
     def from_environ(cls, environ: Mapping[str, str]) -> Settings:
         """Settings as the environment says."""
         explicit = environ.get("MODELYARD_HOME")
-        if explicit:
-            return cls(home=Path(explicit).expanduser().absolute())
         data = environ.get("XDG_DATA_HOME")
         base = Path(data) if data else Path.home() / ".local" / "share"
-        return cls(home=base / "modelyard")
+        return cls(
+            home=Path(explicit).expanduser().absolute() if explicit else base / "modelyard",
+            memory=_memory(environ),
+            master_key=environ.get("MODELYARD_MASTER_KEY", ""),
+        )
+
+
+def _memory(environ: Mapping[str, str]) -> tuple[Path, ...]:
+    if named := environ.get("MODELYARD_MEMORY"):
+        return (Path(named).absolute(),)
+    runtime = environ.get("XDG_RUNTIME_DIR")
+    return (Path("/dev/shm"), *([Path(runtime)] if runtime else []))  # noqa: S108 - as above
