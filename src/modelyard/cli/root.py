@@ -19,6 +19,7 @@ from modelyard.core.settings import Settings
 
 #: Command -> (module that defines `command`, line in the help). The table is complete without importing anything.
 COMMANDS: dict[str, tuple[str, str]] = {
+    "init": ("modelyard.cli.init", "Set this installation up: its secrets, and a key that may everything."),
     "train": ("modelyard.cli.train", "Train a model on a CSV and save it as a version."),
     "import": ("modelyard.cli.import_", "Turn a model file into a version, checked against the original."),
     "predict": ("modelyard.cli.predict", "Ask a model, in this process: one row or a whole CSV."),
@@ -26,6 +27,7 @@ COMMANDS: dict[str, tuple[str, str]] = {
     "bench": ("modelyard.cli.bench", "Load a model or a server, check every answer, measure what it can take."),
     "openapi": ("modelyard.cli.openapi", "Print the API of models as an OpenAPI document."),
     "model": ("modelyard.cli.model", "List, show, compare, alias, export and remove models."),
+    "key": ("modelyard.cli.key", "Make, list, rotate and revoke the keys of callers."),
     "doctor": ("modelyard.cli.doctor", "Check this installation and say how to mend it."),
     "explain": ("modelyard.cli.explain", "Explain an error code."),
 }

@@ -35,17 +35,26 @@ class Screen:
         No narration; results and errors only.
     verbose : bool
         Errors also show where they came from.
+    aside : bool
+        Narration goes to standard error without JSON too: what is on standard output can be kept in a variable.
     """
 
-    def __init__(self, *, as_json: bool = False, quiet: bool = False, verbose: bool = False) -> None:
+    def __init__(
+        self, *, as_json: bool = False, quiet: bool = False, verbose: bool = False, aside: bool = False
+    ) -> None:
         self.as_json = as_json
         self.quiet = quiet
         self.verbose = verbose
+        self._aside = aside or as_json
+
+    def beside(self) -> Screen:
+        """The same screen with its narration on standard error."""
+        return Screen(as_json=self.as_json, quiet=self.quiet, verbose=self.verbose, aside=True)
 
     def say(self, label: str, text: str = "") -> None:
         """One line of narration: ``Read        data.csv: 5 rows``; without a text, the label alone."""
         if not self.quiet:
-            click.echo(f"{label:<{_LABEL_WIDTH}}{text}" if text else label, err=self.as_json)
+            click.echo(f"{label:<{_LABEL_WIDTH}}{text}" if text else label, err=self._aside)
 
     def warn(self, text: str, fix: str = "") -> None:
         """A warning on standard error, with the command that mends it."""

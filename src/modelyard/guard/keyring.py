@@ -10,6 +10,7 @@ from __future__ import annotations
 import json
 from collections.abc import Callable, Iterable, Iterator
 from datetime import datetime, timedelta
+from enum import StrEnum
 from functools import cached_property
 from typing import Any
 
@@ -81,6 +82,16 @@ class GrantedKey(msgspec.Struct, frozen=True, kw_only=True):
         return f"{OF_KEY}{self.id}"
 
 
+class KeyState(StrEnum):
+    """How a key is at one moment; `ORPHANED`: nothing is left of what its maker may."""
+
+    LIVE = "live"
+    WAITING = "waiting"
+    ENDED = "ended"
+    ORPHANED = "orphaned"
+    REVOKED = "revoked"
+
+
 class Keyring:
     """All keys of an installation, as they are at one moment."""
 
@@ -105,6 +116,17 @@ class Keyring:
     def power(self, key_id: str) -> Power | None:
         """What this key may today; None when that is nothing."""
         return self._powers.get(key_id)
+
+    def state(self, key: GrantedKey, now: datetime) -> KeyState:
+        """How the key is at this moment."""
+        power = self.power(key.id)
+        if key.revoked_at is not None:
+            return KeyState.REVOKED
+        if power is None:
+            return KeyState.ORPHANED
+        if now < power.not_before:
+            return KeyState.WAITING
+        return KeyState.LIVE if now < power.expires_at else KeyState.ENDED
 
     def made_by(self, key_id: str) -> Iterator[GrantedKey]:
         """The keys that this one made, and those made by them."""

@@ -120,6 +120,11 @@ def peppers_used(connection: sa.Connection) -> set[int]:
     return set(connection.scalars(sa.select(SECRETS.c.pepper).distinct()))
 
 
+def check_may(connection: sa.Connection, actor: Principal, now: datetime) -> None:
+    """`Forbidden` when the actor may not, or not any more, change keys."""
+    _check_may(keyring.load(connection.exec_driver_sql), actor, (), now)
+
+
 def _keep(connection: sa.Connection, minted: keys.Key, pepper: Pepper, now: datetime) -> None:
     number, secret = pepper
     row = {"key_id": minted.id, "digest": keys.digest(secret, minted.secret), "pepper": number, "created_at": now}

@@ -1,0 +1,168 @@
+"""``modelyard key ...``: make, list, rotate and revoke the keys of callers."""
+
+from __future__ import annotations
+
+import re
+from datetime import UTC, datetime, timedelta
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from modelyard.cli.root import with_screen
+from modelyard.cli.screen import Screen
+from modelyard.core.identity import Role, Scope, parse_scope, scopes
+from modelyard.core.settings import Settings
+
+if TYPE_CHECKING:
+    from modelyard.control.actions.home import Home
+
+_UNITS = {"s": "seconds", "m": "minutes", "h": "hours", "d": "days", "w": "weeks"}
+_DURATION = re.compile(r"(\d{1,6})([smhdw])")
+
+
+class _Duration(click.ParamType[timedelta]):
+    """A time span such as 30d or 24h."""
+
+    name = "duration"
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> timedelta:
+        """From its text."""
+        found = _DURATION.fullmatch(str(value))
+        if found is None:
+            self.fail(f"{value!r} is not a number with one of {', '.join(_UNITS)} after it, such as 30d", param, ctx)
+        return timedelta(**{_UNITS[found[2]]: int(found[1])})
+
+
+@click.group("key")
+def command() -> None:
+    """Make, list, rotate and revoke the keys of callers.
+
+    A caller sends its key as `Authorization: Bearer KEY` or `X-API-Key: KEY`. A KEY below is its id or name.
+    """
+
+
+def _home(settings: Settings) -> Home:
+    """The home and its database; imported here, since ``modelyard key --help`` needs neither."""
+    from modelyard.control.actions.home import open_home  # noqa: PLC0415 - as above
+
+    return open_home(settings)
+
+
+@command.command()
+@click.argument("name")
+@click.option("--role", type=click.Choice([str(role) for role in Role]), help="What it may.  [default: predictor]")
+@click.option("--models", multiple=True, metavar="PATTERN", help="For which models, such as 'fraud-*'.  [default: *]")
+@click.option("--scope", multiple=True, metavar="SCOPE", help="What else it may, such as model:churn:predict.")
+@click.option("--expires", type=_Duration(), default="90d", show_default=True, help="How long it lives; at most 365d.")
+@click.option("--network", multiple=True, metavar="CIDR", help="From where it may be used.  [default: anywhere]")
+@click.option("--rate", default="", metavar="CLASS", help="Its rate class.  [default: the usual one]")
+@click.option("--env", "environment", default="live", show_default=True, help="What it begins with, after my_.")
+@with_screen
+def create(screen: Screen, settings: Settings, name: str, **flags: Any) -> None:
+    """Make a key, and print it once, alone on standard output.
+
+    \b
+    modelyard key create shop --models 'price*'          may ask models whose names begin with price
+    modelyard key create ci --role deployer --expires 7d  may publish and deploy, for a week
+    KEY=$(modelyard key create me)                       keeps it in a variable
+    """  # noqa: D301 - click's own mark, which a raw string would print
+    from modelyard.cli import _keys  # noqa: PLC0415 - as above
+    from modelyard.control.actions import keys  # noqa: PLC0415 - as above
+    from modelyard.guard.grant import Grant  # noqa: PLC0415 - as above
+
+    grant = Grant(
+        name=name,
+        scopes=_scopes(flags["role"], flags["models"], flags["scope"]),
+        environment=flags["environment"],
+        life=flags["expires"],
+        networks=flags["network"],
+        rate=flags["rate"],
+    )
+    beside = screen.beside()
+    minted = keys.create(_home(settings), grant)
+    _keys.say(beside, minted)
+    _keys.show(beside, minted)
+    beside.next(f"modelyard key rotate {name}", "modelyard serve --auth keys")
+
+
+@command.command("list")
+@click.option("--all", "revoked", is_flag=True, help="Revoked keys too.")
+@with_screen
+def list_(screen: Screen, settings: Settings, *, revoked: bool) -> None:
+    """List the keys: what each may today, from where, until when."""
+    from modelyard.cli import _keys  # noqa: PLC0415 - as above
+    from modelyard.control.actions import keys  # noqa: PLC0415 - as above
+
+    home = _home(settings)
+    if keys.refresh(home):
+        screen.beside().say("Mended", "the key table, which a command left behind that was interrupted")
+    ring, now = keys.read(home), datetime.now(UTC)
+    found = _keys.documents(ring, now, revoked=revoked)
+    screen.show(found, _keys.table(screen, ring, now, revoked=revoked) if found else "There are no keys yet.")
+    if not ring.keys and not screen.as_json:
+        screen.next("modelyard init")
+
+
+@command.command()
+@click.argument("key")
+@click.option(
+    "--overlap", type=_Duration(), default="24h", show_default=True, help="How long the older secret goes on working."
+)
+@with_screen
+def rotate(screen: Screen, settings: Settings, key: str, *, overlap: timedelta) -> None:
+    """Give a key a new secret and as long a life again, and print it once.
+
+    Its id, name and rights stay. The older secret works until the overlap ends: change the key at the caller meanwhile.
+    """
+    from modelyard.cli import _keys  # noqa: PLC0415 - as above
+    from modelyard.control.actions import keys  # noqa: PLC0415 - as above
+
+    beside = screen.beside()
+    minted = keys.rotate(_home(settings), key, overlap)
+    _keys.say(beside, minted)
+    ending = [one.expires_at for one in minted.key.secrets if one.expires_at is not None]
+    until = f"until {max(ending):%Y-%m-%d %H:%M} UTC" if ending else "no more"
+    beside.say("Older", f"its secret before works {until}")
+    _keys.show(beside, minted)
+    if ending:
+        beside.next(f"modelyard key rotate {minted.key.name} --overlap 0s to end it now")
+
+
+@command.command()
+@click.argument("key")
+@with_screen
+def revoke(screen: Screen, settings: Settings, key: str) -> None:
+    """End a key for good, and all keys that it made."""
+    from modelyard.control.actions import keys  # noqa: PLC0415 - as above
+
+    ended, others = keys.revoke(_home(settings), key)
+    screen.say("Revoked", f"{ended.name} ({ended.id}); running servers refuse it within a few seconds")
+    for other in others:
+        screen.say("", f"and {other.name} ({other.id}), which it made")
+    screen.show({"id": ended.id, "name": ended.name, "with": [{"id": one.id, "name": one.name} for one in others]})
+
+
+@command.command()
+@with_screen
+def pepper(screen: Screen, settings: Settings) -> None:
+    """Make a new pepper for the secrets to come; forget those that no key needs.
+
+    A pepper is what digests of secrets are made with. A key moves to the newest when it is rotated.
+    """
+    from modelyard.control.actions import keys  # noqa: PLC0415 - as above
+
+    number, removed = keys.renew_pepper(_home(settings))
+    screen.say("Pepper", f"pepper-{number} is for new secrets")
+    if removed:
+        screen.say("Removed", ", ".join(f"pepper-{old}" for old in removed))
+    screen.show({"pepper": number, "removed": list(removed)})
+
+
+def _scopes(role: str | None, models: tuple[str, ...], texts: tuple[str, ...]) -> frozenset[Scope]:
+    """What a role and single scopes amount to; a key may predict when nothing is said."""
+    if models and texts and role is None:
+        raise click.UsageError("--models says for which models a --role is; a --scope names its own")
+    if role is None and not texts:
+        role = Role.PREDICTOR
+    named = frozenset().union(*(scopes(Role(role), pattern) for pattern in models or ("*",))) if role else frozenset()
+    return frozenset(map(parse_scope, [*map(str, named), *texts]))
