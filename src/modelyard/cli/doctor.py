@@ -10,7 +10,8 @@ import click
 from modelyard.cli.errors import FAILED
 from modelyard.cli.root import with_screen
 from modelyard.cli.screen import Screen
-from modelyard.control.actions.doctor import DEFAULT_PORT, Finding, State, examine
+from modelyard.control.actions.doctor import DEFAULT_PORT, examine
+from modelyard.control.actions.findings import Finding, State
 from modelyard.core.settings import Settings
 
 _COLOURS = {State.OK: "green", State.WARN: "yellow", State.FAIL: "red", State.SKIP: "bright_black"}

@@ -108,8 +108,9 @@ def list_(screen: Screen, settings: Settings, *, revoked: bool) -> None:
 @click.option(
     "--overlap", type=_Duration(), default="24h", show_default=True, help="How long the older secret goes on working."
 )
+@click.option("--finish", is_flag=True, help="No new secret: the older one ends now.")
 @with_screen
-def rotate(screen: Screen, settings: Settings, key: str, *, overlap: timedelta) -> None:
+def rotate(screen: Screen, settings: Settings, key: str, *, overlap: timedelta, finish: bool) -> None:
     """Give a key a new secret and as long a life again, and print it once.
 
     Its id, name and rights stay. The older secret works until the overlap ends: change the key at the caller meanwhile.
@@ -117,6 +118,11 @@ def rotate(screen: Screen, settings: Settings, key: str, *, overlap: timedelta) 
     from modelyard.cli import _keys  # noqa: PLC0415 - as above
     from modelyard.control.actions import keys  # noqa: PLC0415 - as above
 
+    if finish:
+        kept = keys.finish(_home(settings), key)
+        screen.say("Finished", f"{kept.name} ({kept.id}) has its newest secret only")
+        screen.show({"id": kept.id, "name": kept.name, "secrets": len(kept.secrets)})
+        return
     beside = screen.beside()
     minted = keys.rotate(_home(settings), key, overlap)
     _keys.say(beside, minted)
@@ -125,7 +131,7 @@ def rotate(screen: Screen, settings: Settings, key: str, *, overlap: timedelta) 
     beside.say("Older", f"its secret before works {until}")
     _keys.show(beside, minted)
     if ending:
-        beside.next(f"modelyard key rotate {minted.key.name} --overlap 0s to end it now")
+        beside.next(f"modelyard key rotate {minted.key.name} --finish, once its caller has this one")
 
 
 @command.command()

@@ -89,6 +89,22 @@ def rotate(
     return minted
 
 
+def finish(connection: sa.Connection, actor: Principal, which: str, now: datetime) -> bool:
+    """End the secrets of the key that are to end anyhow, now; whether there was one that still worked.
+
+    Raises
+    ------
+    NotFound, Forbidden
+        There is no such key, or the actor may less than it.
+    """
+    ring = keyring.load(connection.exec_driver_sql)
+    key = ring.find(which)
+    _check_may(ring, actor, key.grant.scopes, now)
+    older = (SECRETS.c.key_id == key.id) & SECRETS.c.expires_at.is_not(None)
+    connection.execute(sa.delete(SECRETS).where(older))
+    return bool(_ending(key, now))
+
+
 def revoke(connection: sa.Connection, actor: Principal, which: str, now: datetime) -> bool:
     """End the key and all that it made, for good; whether it was there to be ended.
 
@@ -179,8 +195,12 @@ def _check_rotates(key: GrantedKey, overlap: timedelta, now: datetime) -> None:
     if key.revoked_at is not None:
         hint = f"make another: modelyard key create {key.name}"
         raise Conflict(what=f"{key} ({key.name}) was revoked", hint=hint)
-    ending = [one.expires_at for one in key.secrets if one.expires_at is not None and one.expires_at > now]
-    if overlap and ending:
-        until = max(ending).isoformat(sep=" ", timespec="minutes")
-        hint = f"wait, or end the older secret now: modelyard key rotate {key.name} --overlap 0s"
-        raise Conflict(what=f"{key} ({key.name}) is being rotated, its older secret works until {until}", hint=hint)
+    if overlap and (ending := _ending(key, now)):
+        hint = f"wait, or end that one now: modelyard key rotate {key.name} --finish"
+        until = f"its older secret works until {max(ending):%Y-%m-%d %H:%M} UTC"
+        raise Conflict(what=f"{key} ({key.name}) is being rotated, {until}", hint=hint)
+
+
+def _ending(key: GrantedKey, now: datetime) -> list[datetime]:
+    """When the secrets end that work now and will not for as long as the key."""
+    return [one.expires_at for one in key.secrets if one.expires_at is not None and one.expires_at > now]

@@ -6,7 +6,7 @@ import pytest
 from click.testing import CliRunner, Result
 
 from modelyard.cli import doctor
-from modelyard.control.actions.doctor import Finding, State
+from modelyard.control.actions.findings import Finding, State
 
 FINDINGS = [
     Finding("Installation", State.OK, "modelyard 0.1.0"),

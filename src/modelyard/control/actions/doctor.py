@@ -13,12 +13,12 @@ import shutil
 import socket
 import stat
 from collections.abc import Iterator
-from dataclasses import dataclass
-from enum import StrEnum
 from importlib import metadata
 from pathlib import Path
 
 import modelyard
+from modelyard.control.actions.examine_keys import examine_keys
+from modelyard.control.actions.findings import Finding, State
 from modelyard.control.actions.home import Home, open_home
 from modelyard.core.errors import InvalidRequest, ModelyardError
 from modelyard.core.plan import Plan
@@ -30,25 +30,6 @@ DEFAULT_PORT = 8080
 _LOW_BYTES = 1 << 30
 _FULL_BYTES = 64 << 20
 _ASK_S = 1.0
-
-
-class State(StrEnum):
-    """What came of one check."""
-
-    OK = "ok"
-    WARN = "warn"
-    FAIL = "FAIL"
-    SKIP = "skip"
-
-
-@dataclass(frozen=True)
-class Finding:
-    """One line of the report: where it belongs, how it is, what was seen, and the command that mends it."""
-
-    group: str
-    state: State
-    text: str
-    fix: str = ""
 
 
 def examine(settings: Settings, *, port: int = DEFAULT_PORT) -> Iterator[Finding]:
@@ -76,6 +57,7 @@ def examine(settings: Settings, *, port: int = DEFAULT_PORT) -> Iterator[Finding
     yield from _sandbox()
     yield from _extras()
     yield from _models(home)
+    yield from examine_keys(settings, home)
     yield from _serving(settings, port)
 
 

@@ -80,6 +80,25 @@ def rotate(home: Home, which: str, overlap: timedelta = USUAL_OVERLAP) -> Minted
     return announced(home, minted, f"key {minted.id} has a new secret")
 
 
+def finish(home: Home, which: str) -> GrantedKey:
+    """End the older secret of a key that is being rotated, by its id or name, and tell running servers; the key.
+
+    Raises
+    ------
+    NotFound, Forbidden
+        See `guard.rows.finish`.
+    """
+    from modelyard.guard import rows  # noqa: PLC0415 - as above
+
+    which = keyring.meant(which)
+    with home.change("key.finish", which) as (connection, record):
+        key = keyring.load(connection.exec_driver_sql).find(which)
+        if rows.finish(connection, home.actor, key.id, datetime.now(UTC)):
+            record(str(key), {"name": key.name})
+    _announce(home, f"the older secret of key {key.name} has ended")
+    return read(home).keys[key.id]
+
+
 def revoke(home: Home, which: str) -> tuple[GrantedKey, tuple[GrantedKey, ...]]:
     """End a key, by its id or name, and tell running servers. One that was revoked stays so.
 

@@ -6,7 +6,8 @@ from pathlib import Path
 import pytest
 
 from modelyard.control.actions import doctor
-from modelyard.control.actions.doctor import Finding, State, examine
+from modelyard.control.actions.doctor import examine
+from modelyard.control.actions.findings import Finding, State
 from modelyard.control.actions.home import open_home
 from modelyard.control.actions.publish import publish
 from modelyard.core.plan import Plan
