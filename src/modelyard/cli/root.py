@@ -28,6 +28,7 @@ COMMANDS: dict[str, tuple[str, str]] = {
     "openapi": ("modelyard.cli.openapi", "Print the API of models as an OpenAPI document."),
     "model": ("modelyard.cli.model", "List, show, compare, alias, export and remove models."),
     "key": ("modelyard.cli.key", "Make, list, rotate and revoke the keys of callers."),
+    "audit": ("modelyard.cli.audit", "List, export and verify the record of what was done."),
     "doctor": ("modelyard.cli.doctor", "Check this installation and say how to mend it."),
     "explain": ("modelyard.cli.explain", "Explain an error code."),
 }

@@ -17,7 +17,7 @@ The tree (depth three at most)::
     ├── Unauthenticated       nobody knows who asks
     ├── Denied                refused by a rule of safety; `Forbidden` by the permission table, `Untrusted` unsigned
     ├── NotReady, Busy, Timeout, Unavailable
-    ├── StoreFull, NoRoom, StoreDamaged
+    ├── StoreFull, NoRoom, StoreDamaged (`AuditBroken`: the record of what was done)
     └── Internal              our own mistake
 
 A class words its sentence once (`sentence`, `cause`, `hint` are templates over the instance's `facts`), so call sites
@@ -521,6 +521,20 @@ class StoreDamaged(ModelyardError):
     title = "The store is damaged"
     sentence = "the store failed its integrity check: {what}"
     hint_text = "restore the home folder from a backup; the damaged file was left as it is"
+
+
+class AuditBroken(StoreDamaged):
+    """The audit log is not what was recorded: records were changed, removed, moved or put there.
+
+    Each record holds the hash of the one before it, and checkpoints that left the machine hold the hash of the last.
+    All records before the one that is named are as they were recorded.
+    """
+
+    code = "AUDIT-BROKEN"
+    title = "The audit log was changed"
+    sentence = "the audit log is not what was recorded: {what}"
+    cause_text = "the first record that cannot be trusted is {sequence}"
+    hint_text = "keep a copy of the home as it is, then compare it with an export or a backup: modelyard audit export"
 
 
 class Internal(ModelyardError):

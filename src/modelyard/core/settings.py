@@ -92,6 +92,11 @@ class Settings:
         return self.home / "tls"
 
     @property
+    def audit(self) -> Path:
+        """Where checkpoints of the audit log are sent (``audit.toml``, written by the operator), and the last one."""
+        return self.home / "audit"
+
+    @property
     def bench(self) -> Path:
         """Reports of load tests."""
         return self.home / "bench"

@@ -16,6 +16,7 @@ from typing import Any
 import msgspec
 
 from modelyard.core.act import Act
+from modelyard.core.errors import AuditBroken
 
 #: Stands before the first record.
 GENESIS = "0" * 64
@@ -67,8 +68,8 @@ class Record(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
         return hashlib.sha256(before.encode() + msgspec.json.encode(body, order="sorted")).hexdigest()
 
     def to_line(self) -> str:
-        """The record as one line of JSON, names sorted."""
-        return msgspec.json.encode(self, order="sorted").decode()
+        """The record as one line of JSON in ASCII, names sorted."""
+        return json.dumps(msgspec.structs.asdict(self), sort_keys=True, separators=(",", ":"))
 
 
 COLUMNS = Record.__struct_fields__
@@ -123,6 +124,8 @@ class Filter(msgspec.Struct, frozen=True):
         In an action or object, a ``*`` stands for any number of characters.
     limit : int
         So many of the newest at most; 0 for all.
+    after : int
+        Only records with a higher number.
     """
 
     since: datetime | None = None
@@ -131,8 +134,11 @@ class Filter(msgspec.Struct, frozen=True):
     object: str = ""
     outcome: str = ""
     limit: int = 0
+    after: int = 0
 
-    def _conditions(self) -> Iterator[tuple[str, str]]:
+    def _conditions(self) -> Iterator[tuple[str, str | int]]:
+        if self.after:
+            yield "sequence > ?", self.after
         if self.since is not None:
             yield "at >= ?", self.since.astimezone(UTC).isoformat(timespec="microseconds")
         for name in ("actor", "action", "object", "outcome"):
@@ -141,9 +147,13 @@ class Filter(msgspec.Struct, frozen=True):
 
 
 def read(execute: Execute, wanted: Filter | None = None) -> Iterator[Record]:
-    """The wanted records, oldest first; one that is no record any more is an error that `rows` and `verify` explain."""
+    """The wanted records, oldest first; `AuditBroken` when one of them is no record any more."""
     for row in rows(execute, wanted):
-        yield msgspec.convert(row, Record)
+        try:
+            yield msgspec.convert(row, Record)
+        except msgspec.ValidationError as exc:
+            number = row["sequence"]
+            raise AuditBroken(what=f"record {number} is not a record any more", sequence=number) from exc
 
 
 def rows(execute: Execute, wanted: Filter | None = None) -> Iterator[dict[str, Any]]:
@@ -164,9 +174,16 @@ def head(execute: Execute) -> tuple[int, str]:
     return 0, GENESIS
 
 
+def hash_of(execute: Execute, sequence: int) -> str | None:
+    """The hash of the record of this number, which before the first one is `GENESIS`; None when it is not there."""
+    for (found,) in execute("SELECT hash FROM audit WHERE sequence = ?", (sequence,)):
+        return str(found)
+    return None if sequence else GENESIS
+
+
 def _as_read(row: dict[str, Any]) -> dict[str, Any]:
     try:
-        row["detail"] = json.loads(row["detail"])
-    except (ValueError, TypeError, RecursionError):
+        row["detail"] = msgspec.json.decode(row["detail"])
+    except (ValueError, TypeError, RecursionError):  # it is no JSON, not UTF-8, or too deep
         row["detail"] = None  # which no record has
     return row
