@@ -18,6 +18,8 @@ MODEL = "model.onnx"
 PROFILE = "profile.json"
 SAMPLES = "samples.json"
 CARD = "card.md"
+#: Beside the manifest and not in it, so that a bundle is the same bundle with and without one.
+SIGNATURE = "signature.dsse"
 
 
 class Task(StrEnum):

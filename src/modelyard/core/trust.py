@@ -6,7 +6,8 @@ from enum import StrEnum
 
 import msgspec
 
-from modelyard.core.identity import Permission, Verb, parse_scope
+from modelyard.core.errors import InvalidName
+from modelyard.core.identity import Permission, Scope, Verb, parse_scope
 
 #: As many characters of a key's id as people are shown.
 SHORT = 16
@@ -39,7 +40,7 @@ class TrustedKey(msgspec.Struct, frozen=True, forbid_unknown_fields=True, order=
 
     def counts_for(self, model: str) -> bool:
         """Whether the model of this name is one that it is trusted for."""
-        return parse_scope(f"model:{self.models}:{Verb.PUBLISH}").covers(Permission(Verb.PUBLISH, model))
+        return Scope(Verb.PUBLISH, self.models).covers(Permission(Verb.PUBLISH, model))
 
 
 class Trust(msgspec.Struct, frozen=True, forbid_unknown_fields=True, omit_defaults=True):
@@ -58,3 +59,12 @@ class Trust(msgspec.Struct, frozen=True, forbid_unknown_fields=True, omit_defaul
     policy: Policy = Policy.OFF
     keys: tuple[TrustedKey, ...] = ()
     minimums: dict[str, int] = {}
+
+
+def check_pattern(models: str) -> str:
+    """The pattern when it can be a key's `models`, else `InvalidName`."""
+    try:
+        return parse_scope(f"model:{models}:{Verb.PUBLISH}").models
+    except InvalidName:
+        cause = "a model's name, in which '*' stands for any number of characters"
+        raise InvalidName(name=models[:80], what="models", suggestion="fraud-*", cause=cause) from None

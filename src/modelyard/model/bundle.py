@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import os
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -11,14 +12,27 @@ from typing import TypeVar
 import msgspec
 
 from modelyard.core.errors import CorruptBundle, NotFound
-from modelyard.core.manifest import MANIFEST, MODEL, PROFILE, SAMPLES, FileEntry, Manifest, Samples, read_manifest
+from modelyard.core.manifest import (
+    CARD,
+    MANIFEST,
+    MODEL,
+    PROFILE,
+    SAMPLES,
+    SIGNATURE,
+    FileEntry,
+    Manifest,
+    Samples,
+    read_manifest,
+)
 from modelyard.core.profile import Profile
 
 _Document = TypeVar("_Document", Samples, Profile)
-_NAMES = frozenset({MODEL, PROFILE, SAMPLES, "card.md", "signature.dsse"})
+_NAMES = frozenset({MODEL, PROFILE, SAMPLES, CARD})
 #: A file of more bytes is not kept: it is verified at the open, and read and verified again by whoever asks for it.
 KEPT_BYTES = 1 << 20
 _CHUNK_BYTES = 1 << 20
+#: No signature is larger.
+SIGNATURE_BYTES = 1 << 20
 
 
 @dataclass(frozen=True)
@@ -32,10 +46,13 @@ class Bundle:
     files : Mapping of str to bytes
         Every file by name, the manifest not included. A large file of an opened bundle is read anew each time, so that
         a replica does not hold its model twice; `CorruptBundle` when it has changed since the bundle was opened.
+    signature : bytes, optional
+        What came along as ``signature.dsse``. Nobody has verified that: see `guard.trust`.
     """
 
     manifest: Manifest
     files: Mapping[str, bytes]
+    signature: bytes | None = None
 
     @property
     def digest(self) -> str:
@@ -70,6 +87,8 @@ class Bundle:
         (folder / MANIFEST).write_bytes(self.manifest.to_bytes())
         for name, raw in self.files.items():
             (folder / name).write_bytes(raw)
+        if self.signature is not None:
+            (folder / SIGNATURE).write_bytes(self.signature)
 
 
 def seal(manifest: Manifest, files: Mapping[str, bytes]) -> Bundle:
@@ -115,7 +134,23 @@ def open_bundle(folder: Path, *, digest: str | None = None) -> Bundle:
     manifest = read_manifest(raw, label)
     if MODEL not in manifest.files:
         raise CorruptBundle(bundle=label, what=f"its manifest names no {MODEL}")
-    return Bundle(manifest=manifest, files=_Verified(folder, manifest.files))
+    return Bundle(manifest, _Verified(folder, manifest.files), read_signature(folder))
+
+
+def read_signature(folder: Path) -> bytes | None:
+    """What lies in the bundle's folder as its signature, whatever it is worth; None when nothing does."""
+    path = folder / SIGNATURE
+    try:
+        fd = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK)  # no link, and no waiting for a pipe's writer
+        with os.fdopen(fd, "rb") as file:
+            raw = file.read(SIGNATURE_BYTES + 1)
+    except FileNotFoundError:
+        return None
+    except OSError as exc:
+        raise _unreadable(folder.name, SIGNATURE, exc) from exc
+    if len(raw or b"") > SIGNATURE_BYTES:
+        raise CorruptBundle(bundle=folder.name, what=f"{SIGNATURE} is too large to be one")
+    return raw
 
 
 class _Verified(Mapping[str, bytes]):

@@ -9,7 +9,8 @@ from pathlib import Path
 
 from modelyard.core.errors import ModelyardError, NotFound
 from modelyard.core.plan import Plan, PlannedModel, PlannedVersion
-from modelyard.model.bundle import open_bundle
+from modelyard.core.trust import Policy, Trust
+from modelyard.model.bundle import Bundle, open_bundle, read_signature
 from modelyard.serve.replica import Replica
 from modelyard.serve.repository import Repository
 from modelyard.watch.counters import Counter
@@ -107,14 +108,14 @@ class Loader:
             What is served now; its replicas are used again where digest and version are the same.
         strict : bool
             Whether a model that cannot be loaded is an error. If not, it goes on being served as it was, and the
-            reason stands in `Roster.troubles`.
+            reason stands in `Roster.troubles`, beside what the plan itself says was refused.
         """
         models: dict[str, ServedModel] = {}
-        troubles: dict[str, str] = {}
+        troubles = dict(plan.refused)
         for planned in plan.models:
             before = old.models.get(planned.name)
             try:
-                models[planned.name] = self._model(planned, before)
+                models[planned.name] = self._model(planned, before, plan.signatures)
             except ModelyardError as exc:
                 if strict:
                     raise
@@ -124,14 +125,32 @@ class Loader:
                     models[planned.name] = before
         return Roster(models=models, troubles=troubles, plan=plan)
 
-    def _model(self, planned: PlannedModel, before: ServedModel | None) -> ServedModel:
-        versions = {version.version: self._replica(planned, version, before) for version in planned.versions}
+    def _model(self, planned: PlannedModel, before: ServedModel | None, trust: Trust) -> ServedModel:
+        versions = {version.version: self._replica(planned, version, before, trust) for version in planned.versions}
         return ServedModel(name=planned.name, default=planned.default, versions=versions, aliases=dict(planned.aliases))
 
-    def _replica(self, model: PlannedModel, planned: PlannedVersion, before: ServedModel | None) -> Replica:
+    def _replica(
+        self, model: PlannedModel, planned: PlannedVersion, before: ServedModel | None, trust: Trust
+    ) -> Replica:
         running = before.versions.get(planned.version) if before else None
         if running is not None and (running.bundle.digest, running.tuning) == (planned.digest, model.tuning):
+            _doubt(running.bundle, model.name, planned, trust)  # it may have been trusted when it was loaded
             return running
         bundle = open_bundle(Path(planned.path), digest=planned.digest)
+        doubt = _doubt(bundle, model.name, planned, trust)
         counter = self._counter(f"{model.name}@{planned.version}")
-        return Replica(bundle, model.name, planned.version, counter, model.tuning, cores=self._cores)
+        replica = Replica(bundle, model.name, planned.version, counter, model.tuning, cores=self._cores)
+        if doubt:
+            log.warning("%s %s", replica.label, doubt)
+            replica.unheeded.append(doubt)
+        return replica
+
+
+def _doubt(bundle: Bundle, name: str, planned: PlannedVersion, trust: Trust) -> str:
+    """What is wrong with the version's signature, as `guard.trust.check` says; it is read anew, for it may be newer."""
+    if trust.policy is Policy.OFF:
+        return ""
+    from modelyard.guard.trust import check  # noqa: PLC0415 - brings cryptography
+
+    signature = read_signature(Path(planned.path))
+    return check(signature, bundle.manifest, name, trust, f"{name}@{planned.version}")

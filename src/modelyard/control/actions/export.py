@@ -5,13 +5,15 @@ from __future__ import annotations
 import secrets
 import shutil
 import zipfile
+from dataclasses import replace
 from pathlib import Path
 
 from modelyard.control.actions.home import Home
 from modelyard.core.errors import Conflict, ModelyardError, NotFound, StoreFull, Unavailable
-from modelyard.core.manifest import MANIFEST
+from modelyard.core.manifest import MANIFEST, SIGNATURE
 from modelyard.core.reference import Reference
 from modelyard.model.bundle import Bundle
+from modelyard.registry import signatures
 from modelyard.store.files import full_or
 
 _EPOCH = (1980, 1, 1, 0, 0, 0)  # the first time that a .zip can tell
@@ -20,7 +22,7 @@ _UNIX = 3
 
 
 def export(home: Home, reference: Reference, destination: Path) -> Path:
-    """Write the bundle to `destination`, which must not exist; whole or not at all.
+    """Write the bundle, with its signature if it has one, to `destination`, which must not exist; whole or not at all.
 
     Parameters
     ----------
@@ -47,7 +49,8 @@ def export(home: Home, reference: Reference, destination: Path) -> Path:
     StoreFull, Unavailable
         The destination cannot be written.
     """
-    bundle = home.artifacts.read(home.catalogue.resolve(reference).digest)
+    digest = home.catalogue.resolve(reference).digest
+    bundle = replace(home.artifacts.read(digest), signature=signatures.read(home.database, digest))
     if destination.exists():
         raise Conflict(what=f"{destination.name!r} is there already", hint="name another file or folder, or remove it")
     if not destination.absolute().parent.is_dir():
@@ -71,6 +74,8 @@ def _folder(bundle: Bundle, path: Path) -> None:
 def _zip(bundle: Bundle, path: Path) -> None:
     """Stored, not compressed: compressed bytes depend on the version of zlib."""
     entries = {**bundle.files, MANIFEST: bundle.manifest.to_bytes()}
+    if bundle.signature is not None:
+        entries[SIGNATURE] = bundle.signature
     with zipfile.ZipFile(path, "x", zipfile.ZIP_STORED) as archive:
         for name, raw in sorted(entries.items()):
             entry = zipfile.ZipInfo(name, _EPOCH)

@@ -15,11 +15,22 @@ import modelyard
 from modelyard.control.actions.home import Home
 from modelyard.control.actions.publish import publish
 from modelyard.core.errors import CorruptBundle, InvalidData, NotFound, TooLarge
-from modelyard.core.manifest import CARD, MANIFEST, MODEL, PROFILE, SAMPLES, Lineage, Manifest, Source, read_manifest
+from modelyard.core.manifest import (
+    CARD,
+    MANIFEST,
+    MODEL,
+    PROFILE,
+    SAMPLES,
+    SIGNATURE,
+    Lineage,
+    Manifest,
+    Source,
+    read_manifest,
+)
 from modelyard.core.reference import check_name, suggest_name
 from modelyard.lab.profile import profile
 from modelyard.model import formats, golden
-from modelyard.model.bundle import Bundle, open_bundle, seal, sha256
+from modelyard.model.bundle import SIGNATURE_BYTES, Bundle, open_bundle, seal, sha256
 from modelyard.model.card import card
 from modelyard.model.convert import Converted, from_file
 from modelyard.model.formats import Request, Scale
@@ -245,6 +256,8 @@ def _unzipped(found: Found) -> Bundle:
         with zipfile.ZipFile(io.BytesIO(found.raw)) as archive:
             manifest = read_manifest(_member(archive, MANIFEST, 16 << 20, label), label)
             files = {name: _member(archive, name, entry.size_bytes, label) for name, entry in manifest.files.items()}
+            signed = SIGNATURE in archive.namelist()
+            signature = _member(archive, SIGNATURE, SIGNATURE_BYTES, label) if signed else None
     except (zipfile.BadZipFile, NotImplementedError, RuntimeError, EOFError) as exc:
         raise CorruptBundle(bundle=label, what="the archive is damaged") from exc
     for name, entry in manifest.files.items():
@@ -252,7 +265,7 @@ def _unzipped(found: Found) -> Bundle:
             raise CorruptBundle(bundle=label, what=f"{name} was changed")
     if MODEL not in files:
         raise CorruptBundle(bundle=label, what=f"{MODEL} is missing")
-    return Bundle(manifest=manifest, files=files)
+    return Bundle(manifest, files, signature)
 
 
 def _member(archive: zipfile.ZipFile, name: str, limit: int, label: str) -> bytes:

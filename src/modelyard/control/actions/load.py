@@ -25,6 +25,8 @@ from modelyard.core.errors import (
 from modelyard.core.manifest import MANIFEST, MODEL
 from modelyard.core.plan import Plan, PlannedModel, PlannedVersion
 from modelyard.core.reference import parse_reference
+from modelyard.core.trust import Policy
+from modelyard.guard.trust import check
 from modelyard.model.bundle import open_bundle
 from modelyard.model.inspect import inspect
 
@@ -59,10 +61,14 @@ def load(home: Home, server: str, name: str, usual: Sequence[str] = ()) -> Plan:
         The registry has no such model.
     CorruptBundle
         A bundle's bytes were changed.
+    Untrusted
+        It has no signature that counts, and the server enforces signatures; so too below.
     """
     mine = tuple(text for text in usual if parse_reference(text).name == name) or (name,)
 
     def change(plan: Plan) -> Plan:
+        if plan.signatures.policy is Policy.ENFORCE:
+            plans.render(home, mine, signatures=Policy.ENFORCE)
         if name in plan.folders or name in _requested(plan):
             return plan
         return msgspec.structs.replace(plan, requested=(*plan.requested, *mine))
@@ -116,6 +122,7 @@ def mount(home: Home, server: str, name: str, folder: str, room_bytes: Callable[
     def change(plan: Plan) -> Plan:
         if any(model.name == name for model in plan.models):
             raise Conflict(what=f"model {name!r} is loaded already", hint="unload it first")
+        check(bundle.signature, bundle.manifest, name, plan.signatures, name)
         if bundle.size_bytes > (room := room_bytes()):
             raise NoRoom(name=name, size_bytes=bundle.size_bytes, room_bytes=room)
         version = PlannedVersion(1, bundle.digest, str(place))

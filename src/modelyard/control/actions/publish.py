@@ -18,7 +18,7 @@ def publish(home: Home, bundle: Bundle, aliases: Iterable[str] = (), *, at_least
     home : Home
         Where to.
     bundle : Bundle
-        Sealed; its manifest's name is the model's.
+        Sealed; its manifest's name is the model's. A signature that comes along is kept, see `sign.adopt`.
     aliases : iterable of str
         To point at the version in the same transaction.
     at_least : int
@@ -33,11 +33,17 @@ def publish(home: Home, bundle: Bundle, aliases: Iterable[str] = (), *, at_least
     ------
     InvalidName
         The name or an alias is not a DNS label.
+    CorruptBundle
+        A signature came along that is of something else.
     StoreFull, Unavailable
         Nothing was published.
     """
     with home.artifacts.held():
         home.artifacts.store(bundle)
+        if bundle.signature is not None:
+            from modelyard.control.actions.sign import adopt  # noqa: PLC0415 - brings cryptography; few come with one
+
+            adopt(home, bundle.manifest, bundle.signature)
         version = home.catalogue.publish(bundle.manifest, aliases=aliases, at_least=at_least)
     plans.announce(home, f"{version} is saved")
     return version
