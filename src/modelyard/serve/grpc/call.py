@@ -213,7 +213,7 @@ class Call:
             try:
                 self.caller = self._connection.caller(self.head)
             except ModelyardError as exc:
-                self.refuse(exc)
+                self._turn_away(exc)
                 return
         if self.head.timeout_s != FOREVER:
             loop = asyncio.get_running_loop()
@@ -297,6 +297,16 @@ class Call:
 
     # --- inside -----------------------------------------------------------------------------------------------
 
+    def _turn_away(self, error: ModelyardError) -> None:
+        """Refuse a caller at the door: at once, or, on a stream, when it begins to talk.
+
+        grpcio's asyncio client loses the reason of a stream that ends before it could send its first message.
+        """
+        if self._method.open is None:
+            self.refuse(error)
+        else:
+            self._dialogue = _TurnedAway(error)
+
     def _owed(self) -> bool:
         """Whether the caller has to send something before it can be answered."""
         return self._dialogue is None or (self._inbox is not None and self._inbox.begun)
@@ -357,3 +367,19 @@ class Call:
         if self.held_bytes:
             self._hold(-self.held_bytes)
         self._connection.closed(self, answered=answered)
+
+
+class _TurnedAway:
+    """Talks to a caller who is not let in."""
+
+    def __init__(self, error: ModelyardError) -> None:
+        self._error = error
+
+    def message(self, raw: bytes) -> None:
+        """It is not read."""
+        del raw
+        raise self._error
+
+    def end(self) -> None:
+        """Nothing was said."""
+        raise self._error
