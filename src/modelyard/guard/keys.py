@@ -37,6 +37,9 @@ class Key(NamedTuple):
         body = f"{PREFIX}_{self.environment}_{self.id}_{self.secret}"
         return f"{body}_{_check(body)}"
 
+    def __repr__(self) -> str:
+        return f"<Key {self.id}>"  # logs and tracebacks show it
+
 
 def mint(environment: str, key_id: str | None = None) -> Key:
     """A new key of this environment (1 to 16 of a-z and 0-9), or a new secret for one that there is."""

@@ -47,9 +47,8 @@ def examine_keys(settings: Settings, home: Home | None) -> Iterator[Finding]:
 
 def _private(settings: Settings) -> Iterator[Finding]:
     """Secrets are for one user alone."""
-    folders = [folder for folder in (settings.secrets, settings.tls) if folder.is_dir()]
-    held = [path for folder in folders for path in sorted(folder.iterdir()) if path.suffix not in {".crt", ".pem"}]
-    kept = [*folders, *held, *([settings.keys] if settings.keys.exists() else [])]
+    candidates = [settings.keys, settings.secrets, *settings.secrets.glob("*"), *settings.tls.glob("*key*")]
+    kept = sorted(path for path in candidates if path.exists())
     shared = [path for path in kept if stat.S_IMODE(path.stat().st_mode) & 0o077]
     for path in shared:
         fix = f"chmod {700 if path.is_dir() else 600} {path}"
