@@ -29,6 +29,12 @@ COMMANDS: dict[str, tuple[str, str]] = {
     "model": ("modelyard.cli.model", "List, show, compare, alias, export and remove models."),
     "key": ("modelyard.cli.key", "Make, list, rotate and revoke the keys of callers."),
     "audit": ("modelyard.cli.audit", "List, export and verify the record of what was done."),
+    "sign": ("modelyard.cli.sign", "Sign a version: its bytes, and how it came to be."),
+    "verify": ("modelyard.cli.verify", "Verify a version or an exported folder, and who signed it."),
+    "trust": ("modelyard.cli.trust", "Say whose signatures count, for which models."),
+    "encrypt": ("modelyard.cli.encrypt", "Encrypt what is stored; rotate the master key."),
+    "issuer": ("modelyard.cli.issuer", "Believe tokens that somebody else signs."),
+    "tls": ("modelyard.cli.tls", "Certificates: make, show, and say what callers may who have one."),
     "doctor": ("modelyard.cli.doctor", "Check this installation and say how to mend it."),
     "explain": ("modelyard.cli.explain", "Explain an error code."),
 }

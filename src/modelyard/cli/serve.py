@@ -11,11 +11,13 @@ import click
 from click.core import ParameterSource
 
 from modelyard.cli._folders import with_folders
+from modelyard.cli._tls import tls_files, tls_options
 from modelyard.cli.main import AHEAD
 from modelyard.cli.root import with_screen
 from modelyard.cli.screen import Screen
 from modelyard.core.errors import MissingExtra
 from modelyard.core.settings import Settings
+from modelyard.core.trust import Policy
 from modelyard.serve import platforms
 from modelyard.serve.platforms import Told
 from modelyard.serve.sockets import is_loopback
@@ -60,6 +62,7 @@ def _workers(ctx: click.Context, param: click.Parameter, value: str) -> int:
     type=click.Choice(("none", "keys")),
     help="Whether callers need a key.  [default: keys, but none where only this machine can call]",
 )
+@tls_options
 @click.option("--behind-tls-proxy", is_flag=True, help="A proxy in front encrypts what goes over the network.")
 @click.option(
     "--contracts",
@@ -81,6 +84,13 @@ def _workers(ctx: click.Context, param: click.Parameter, value: str) -> int:
     multiple=True,
     metavar="[MODEL:]KEY=VALUE",
     help="Run one model, or all, in another way than is measured; once for each key of docs/serving.md.",
+)
+@click.option(
+    "--signatures",
+    type=click.Choice([str(policy) for policy in Policy]),
+    default="off",
+    show_default=True,
+    help="enforce: serve only versions whose signature counts, see modelyard trust; warn: say which have none.",
 )
 @click.option(
     "--repository",
@@ -124,11 +134,13 @@ def command(screen: Screen, settings: Settings, models: tuple[str, ...], plan: P
         drain_delay_s=flags["drain_delay"],
         grace_s=flags["grace"],
         repository=flags["repository"],
+        signatures=flags["signatures"],
         contracts=tuple((flags["contracts"] or "usual").split(",")),
         grpc_port=_grpc_port(**flags),
         recruit=AHEAD.get(),
         keys=flags["auth"] == "keys" or (flags["auth"] is None and not is_loopback(flags["host"])),
         behind_tls_proxy=flags["behind_tls_proxy"],
+        tls=tls_files(settings, flags),
     )
     narrator = _Narrator(screen, "" if flags["no_grpc"] else _NO_GRPC, options)
     if plan is not None:
@@ -136,6 +148,8 @@ def command(screen: Screen, settings: Settings, models: tuple[str, ...], plan: P
             raise click.UsageError("give MODEL or --plan, not both")
         if options.repository == "explicit":
             raise click.UsageError("a --plan has no registry: no --repository explicit, no SAGEMAKER_MULTI_MODEL")
+        if options.signatures != "off":
+            raise click.UsageError("a --plan says itself what signatures its models have to show: no --signatures")
         if tunings:
             raise click.UsageError("a --plan says itself how its models are run: no --tune")
         serve_plan(plan, options, narrator.tell)
@@ -199,6 +213,7 @@ class _Narrator:
         self._grpc = without_grpc
         self._first = ""
         self._said: set[str] = set()
+        self._renewed = ""
         self._ready = False
 
     def tell(self, event: Mapping[str, Any]) -> None:
@@ -208,13 +223,14 @@ class _Narrator:
             return
         say = {"listening": self._listening, "loaded": self._loaded, "trouble": self._trouble, "died": self._died}
         say |= {"ready": self._serving, "unloaded": self._unloaded, "no_grpc": self._without_grpc}
+        say |= {"certificate": self._certificate}
         for key in event.keys() & say.keys():
             say[key](event)
 
     def _listening(self, event: Mapping[str, Any]) -> None:
         host, port = event["listening"]
         host = f"[{host}]" if ":" in host else host
-        self._url = f"http://{host}:{port}"
+        self._url = f"{'https' if event['tls'] else 'http'}://{host}:{port}"
         if event["grpc_port"]:
             self._grpc = f"{host}:{event['grpc_port']}"
 
@@ -238,10 +254,23 @@ class _Narrator:
             self._screen.say(f"{event['unloaded']}  unloaded")
 
     def _trouble(self, event: Mapping[str, Any]) -> None:
-        self._screen.warn(f"{event['model']} goes on as it was: {event['trouble']}")
+        now = "goes on as it was" if event["served"] else "is not served"
+        self._screen.warn(f"{event['model']} {now}: {event['trouble']}")
 
     def _without_grpc(self, event: Mapping[str, Any]) -> None:
         self._screen.warn(f"worker {event['worker']} does not answer gRPC: {event['no_grpc']}")
+
+    def _certificate(self, event: Mapping[str, Any]) -> None:
+        """Each worker reads it, and says the same about it."""
+        said = event["error"] or event["certificate"]
+        if said == self._renewed:
+            return
+        self._renewed = said
+        until = f"the certificate that is valid until {event['certificate'][:10]}"
+        if event["error"]:
+            self._screen.warn(f"new connections go on with {until}: {event['error']}")
+        else:
+            self._screen.say(f"New connections get {until}")
 
     def _died(self, event: Mapping[str, Any]) -> None:
         self._screen.warn(f"worker {event['worker']} stopped (code {event['died']}); starting another")

@@ -24,6 +24,7 @@ TYPES = ("JWT", "at+jwt")
 STALE_S = 3600.0
 #: How often they are fetched again, in seconds.
 FRESH_S = 900.0
+_SAFE = "{what} is not an https:// address; http:// is for this machine only"
 _LONGEST = 120  # characters of an issuer: with its subject it is a name that the audit log keeps
 
 
@@ -79,7 +80,8 @@ class Issuer(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=Tr
     def __post_init__(self) -> None:
         _check_plain("url", self.url)
         _check_plain("audience", self.audience)
-        _check_address(self.jwks)
+        if not _is_safe(self.jwks):
+            raise ValueError(_SAFE.format(what="jwks"))
         unknown = sorted(set(self.algorithms) - set(ALGORITHMS))
         if unknown or not self.algorithms:
             raise ValueError(f"algorithms are {', '.join(ALGORITHMS)}; not {', '.join(unknown) or 'none'}")
@@ -153,6 +155,12 @@ def write(issuers: Sequence[Issuer]) -> bytes:
     return "\n".join(text for texts in tables for text in texts).encode()
 
 
+def check_address(url: str) -> None:
+    """`InvalidRequest` when nothing should be fetched from there."""
+    if not _is_safe(url):
+        raise InvalidRequest(what=_SAFE.format(what=repr(url[:80])))
+
+
 def is_loopback(host: str) -> bool:
     """Whether the address is this machine, whatever a name server says."""
     try:
@@ -166,10 +174,12 @@ def _check_plain(name: str, text: str) -> None:
         raise ValueError(f"{name} is 1 to {_LONGEST} printable characters")
 
 
-def _check_address(url: str) -> None:
-    _check_plain("jwks", url)
-    parts = urlsplit(url)
-    host = parts.hostname or ""
-    safe = parts.scheme == "https" or (parts.scheme == "http" and is_loopback(host))
-    if not host or not safe or parts.username is not None or not url.isascii():
-        raise ValueError("jwks is an https:// address; http:// only on this machine")
+def _is_safe(url: str) -> bool:
+    try:
+        parts = urlsplit(url)
+        host = parts.hostname or ""
+        plain = 0 < len(url) <= 2 * _LONGEST and url.isascii() and url.isprintable() and " " not in url
+        encrypted = parts.scheme == "https" or (parts.scheme == "http" and is_loopback(host))
+        return plain and encrypted and bool(host) and parts.username is None and parts.port != 0
+    except ValueError:
+        return False

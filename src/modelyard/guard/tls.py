@@ -49,6 +49,12 @@ class Files:
     required: bool = False
     oldest: str = "1.3"
 
+    @classmethod
+    def of(cls, told: Mapping[str, Any]) -> Files:
+        """From its fields as JSON has them."""
+        paths = {name: Path(told[name]) for name in ("cert", "key", "client_ca") if told[name]}
+        return cls(**{**told, **paths})
+
     @property
     def all(self) -> tuple[Path, ...]:
         """What is to be watched."""
@@ -63,7 +69,7 @@ def server_context(files: Files, protocol: str) -> ssl.SSLContext:
     NotFound
         A file is missing.
     InvalidRequest
-        A file is no PEM, the key is another certificate's, or the certificate is not valid now.
+        A file is no PEM, or the key is another certificate's.
     """
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
     context.minimum_version = OLDEST[files.oldest]
@@ -75,7 +81,6 @@ def server_context(files: Files, protocol: str) -> ssl.SSLContext:
     if files.client_ca is not None:
         context.verify_mode = ssl.CERT_REQUIRED if files.required else ssl.CERT_OPTIONAL
         context.verify_flags |= ssl.VERIFY_X509_STRICT
-    ends(context, files.cert)
     return context
 
 
@@ -83,6 +88,11 @@ def ends(context: ssl.SSLContext, cert: Path) -> datetime:
     """When the certificate of this context ends: what a client is shown that trusts it and knows what time it is.
 
     The two ends meet in memory, so that what clients would find wrong is found before they do.
+
+    Raises
+    ------
+    InvalidRequest
+        They would: it has ended, is not valid yet, or is not for servers.
     """
     client = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
     client.check_hostname = False
@@ -139,27 +149,32 @@ def _why(exc: Exception) -> str:
     return (exc.strerror if isinstance(exc, OSError) else str(exc)) or type(exc).__name__
 
 
-class Context:
-    """The context of new connections to one port, made again whenever a file changes.
+class Contexts:
+    """The contexts of new connections, made again whenever a file changes.
 
     Parameters
     ----------
     files : Files
         Where they are.
-    protocol : str
-        `HTTP` or `GRPC`.
 
     Raises
     ------
     NotFound, InvalidRequest
-        As `server_context`.
+        As `server_context`, and as `ends`.
     """
 
-    def __init__(self, files: Files, protocol: str) -> None:
+    def __init__(self, files: Files) -> None:
         self._files = files
-        self._protocol = protocol
         self._seen = self._stamp()
-        self.now = server_context(files, protocol)
+        self._read()
+
+    def http(self) -> ssl.SSLContext:
+        """For a connection of HTTP."""
+        return self._http
+
+    def grpc(self) -> ssl.SSLContext:
+        """For a connection of gRPC."""
+        return self._grpc
 
     def renew(self) -> bool:
         """Whether files have changed and are what new connections get from now on; what is wrong with them is raised.
@@ -170,8 +185,13 @@ class Context:
         if stamp == self._seen:
             return False
         self._seen = stamp  # before they are read: what is written meanwhile is another change
-        self.now = server_context(self._files, self._protocol)
+        self._read()
         return True
+
+    def _read(self) -> None:
+        both = server_context(self._files, HTTP), server_context(self._files, GRPC)
+        self.until = ends(both[0], self._files.cert)
+        self._http, self._grpc = both
 
     def _stamp(self) -> tuple[tuple[int, ...], ...]:
         return tuple(map(_stamp, self._files.all))

@@ -14,7 +14,7 @@ from typing import Any, NoReturn
 from cryptography.exceptions import UnsupportedAlgorithm
 from joserfc import jws
 from joserfc.errors import ExpiredTokenError, JoseError
-from joserfc.jwk import JWKRegistry, Key
+from joserfc.jwk import JWKRegistry, Key, RSAKey
 from joserfc.jwt import JWTClaimsRegistry
 
 from modelyard.core.errors import Unauthenticated
@@ -221,9 +221,11 @@ def _key_for(algorithm: str, one: Any) -> Key | None:
         fits = one["kty"] == kind and one.get("crv", "") == curve and one.get("use", "sig") == "sig"
         if not fits or one.get("alg", algorithm) not in {algorithm, _RENAMED.get(algorithm)}:
             return None
-        if kind == "RSA" and len(one["n"]) * 6 < _BITS:  # base64; the library would take it, and warn
+        if kind == "RSA" and len(one["n"]) * 6 < _BITS:  # in base64; the library would take it, and warn
             return None
         key = JWKRegistry.import_key({name: value for name, value in one.items() if name in names})
+        if isinstance(key, RSAKey) and key.raw_value.key_size < _BITS:  # with zeroes before it
+            return None
     except _ILL_FORMED:
         return None
     return key

@@ -9,11 +9,14 @@ from __future__ import annotations
 import asyncio
 import logging
 import socket
+import ssl
 from collections.abc import Callable, Sized
 from typing import Protocol
 
+from modelyard.core.plan import Limits
+from modelyard.guard.tls import HANDSHAKE_S, SHUTDOWN_S
 from modelyard.serve.sockets import BACKLOG
-from modelyard.serve.turns import Turns
+from modelyard.serve.turns import Alone, Turns
 
 log = logging.getLogger("modelyard")
 
@@ -21,9 +24,14 @@ _TURN_S = 0.001
 _TELL_S = 0.25
 _RETRY_S = 1.0  # when there is no descriptor left, as asyncio does it
 
+#: The context of the next connection, which is another one when certificates were renewed.
+Secure = Callable[[], ssl.SSLContext]
+
 
 class Server(Protocol):
     """What makes the protocols of connections, and keeps them."""
+
+    limits: Limits
 
     @property
     def connections(self) -> Sized:
@@ -35,10 +43,12 @@ class Server(Protocol):
         ...
 
 
-async def listen(sock: socket.socket, server: Server, turns: Turns | None) -> asyncio.Server | Acceptor:
+async def listen(
+    sock: socket.socket, server: Server, turns: Turns | None, secure: Secure | None = None
+) -> asyncio.Server | Acceptor:
     """Take connections from a listening socket until closed: without others as they come, which costs the least."""
-    if turns is not None:
-        return Acceptor(sock, server, turns)
+    if turns is not None or secure is not None:
+        return Acceptor(sock, server, turns or Alone(), secure)
     return await asyncio.get_running_loop().create_server(server, sock=sock, backlog=BACKLOG)  # it listens again
 
 
@@ -51,15 +61,18 @@ class Acceptor:
         Listening, not blocking; it is closed by `close`.
     server : Server
         Makes the protocol of a connection, and knows how many there are.
-    turns : Turns
+    turns : Turns or Alone
         Of all workers.
+    secure : Secure, optional
+        What connections begin with TLS by; they shake hands beside each other, and each has only so long for it.
     """
 
-    def __init__(self, sock: socket.socket, server: Server, turns: Turns) -> None:
+    def __init__(self, sock: socket.socket, server: Server, turns: Turns | Alone, secure: Secure | None = None) -> None:
         self._loop = asyncio.get_running_loop()
         self._sock = sock
         self._server = server
         self._turns = turns
+        self._secure = secure
         self._coming: set[asyncio.Task[object]] = set()  # taken, and not connected to their protocol yet
         self._pause: asyncio.TimerHandle | None = None
         self._look()
@@ -102,8 +115,11 @@ class Acceptor:
         self._loop.remove_reader(self._sock)
         self._pause = self._loop.call_later(delay_s, then)
 
+    def _count(self) -> int:
+        return len(self._server.connections) + len(self._coming)
+
     def _room(self) -> int:
-        return self._turns.room(len(self._server.connections) + len(self._coming))
+        return self._turns.room(self._count())
 
     def _take(self, most: int) -> None:
         for _ in range(most):
@@ -115,6 +131,9 @@ class Acceptor:
                 log.error("cannot take connections for a second: %s", exc.strerror)
                 self._wait(_RETRY_S, self._look)
                 break
+            if self._secure is not None and self._count() >= self._server.limits.connections:
+                taken.close()  # who shakes hands for ever takes a place as well; without TLS, the protocol says no
+                continue
             taken.setblocking(False)  # noqa: FBT003 - the library takes it so
             coming = self._loop.create_task(self._connect(taken))
             self._coming.add(coming)
@@ -124,6 +143,15 @@ class Acceptor:
     async def _connect(self, taken: socket.socket) -> None:
         try:
             taken.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)  # asyncio's loop leaves it to us here
-            await self._loop.connect_accepted_socket(self._server, taken)
-        except OSError:  # it is gone already
+            if self._secure is None:
+                await self._loop.connect_accepted_socket(self._server, taken)
+                return
+            await self._loop.connect_accepted_socket(
+                self._server,
+                taken,
+                ssl=self._secure(),
+                ssl_handshake_timeout=HANDSHAKE_S,
+                ssl_shutdown_timeout=SHUTDOWN_S,
+            )
+        except OSError:  # it is gone already, or does not agree on a connection: errors of TLS are of this kind too
             taken.close()

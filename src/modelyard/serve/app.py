@@ -16,6 +16,7 @@ from typing import Any
 
 from modelyard.core.errors import ModelyardError, NotFound
 from modelyard.core.plan import Limits, Plan
+from modelyard.guard.tls import Contexts
 from modelyard.model import runtime
 from modelyard.serve import memory
 from modelyard.serve.acceptor import Acceptor, listen
@@ -57,6 +58,7 @@ class Worker:
         self._routes: Routes | None = None
         self._http: Server | None = None
         self._grpc: Any = None
+        self._secure: Contexts | None = None
         self._stop = asyncio.Event()
         self._drain_s = 0.0
         self._loaded = True  # and not yet tidied up after
@@ -70,6 +72,7 @@ class Worker:
             spoken = contracts.chosen(self._orders.contracts)
             for name in spoken:
                 contracts.contract(name)
+            self._secure = Contexts(self._orders.tls) if self._orders.tls else None
             plan = await self._first_plan()
             self._entrance = Entrance(plan.access)
             roster = await asyncio.to_thread(self._loader.load, plan, Roster(), strict=True)
@@ -84,7 +87,7 @@ class Worker:
         self._plane.ready = True
         self._http = Server(plan.limits, self._routes)
         sock = socket.socket(fileno=self._listening[0])
-        listener = await listen(sock, self._http, self._turns("http"))
+        listener = await listen(sock, self._http, self._turns("http"), self._secure.http if self._secure else None)
         memory.settle()
         self._tell_loaded(roster)
         self._tell({"ready": len(self._plane.roster.models)})
@@ -113,7 +116,7 @@ class Worker:
             return
         gate = self._entrance.gate
         self._grpc = library.Server(self._plane, self._orders.run, limits, self._page.counter(UNROUTED), gate)
-        await self._grpc.start(sock, self._turns("grpc"))
+        await self._grpc.start(sock, self._turns("grpc"), self._secure.grpc if self._secure else None)
         self._tell({"grpc": sock.getsockname()[1]})
 
     async def _first_plan(self) -> Plan:
@@ -139,6 +142,19 @@ class Worker:
             await self._catch_up()
             if self._entrance.renew(self._plane.roster.plan.access):
                 self._let_in()
+            if self._secure is not None:
+                self._renew(self._secure)
+
+    def _renew(self, secure: Contexts) -> None:
+        """Newer certificates for new connections; broken ones change nothing."""
+        error = ""
+        try:
+            if not secure.renew():
+                return
+        except (ModelyardError, OSError) as exc:
+            log.error("keeping the old certificate: %s", exc)
+            error = f"{exc}: {exc.cause}" if isinstance(exc, ModelyardError) and exc.cause else str(exc)
+        self._tell({"certificate": secure.until.isoformat(), "error": error})
 
     def _let_in(self) -> None:
         """By the newest keys from now on."""
@@ -168,7 +184,7 @@ class Worker:
         self._swap(roster)
         self._tell_loaded(roster, before)
         for name, trouble in roster.troubles.items():
-            self._tell({"trouble": trouble, "model": name})
+            self._tell({"trouble": trouble, "model": name, "served": name in roster.models})
         self._loaded = True
         gone = [replica.label for replica in before - set(roster.replicas())]
         for label in gone:

@@ -5,6 +5,10 @@ from __future__ import annotations
 import json
 from dataclasses import asdict, dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from modelyard.guard.tls import Files
 
 #: A worker's current folder, in the run folder: nothing is in it that a model could name.
 EMPTY = "empty"
@@ -28,6 +32,8 @@ class Orders:
         As in `supervisor.Options`.
     drain_delay_s, grace_s : float
         As in `supervisor.Options`.
+    tls : Files, optional
+        As in `supervisor.Options`.
     """
 
     worker: int
@@ -40,6 +46,7 @@ class Orders:
     repository: str
     drain_delay_s: float
     grace_s: float
+    tls: Files | None = None
 
     def to_json(self) -> str:
         """One line."""
@@ -49,4 +56,8 @@ class Orders:
     def from_json(cls, text: str) -> Orders:
         """Back from that line."""
         told = json.loads(text)
+        if told["tls"]:
+            from modelyard.guard.tls import Files  # noqa: PLC0415 - brings ssl, which most supervisors do without
+
+            told["tls"] = Files.of(told["tls"])
         return cls(**{**told, "plan": Path(told["plan"]), "run": Path(told["run"])})

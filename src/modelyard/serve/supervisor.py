@@ -19,13 +19,16 @@ import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from modelyard.core.errors import Internal, from_wire
 from modelyard.serve import tickets, turns
 from modelyard.serve.orders import EMPTY, Orders
 from modelyard.serve.recruits import Recruit
 from modelyard.serve.sockets import Sockets
+
+if TYPE_CHECKING:
+    from modelyard.guard.tls import Files
 
 _STABLE_S = 10.0
 _BACKOFF_S = (0.0, 0.1, 0.2, 0.5, 1.0)
@@ -55,12 +58,16 @@ class Options:
         Names of `serve.http.contracts`, ``all`` for every one; empty for the usual ones.
     repository : str
         One of `tickets.MODES`: whether whoever may call this server loads and unloads models.
+    signatures : str
+        One of `core.trust.Policy`: what becomes of versions without a signature that counts.
     recruit : Recruit, optional
         A worker that is on its way already; it becomes the first.
     keys : bool
         Whether callers have to say who they are.
     behind_tls_proxy : bool
         Whether a proxy in front encrypts what goes over the network.
+    tls : Files, optional
+        With which both ports speak TLS; absolute paths. They are read again when they change.
     """
 
     host: str = "127.0.0.1"
@@ -70,10 +77,12 @@ class Options:
     grace_s: float = 30.0
     contracts: tuple[str, ...] = ()
     repository: str = "none"
+    signatures: str = "off"
     grpc_port: int | None = None
     recruit: Recruit | None = None
     keys: bool = False
     behind_tls_proxy: bool = False
+    tls: Files | None = None
 
 
 @dataclass
@@ -171,6 +180,7 @@ class Supervisor:
             repository=options.repository,
             drain_delay_s=options.drain_delay_s,
             grace_s=options.grace_s,
+            tls=options.tls,
         )
         child.started = time.monotonic()
         recruit, self._recruit = self._recruit or Recruit(), None

@@ -54,6 +54,18 @@ class Turns:
         return min(AT_ONCE, max(0, least + least // _EASE + 1 - mine))
 
 
+class Alone:
+    """A worker that shares its socket with nobody: it is always its turn."""
+
+    def leave(self) -> None:
+        """Nobody has to know."""
+
+    def room(self, mine: int) -> int:
+        """See `Turns.room`."""
+        del mine
+        return AT_ONCE
+
+
 def forget(run: Path, worker: int) -> None:
     """The worker is gone: nobody leaves it connections, on any socket."""
     for path in run.glob(f"{_COUNTS}*"):

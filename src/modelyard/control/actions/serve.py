@@ -43,7 +43,7 @@ def serve(
     body_bytes : int, optional
         Largest body of one request; None for the usual limit.
     on_event : callable
-        Told ``{"listening": (host, port), "grpc_port": port or None}`` and what the supervisor reports.
+        Told ``{"listening": (host, port), "grpc_port": port or None, "tls": bool}`` and what the supervisor reports.
     tunings : mapping of str to Tuning, optional
         As for `plans.render`.
 
@@ -63,6 +63,7 @@ def serve(
     path.unlink(missing_ok=True)  # from a server on this port that was killed
     clerk = _Clerk(name, requested, options, on_event)
     supervisor = Supervisor(sockets, path, options, clerk.hear)
+    home: Home | None = None
     try:
         supervisor.start()
         on_event(_listening(options, sockets))
@@ -72,28 +73,33 @@ def serve(
         from modelyard.control.actions import plans  # noqa: PLC0415 - as above
         from modelyard.control.actions.home import open_home  # noqa: PLC0415 - as above
         from modelyard.core.plan import Access, Limits  # noqa: PLC0415 - as above
+        from modelyard.core.trust import Policy  # noqa: PLC0415 - as above
 
         home = open_home(settings)
         explicit = options.repository == "explicit"
         limits = Limits() if body_bytes is None else Limits(body_bytes=body_bytes)
-        plan = plans.render(home, requested, limits, explicit=explicit, tunings=tunings)
-        if options.keys:
-            access = Access(keys=str(settings.keys), peppers=str(settings.secrets))
-            plan = replace(plan, access=access)
-        if not plan.models and not explicit:
-            raise NotFound(
-                what="model", name="", cause="the registry is empty", hint="modelyard train data.csv --target COLUMN"
-            )
-        clerk.begin(home, supervisor.answer)
-        plans.save(home, name, plan)
+        with home.artifacts.held():  # nobody may put the bundles away before the saved plan names them
+            policy = Policy(options.signatures)
+            plan = plans.render(home, requested, limits, explicit=explicit, tunings=tunings, signatures=policy)
+            if options.keys:
+                access = Access(keys=str(settings.keys), peppers=str(settings.secrets))
+                plan = replace(plan, access=access)
+            if not plan.models and not explicit:
+                hint = "modelyard train data.csv --target COLUMN"
+                raise NotFound(what="model", name="", cause="the registry is empty", hint=hint)
+            clerk.begin(home, supervisor.answer)
+            plans.save(home, name, plan)
         supervisor.run()
     finally:
         supervisor.close()
         path.unlink(missing_ok=True)
+        if home is not None:
+            plans.tidy(home)
 
 
 def _listen(options: Options, *, keys: bool) -> Sockets:
-    return listen(options.host, options.port, options.grpc_port, keys=keys, private=options.behind_tls_proxy)
+    private = options.behind_tls_proxy or options.tls is not None
+    return listen(options.host, options.port, options.grpc_port, keys=keys, private=private)
 
 
 class _Clerk:
@@ -147,7 +153,8 @@ class _Clerk:
 
 
 def _listening(options: Options, sockets: Sockets) -> Event:
-    return {"listening": (options.host, sockets.http.getsockname()[1]), "grpc_port": sockets.grpc_port}
+    port = sockets.http.getsockname()[1]
+    return {"listening": (options.host, port), "grpc_port": sockets.grpc_port, "tls": options.tls is not None}
 
 
 def serve_plan(plan: Path, options: Options, on_event: Callable[[Event], None]) -> None:

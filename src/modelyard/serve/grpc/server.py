@@ -13,7 +13,7 @@ from pathlib import Path
 from modelyard.core.errors import Busy
 from modelyard.core.plan import Limits
 from modelyard.guard.gate import Gate
-from modelyard.serve.acceptor import Acceptor, listen
+from modelyard.serve.acceptor import Acceptor, Secure, listen
 from modelyard.serve.grpc import frames, health, reflection
 from modelyard.serve.grpc.call import Call, Dialogue, Method
 from modelyard.serve.grpc.connection import MAX_STREAMS, Connection
@@ -93,9 +93,9 @@ class Server:
         """Questions that are being answered."""
         return self._servicer.in_flight
 
-    async def start(self, sock: socket.socket, turns: Turns | None = None) -> None:
-        """Answer on this listening socket; in turn with the workers that share it, if any."""
-        self._listener = await listen(sock, self, turns)
+    async def start(self, sock: socket.socket, turns: Turns | None = None, secure: Secure | None = None) -> None:
+        """Answer on this listening socket; in turn with the workers that share it, if any; with TLS if so wanted."""
+        self._listener = await listen(sock, self, turns, secure)
         self._sweeping = asyncio.ensure_future(self._sweep())
 
     async def stop(self, grace_s: float) -> None:

@@ -1,0 +1,73 @@
+"""Files that an operator configures: changed together with their record in the audit log, or not at all."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from pathlib import Path
+
+from modelyard.control.actions.home import Home
+from modelyard.core.errors import Forbidden, Unavailable
+from modelyard.core.identity import Permission, Scope, Verb
+from modelyard.store import files
+
+
+def check_may(home: Home) -> None:
+    """`Forbidden` when the actor may not configure this installation."""
+    if not home.actor.may(Permission(Verb.CONFIGURE)):
+        scope = str(Scope(Verb.CONFIGURE))
+        raise Forbidden(who=home.actor.name, verb=str(Verb.CONFIGURE), what="this server", scope=scope)
+
+
+def read(path: Path) -> bytes:
+    """The file's bytes; none when there is no file."""
+    try:
+        return path.read_bytes()
+    except FileNotFoundError:
+        return b""
+    except OSError as exc:
+        raise Unavailable(what=f"cannot read {path.name}", cause=exc.strerror, hint=files.HOME_HINT) from exc
+
+
+def change(
+    home: Home,
+    path: Path,
+    act: tuple[str, str],
+    rewrite: Callable[[bytes], bytes],
+    detail: Mapping[str, str] | None = None,
+) -> None:
+    """Rewrite a file and record that, one writer at a time.
+
+    Parameters
+    ----------
+    home : Home
+        Whose actor does it.
+    path : Path
+        The file.
+    act : tuple of str and str
+        Noun and verb, and what it is about.
+    rewrite : callable
+        From the bytes that are there, none at first, to those that are to be; what it raises is recorded too.
+    detail : mapping, optional
+        What else the record keeps.
+
+    Raises
+    ------
+    Forbidden
+        The actor may not.
+    """
+    written = False
+    before = b""
+    try:
+        with home.change(*act) as (_, record):
+            check_may(home)
+            before = read(path)
+            raw = rewrite(before)
+            record(act[1], dict(detail or {}))
+            files.replace(path, raw)
+            written = True
+    except BaseException:
+        if written and not before:  # the record could not be kept
+            path.unlink(missing_ok=True)
+        elif written:
+            files.replace(path, before)
+        raise

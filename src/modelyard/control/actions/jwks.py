@@ -1,0 +1,230 @@
+"""Issuers' keys: fetched here, beside the supervisor, from addresses that the operator gave; no worker ever asks.
+
+What was fetched lies in the issuer table, ``tokens.json``, which workers read again when it is another file. Keys that
+cannot be fetched again are believed for an hour more.
+"""
+
+from __future__ import annotations
+
+import logging
+import threading
+import time
+from collections.abc import Callable, Iterable
+from datetime import UTC, datetime
+from typing import TYPE_CHECKING
+from urllib.parse import SplitResult, urlsplit, urlunsplit
+
+from modelyard.core.errors import ModelyardError, Unavailable
+from modelyard.guard import issuers
+from modelyard.guard.issuers import FRESH_S, FetchedKeys, Issuer, IssuerTable
+from modelyard.store import files
+
+if TYPE_CHECKING:
+    from http.client import HTTPConnection
+    from pathlib import Path
+
+    from modelyard.core.settings import Settings
+
+log = logging.getLogger("modelyard")
+
+_TIMEOUT_S = 5.0
+_LONGEST = 256 * 1024  # bytes of a key set
+_ON_DEMAND_S = 60.0  # between two fetches of one issuer's keys
+_LOOK_S = 15.0  # between two looks at what is due
+
+Fetch = Callable[[Issuer], str]
+
+
+def fetch(issuer: Issuer) -> str:
+    """The issuer's key set as it is now.
+
+    Raises
+    ------
+    Unavailable
+        There is no answer in time, another one than 200 (a redirection is not followed), or it is no key set.
+    """
+    raw = get(issuer.jwks, issuer.ca)
+    from modelyard.guard.tokens import keys_in  # noqa: PLC0415 - brings joserfc and cryptography
+
+    if not keys_in(raw, issuer.algorithms):
+        cause = f"none of its keys is one for {' or '.join(issuer.algorithms)}"
+        raise Unavailable(what=f"{issuer.jwks} gives no key set", cause=cause)
+    return raw.decode("utf-8", "replace")
+
+
+def get(url: str, ca: str = "") -> bytes:
+    """A document, from exactly this address.
+
+    Parameters
+    ----------
+    url : str
+        One that the operator configured: https, or http on this machine.
+    ca : str
+        File of the authority that vouches for it; empty for those that the system trusts.
+
+    Raises
+    ------
+    Unavailable
+        See `fetch`.
+    """
+    import http.client  # noqa: PLC0415 - it and ssl are for those servers that believe tokens
+
+    parts = urlsplit(url)
+    connection = None
+    try:
+        connection = _connection(parts, ca)
+        connection.request("GET", urlunsplit(("", "", parts.path or "/", parts.query, "")))
+        status, raw = _answer(connection)
+    except (OSError, http.client.HTTPException, ValueError) as exc:
+        raise Unavailable(what=f"{url} cannot be fetched", cause=str(exc) or type(exc).__name__) from exc
+    finally:
+        if connection is not None:
+            connection.close()
+    if status != http.client.OK:
+        raise Unavailable(what=f"{url} cannot be fetched", cause=f"it answers {status}")
+    if len(raw) > _LONGEST:
+        raise Unavailable(what=f"{url} cannot be fetched", cause=f"it is longer than {_LONGEST} bytes")
+    return raw
+
+
+def _connection(parts: SplitResult, ca: str) -> HTTPConnection:
+    import http.client  # noqa: PLC0415 - as above
+    import ssl  # noqa: PLC0415 - as above
+
+    host = str(parts.hostname)
+    if parts.scheme == "http":
+        return http.client.HTTPConnection(host, parts.port, timeout=_TIMEOUT_S)
+    context = ssl.create_default_context(cafile=ca or None)
+    return http.client.HTTPSConnection(host, parts.port, timeout=_TIMEOUT_S, context=context)
+
+
+def _answer(connection: HTTPConnection) -> tuple[int, bytes]:
+    """Its status, and a little more than the longest document that is taken."""
+    deadline = time.monotonic() + 2 * _TIMEOUT_S
+    response = connection.getresponse()
+    raw = b""
+    while len(raw) <= _LONGEST and (piece := response.read1(_LONGEST + 1)):
+        raw += piece
+        if time.monotonic() > deadline:
+            raise TimeoutError("it takes too long")
+    return response.status, raw
+
+
+def refresh(settings: Settings, wanted: Iterable[str] = (), get_keys: Fetch = fetch) -> dict[str, str]:
+    """Fetch what is due, and put the issuer table where workers read it.
+
+    Parameters
+    ----------
+    settings : Settings
+        Where the operator's file and the table are.
+    wanted : iterable of str
+        Issuers of whom there may be newer keys: fetched unless that was done less than a minute ago.
+    get_keys : callable
+        Fetches the key set of an issuer.
+
+    Returns
+    -------
+    dict of str to str
+        Why keys could not be fetched, by the issuer's url. Those that are there already stay.
+    """
+    trusted, wished, table = read(settings), frozenset(wanted), _kept(settings.tokens)
+    kept = table.jwks
+    troubles: dict[str, str] = {}
+    fetched: dict[str, FetchedKeys] = {}
+    for issuer in trusted:
+        age_s = _now_s() - kept[issuer.url].fetched_s if issuer.url in kept else float("inf")
+        if 0 <= age_s < (_ON_DEMAND_S if issuer.url in wished else FRESH_S):
+            continue
+        try:
+            fetched[issuer.url] = FetchedKeys(get_keys(issuer), _now_s())
+        except ModelyardError as exc:
+            troubles[issuer.url] = f"{exc.detail}: {exc.cause}" if exc.cause else exc.detail
+    if fetched or table.issuers != trusted:
+        _write(settings, fetched)
+    return troubles
+
+
+def read(settings: Settings) -> tuple[Issuer, ...]:
+    """Whom the operator believes."""
+    try:
+        return issuers.read(settings.issuers.read_bytes())
+    except FileNotFoundError:
+        return ()
+
+
+def _write(settings: Settings, fetched: dict[str, FetchedKeys]) -> None:
+    """The table as it is to be now, from the newest of everything: others may have fetched or configured meanwhile."""
+    with files.locked(settings.home):
+        trusted, old = read(settings), _kept(settings.tokens)
+        urls = {issuer.url for issuer in trusted}
+        jwks = {url: keys for url, keys in {**old.jwks, **fetched}.items() if url in urls}
+        table = IssuerTable(issuers=trusted, jwks=jwks)
+        if table != old:
+            files.replace(settings.tokens, table.to_bytes())
+
+
+def _kept(path: Path) -> IssuerTable:
+    try:
+        return IssuerTable.from_bytes(path.read_bytes())
+    except FileNotFoundError:
+        return IssuerTable()
+
+
+def _now_s() -> float:
+    return datetime.now(UTC).timestamp()
+
+
+class Keeper:
+    """Keeps the issuer table fresh in a thread, as long as a server runs.
+
+    Parameters
+    ----------
+    settings : Settings
+        Of the home.
+    refresher : callable
+        `refresh`.
+    """
+
+    def __init__(self, settings: Settings, refresher: Callable[[Settings, Iterable[str]], dict[str, str]]) -> None:
+        self._settings = settings
+        self._refresh = refresher
+        self._wanted: set[str] = set()
+        self._asked_s: dict[str, float] = {}
+        self._wake, self._lock = threading.Event(), threading.Lock()
+        self._over = False
+        self._said: dict[str, str] = {}
+        self._thread = threading.Thread(target=self._run, name="issuers", daemon=True)
+        self._thread.start()
+
+    def want(self, url: str) -> None:
+        """A token names a key of this issuer that is not there: look for newer ones, at most once a minute."""
+        now_s = time.monotonic()
+        with self._lock:
+            if now_s < self._asked_s.get(url, -_ON_DEMAND_S) + _ON_DEMAND_S:
+                return
+            self._asked_s[url] = now_s
+            self._wanted.add(url)
+        self._wake.set()
+
+    def close(self) -> None:
+        """Stop; a fetch that is under way is not waited for."""
+        self._over = True
+        self._wake.set()
+
+    def _run(self) -> None:
+        while not self._over:
+            self._look()
+            self._wake.wait(_LOOK_S)
+            self._wake.clear()
+
+    def _look(self) -> None:
+        with self._lock:
+            wanted, self._wanted = self._wanted, set()
+        try:
+            troubles = self._refresh(self._settings, wanted)
+        except (ModelyardError, OSError) as exc:
+            troubles = {"": str(exc)}
+        for url, trouble in troubles.items():
+            if self._said.get(url) != trouble:
+                log.warning("keys of %s: %s", url or "issuers", trouble)
+        self._said = troubles
