@@ -12,7 +12,11 @@ from pathlib import Path
 import pytest
 
 from modelyard.core.errors import NotFound, StoreDamaged, Unsupported
+from modelyard.guard.keysources import FileSource
+from modelyard.guard.masterkeys import Keys
 from modelyard.store.blobs import BACKENDS, Blobs, open_blobs
+from modelyard.store.envelopes import Envelopes
+from modelyard.store.sealed import Places, SealedBlobs
 
 Opener = Callable[[], Blobs]
 CONTENT = b"a model, as data"
@@ -20,9 +24,21 @@ DIGEST = hashlib.sha256(CONTENT).hexdigest()
 MISSING = "0" * 64
 
 
-@pytest.fixture(params=sorted(BACKENDS))
+def backend(name: str, folder: Path) -> Blobs:
+    return open_blobs({"file": folder.as_uri(), "memory": "memory:"}[name])
+
+
+@pytest.fixture(params=[*sorted(BACKENDS), *(f"{name}, encrypted" for name in sorted(BACKENDS)), "file, decrypted"])
 def blobs(request: pytest.FixtureRequest, tmp_path: Path) -> Blobs:
-    return open_blobs({"file": (tmp_path / "blobs").as_uri(), "memory": "memory:"}[request.param])
+    """Each backend; encrypted at rest; and with that turned off again, which is a layer all the same."""
+    name, _, layer = request.param.partition(", ")
+    plain = backend(name, tmp_path / "blobs")
+    if not layer:
+        return plain
+    places = Places(plain, backend(name, tmp_path / "sealed"), Envelopes(tmp_path / "envelopes"))
+    keys = Keys(lambda: FileSource(tmp_path / "secrets" / "master.key"))
+    keys.prepare()
+    return SealedBlobs(places, keys, lambda: layer == "encrypted")
 
 
 def test_put_names_by_content_and_get_gives_it_back(blobs: Blobs) -> None:

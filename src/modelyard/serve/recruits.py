@@ -14,6 +14,8 @@ from collections.abc import Sequence
 
 # Unless the operator says otherwise: numpy's BLAS would start a thread for every core, in every worker.
 _LIBRARIES = {"OPENBLAS_NUM_THREADS": "1"}
+# What opens everything that is stored is the control plane's; see `core.settings`.
+_KEPT_BACK = frozenset({"MODELYARD_MASTER_KEY"})
 _MOST_BYTES = 65536
 _MOST_FDS = 8
 
@@ -26,7 +28,7 @@ class Recruit:
         with theirs:
             self._process: subprocess.Popen[bytes] | None = subprocess.Popen(  # noqa: S603 - our own interpreter
                 [sys.executable, "-P", "-m", "modelyard.serve", str(theirs.fileno())],
-                env={**_LIBRARIES, **os.environ},  # noqa: TID251 - handed on, not read
+                env={**_LIBRARIES, **_handed_on()},
                 pass_fds=(theirs.fileno(),),
                 stdin=subprocess.DEVNULL,
                 start_new_session=True,  # Ctrl-C reaches the supervisor alone, which then drains its workers
@@ -47,6 +49,10 @@ class Recruit:
             self._process.wait()
             self._process = None
             self._line.close()
+
+
+def _handed_on() -> dict[str, str]:
+    return {name: value for name, value in os.environ.items() if name not in _KEPT_BACK}  # noqa: TID251 - not read here
 
 
 def receive(fd: int) -> tuple[str, list[int]] | None:

@@ -16,7 +16,6 @@ import threading
 import time
 from collections.abc import Iterator
 from dataclasses import dataclass, field
-from pathlib import Path
 from queue import Empty, Queue
 from typing import Any
 
@@ -134,9 +133,10 @@ def main(home: str, reference: str, workers: str) -> int:
     from modelyard.control.actions.serve import serve  # noqa: PLC0415 - the borrower has no use for it
 
     threading.Thread(target=_end_with_borrower, daemon=True).start()
+    settings = Settings.from_environ({**os.environ, "MODELYARD_HOME": home})  # noqa: TID251 - a process of its own
     options = Options(port=0, workers=int(workers), drain_delay_s=0.0, grace_s=1.0)
     try:
-        serve(Settings(Path(home)), [reference], options, None, _tell)
+        serve(settings, [reference], options, None, _tell)
     except ModelyardError as exc:
         _tell({"failed": exc.to_wire()})
         return 1
