@@ -1,0 +1,145 @@
+"""Keys as an operator uses them: made, sent, rotated without a failed request, revoked in every worker at once."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Iterator
+from http.client import HTTPConnection
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from modelyard.control.actions.publish import publish
+from tests.acceptance.serving import Served, home_with
+from tests.models import linear_bundle
+
+EFFECTIVE_S = 5.0
+BODY = b'{"feature": 3}'
+
+
+def modelyard(home: Path, *args: str, code: int = 0) -> str:
+    """Standard output of a command that ends with this code."""
+    env = {**os.environ, "MODELYARD_HOME": str(home)}
+    done = subprocess.run(
+        [sys.executable, "-m", "modelyard", *args], env=env, capture_output=True, text=True, check=False
+    )
+    assert done.returncode == code, done.stderr
+    return done.stdout if code == 0 else done.stderr
+
+
+@pytest.fixture
+def home(tmp_path: Path) -> Path:
+    path = tmp_path / "home"
+    modelyard(path, "init")
+    publish(home_with(path), linear_bundle())
+    return path
+
+
+@pytest.fixture
+def server(home: Path) -> Iterator[Served]:
+    with Served(home, "--auth", "keys", "--workers", "2", "--drain-delay", "0") as served:
+        yield served
+
+
+def _status(server: Served, key: str) -> int:
+    return server.ask("POST", "/predict", BODY, {"content-type": "application/json", "x-api-key": key})[0]
+
+
+def _made(home: Path, *args: str) -> dict[str, Any]:
+    made: dict[str, Any] = json.loads(modelyard(home, "key", *args, "--json"))
+    return made
+
+
+def test_without_a_key_nothing_and_with_one_what_it_may(home: Path, server: Served) -> None:
+    key = modelyard(home, "key", "create", "ci", "--role", "predictor").strip()
+    _until(lambda: _status(server, key) == 200)
+    assert server.post("/predict", {"feature": 3})[0] == 401
+    assert server.ask("GET", "/livez")[0] == 200
+    bearer = {"authorization": f"Bearer {key}", "content-type": "application/json"}
+    assert json.loads(server.ask("POST", "/predict", BODY, bearer)[2]) == {"prediction": [6.0]}
+    assert server.ask("POST", "/v2/repository/models/linear/load", b"", bearer)[0] == 403
+    admin = (home / "secrets" / "admin.key").read_text(encoding="utf-8").strip()
+    assert server.ask("GET", "/models", None, {"x-api-key": admin})[0] == 200
+
+
+class _Load:
+    """Asks over kept connections until told to stop, and remembers statuses with their times."""
+
+    def __init__(self, server: Served, keys: list[str]) -> None:
+        self.answers: list[tuple[float, str, int]] = []
+        self._over = threading.Event()
+        self._threads = [threading.Thread(target=self._run, args=(server, key)) for key in keys for _ in range(3)]
+
+    def __enter__(self) -> _Load:
+        for thread in self._threads:
+            thread.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._over.set()
+        for thread in self._threads:
+            thread.join()
+
+    def _run(self, server: Served, key: str) -> None:
+        headers = {"content-type": "application/json", "x-api-key": key}
+        connection = HTTPConnection("127.0.0.1", server.port, timeout=30)
+        while not self._over.is_set():
+            connection.request("POST", "/predict", BODY, headers)
+            answer = connection.getresponse()
+            answer.read()
+            self.answers.append((time.monotonic(), key, answer.status))
+        connection.close()
+
+    def of(self, key: str) -> list[tuple[float, int]]:
+        return [(at, status) for at, whose, status in self.answers if whose == key]
+
+
+def test_a_revoked_key_opens_nothing_in_any_worker_within_five_seconds(home: Path, server: Served) -> None:
+    gone, stays = (modelyard(home, "key", "create", name).strip() for name in ("gone", "stays"))
+    _until(lambda: _status(server, gone) == _status(server, stays) == 200)
+    with _Load(server, [gone, stays]) as load:
+        time.sleep(0.5)
+        modelyard(home, "key", "revoke", "gone")
+        revoked = time.monotonic()
+        time.sleep(EFFECTIVE_S + 1.0)
+    assert {status for _, status in load.of(stays)} == {200}
+    after = load.of(gone)
+    assert {status for at, status in after if at > revoked + EFFECTIVE_S} == {401}
+    assert after[0][1] == 200
+    print(f"revoked: the last answer {max(at for at, status in after if status == 200) - revoked:.2f} s later")
+
+
+def test_rotating_a_key_fails_no_request(home: Path, server: Served) -> None:
+    old = modelyard(home, "key", "create", "app").strip()
+    _until(lambda: _status(server, old) == 200)
+    with _Load(server, [old]) as load:
+        new = modelyard(home, "key", "rotate", "app").strip()
+        _until(lambda: _status(server, new) == 200)
+        time.sleep(1.0)
+    assert new != old
+    assert {status for _, status in load.of(old)} == {200}  # both are good until the overlap ends
+    assert _status(server, new) == 200
+
+
+def test_other_machines_need_keys_and_nobody_reads_them_on_the_way(home: Path, tmp_path: Path) -> None:
+    refused = modelyard(home, "serve", "--host", "0.0.0.0", "--port", "0", code=4)
+    assert "without TLS" in refused
+    refused = modelyard(home, "serve", "--host", "0.0.0.0", "--port", "0", "--auth", "none", code=4)
+    assert "without keys" in refused
+    bare = tmp_path / "bare"
+    publish(home_with(bare), linear_bundle())
+    refused = modelyard(bare, "serve", "--host", "0.0.0.0", "--port", "0", "--behind-tls-proxy", code=3)
+    assert "modelyard init" in refused
+
+
+def _until(condition: Any) -> None:
+    deadline = time.monotonic() + EFFECTIVE_S
+    while not condition():
+        assert time.monotonic() < deadline, "the keys have not arrived"
+        time.sleep(0.05)
