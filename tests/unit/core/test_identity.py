@@ -122,16 +122,19 @@ def test_scopes_are_read_as_they_are_written(scope: Scope) -> None:
 
 @given(st.text(max_size=40))
 def test_what_is_no_scope_is_refused_with_words(text: str) -> None:
-    try:
-        assert str(parse_scope(text)) == text
-    except InvalidName as exc:
-        assert "model:PATTERN:VERB" in exc.cause
+    assume(not text.startswith(("model:", "server:")))
+    with pytest.raises(InvalidName) as caught:
+        parse_scope(text)
+    assert "model:PATTERN:VERB" in caught.value.cause
 
 
 @pytest.mark.parametrize(
     "text",
-    ["", "*", "model:*", "model::predict", "model:*:keys", "server:predict", "server:", "server:keys ", "model:A:read"]
-    + ["model:*:predict\n", "model:a.b:read", "model:*:predict:read", "MODEL:*:predict", "model:" + "a" * 64 + ":read"],
+    [
+        *("", "*", "model:*", "model::predict", "model:*:keys", "server:predict", "server:", "server:keys "),
+        *("model:*:predict\n", "model:a.b:read", "model:*:predict:read", "MODEL:*:predict", "model:A:read"),
+        f"model:{'a' * 64}:read",
+    ],
 )
 def test_these_are_no_scopes(text: str) -> None:
     with pytest.raises(InvalidName):

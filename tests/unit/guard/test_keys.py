@@ -54,8 +54,11 @@ def test_what_is_cut_or_grown_or_swapped_is_refused(data: st.DataObject) -> None
     at = data.draw(st.integers(0, len(text) - 2))
     changed = data.draw(
         st.sampled_from(
-            [text[:at], text[at + 1 :], text + text[at], text[:at] + text[at] + text[at:], f" {text}", f"{text}\n"]
-            + [text[:at] + text[at + 1] + text[at] + text[at + 2 :]]
+            [
+                *(text[:at], text[at + 1 :], text + text[at], f" {text}", f"{text}\n"),
+                text[:at] + text[at] + text[at:],
+                text[:at] + text[at + 1] + text[at] + text[at + 2 :],
+            ]
         )
     )
     if changed != text:
