@@ -223,7 +223,7 @@ class _Narrator:
             return
         say = {"listening": self._listening, "loaded": self._loaded, "trouble": self._trouble, "died": self._died}
         say |= {"ready": self._serving, "unloaded": self._unloaded, "no_grpc": self._without_grpc}
-        say |= {"certificate": self._certificate}
+        say |= {"certificate": self._certificate, "no_keys": self._without_keys}
         for key in event.keys() & say.keys():
             say[key](event)
 
@@ -271,6 +271,9 @@ class _Narrator:
             self._screen.warn(f"new connections go on with {until}: {event['error']}")
         else:
             self._screen.say(f"New connections get {until}")
+
+    def _without_keys(self, event: Mapping[str, Any]) -> None:
+        self._screen.warn(f"keys of {event['issuer'] or 'issuers'}: {event['no_keys']}")
 
     def _died(self, event: Mapping[str, Any]) -> None:
         self._screen.warn(f"worker {event['worker']} stopped (code {event['died']}); starting another")

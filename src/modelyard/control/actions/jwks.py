@@ -6,10 +6,9 @@ cannot be fetched again are believed for an hour more.
 
 from __future__ import annotations
 
-import logging
 import threading
 import time
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING
 from urllib.parse import SplitResult, urlsplit, urlunsplit
@@ -24,8 +23,6 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from modelyard.core.settings import Settings
-
-log = logging.getLogger("modelyard")
 
 _TIMEOUT_S = 5.0
 _LONGEST = 256 * 1024  # bytes of a key set
@@ -181,13 +178,18 @@ class Keeper:
     ----------
     settings : Settings
         Of the home.
-    refresher : callable
-        `refresh`.
+    on_event : callable
+        Told ``{"issuer": url, "no_keys": why}`` when keys cannot be fetched, once for each reason.
+    get_keys : callable
+        As for `refresh`.
     """
 
-    def __init__(self, settings: Settings, refresher: Callable[[Settings, Iterable[str]], dict[str, str]]) -> None:
+    def __init__(
+        self, settings: Settings, on_event: Callable[[Mapping[str, str]], None], get_keys: Fetch = fetch
+    ) -> None:
         self._settings = settings
-        self._refresh = refresher
+        self._on_event = on_event
+        self._get_keys = get_keys
         self._wanted: set[str] = set()
         self._asked_s: dict[str, float] = {}
         self._wake, self._lock = threading.Event(), threading.Lock()
@@ -195,6 +197,12 @@ class Keeper:
         self._said: dict[str, str] = {}
         self._thread = threading.Thread(target=self._run, name="issuers", daemon=True)
         self._thread.start()
+
+    def __enter__(self) -> Keeper:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
 
     def want(self, url: str) -> None:
         """A token names a key of this issuer that is not there: look for newer ones, at most once a minute."""
@@ -221,10 +229,10 @@ class Keeper:
         with self._lock:
             wanted, self._wanted = self._wanted, set()
         try:
-            troubles = self._refresh(self._settings, wanted)
+            troubles = refresh(self._settings, wanted, self._get_keys)
         except (ModelyardError, OSError) as exc:
             troubles = {"": str(exc)}
         for url, trouble in troubles.items():
             if self._said.get(url) != trouble:
-                log.warning("keys of %s: %s", url or "issuers", trouble)
+                self._on_event({"issuer": url, "no_keys": trouble})
         self._said = troubles

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import AbstractContextManager, nullcontext
 from functools import cached_property, partial
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -16,7 +17,8 @@ if TYPE_CHECKING:
     from concurrent.futures import Executor
 
     from modelyard.control.actions.home import Home
-    from modelyard.core.plan import Tuning
+    from modelyard.control.actions.jwks import Keeper
+    from modelyard.core.plan import Access, Tuning
 
 
 def serve(
@@ -72,7 +74,7 @@ def serve(
 
         from modelyard.control.actions import plans  # noqa: PLC0415 - as above
         from modelyard.control.actions.home import open_home  # noqa: PLC0415 - as above
-        from modelyard.core.plan import Access, Limits  # noqa: PLC0415 - as above
+        from modelyard.core.plan import Limits  # noqa: PLC0415 - as above
         from modelyard.core.trust import Policy  # noqa: PLC0415 - as above
 
         home = open_home(settings)
@@ -81,20 +83,37 @@ def serve(
         with home.artifacts.held():  # nobody may put the bundles away before the saved plan names them
             policy = Policy(options.signatures)
             plan = plans.render(home, requested, limits, explicit=explicit, tunings=tunings, signatures=policy)
-            if options.keys:
-                access = Access(keys=str(settings.keys), peppers=str(settings.secrets))
-                plan = replace(plan, access=access)
+            plan = replace(plan, access=_access(settings, options))
             if not plan.models and not explicit:
                 hint = "modelyard train data.csv --target COLUMN"
                 raise NotFound(what="model", name="", cause="the registry is empty", hint=hint)
             clerk.begin(home, supervisor.answer)
             plans.save(home, name, plan)
-        supervisor.run()
+        with _keeper(settings, options, on_event) as clerk.keeper:
+            supervisor.run()
     finally:
         supervisor.close()
         path.unlink(missing_ok=True)
         if home is not None:
             plans.tidy(home)
+
+
+def _access(settings: Settings, options: Options) -> Access:
+    """Where workers find out who may call them."""
+    from modelyard.core.plan import Access  # noqa: PLC0415 - imported while workers start
+
+    return Access(keys=str(settings.keys), peppers=str(settings.secrets)) if options.keys else Access()
+
+
+def _keeper(
+    settings: Settings, options: Options, on_event: Callable[[Event], None]
+) -> Keeper | AbstractContextManager[None]:
+    """Who keeps the keys of issuers fresh, where callers have to say who they are."""
+    if not options.keys:
+        return nullcontext()
+    from modelyard.control.actions.jwks import Keeper  # noqa: PLC0415 - imported while workers start
+
+    return Keeper(settings, on_event)
 
 
 def _listen(options: Options, *, keys: bool) -> Sockets:
@@ -112,6 +131,7 @@ class _Clerk:
         self._server = server
         self._requested = requested
         self._workers = options.workers
+        self.keeper: Keeper | None = None
 
     @cached_property
     def _thread(self) -> Executor:
@@ -128,6 +148,9 @@ class _Clerk:
         """Every event of the supervisor: questions of workers are answered later, all others passed on."""
         if "repository" in event:
             self._thread.submit(self._work, event)
+        elif "wanted_keys" in event:
+            if self.keeper is not None:
+                self.keeper.want(event["wanted_keys"])
         else:
             self._on_event(event)
 

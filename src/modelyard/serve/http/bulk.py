@@ -16,6 +16,7 @@ from modelyard.serve.http.message import Head
 
 #: What must be lacking of a body for this to be worth two changes of protocol.
 WORTH_BYTES = 64 * 1024
+_MOST_BYTES = 1 << 30  # in one go: TLS counts them in 31 bits
 Piece = bytes | bytearray | memoryview
 Done = Callable[[bytearray], None]
 
@@ -71,7 +72,7 @@ class _Filling(asyncio.BufferedProtocol):
     def get_buffer(self, sizehint: int) -> memoryview:
         """Room for what is lacking, and for nothing behind it."""
         del sizehint
-        return self._rest
+        return self._rest if len(self._rest) <= _MOST_BYTES else self._rest[:_MOST_BYTES]
 
     def buffer_updated(self, nbytes: int) -> None:
         """So much more is there."""

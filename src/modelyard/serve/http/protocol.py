@@ -462,13 +462,13 @@ class Connection(asyncio.Protocol):
         """
         self._closing = True
         self._queue.clear()
-        transport = self._transport
-        if transport is None:
+        if (transport := self._transport) is None:
             return
-        if self._reading and transport.can_write_eof():
+        if self._reading:
             self._reading = False  # nothing is owed any more: a drain need not wait for it
             self.deadline = self._clock() + _LINGER_S
-            transport.write_eof()
+            if transport.can_write_eof():  # TLS has no half-closed connections: the client closes, as it was told
+                transport.write_eof()
             if not transport.is_reading():
                 transport.resume_reading()
             return
