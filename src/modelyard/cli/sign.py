@@ -33,14 +33,17 @@ def command(screen: Screen, settings: Settings, model: str, key: Path | None, by
 
     Servers that ask for signatures serve it when the key is trusted for the model: see modelyard trust.
     """  # noqa: D301 - click's own mark, which a raw string would print
-    from modelyard.control.actions.home import open_home  # noqa: PLC0415 - imported when called
+    from modelyard.control.actions import trust  # noqa: PLC0415 - imported when called
+    from modelyard.control.actions.home import open_home  # noqa: PLC0415 - as above
     from modelyard.control.actions.sign import sign  # noqa: PLC0415 - as above
 
-    version, signed = sign(open_home(settings), parse_reference(model), key, by=by or _login())
+    home = open_home(settings)
+    version, signed = sign(home, parse_reference(model), key, by=by or _login())
     claim = signed.provenance
     whose = key.name if key else "this installation's own"
     screen.say("Signed", f"{version} by {claim.signed_by}, with key {signed.key_id[:SHORT]} ({whose})")
-    screen.next(f"modelyard verify {version}")
+    known = any(each.id == signed.key_id and each.counts_for(version.name) for each in trust.read(home).keys)
+    screen.next(f"modelyard verify {version}" if known else _trust(version.name, key))
     screen.show(
         {
             "name": version.name,
@@ -51,6 +54,13 @@ def command(screen: Screen, settings: Settings, model: str, key: Path | None, by
             "signed_at": claim.signed_at.isoformat(),
         }
     )
+
+
+def _trust(model: str, key: Path | None) -> str:
+    """How to let the key count."""
+    if key is None:
+        return f"modelyard trust add own --models {model}"
+    return f"openssl pkey -in {key} -pubout -out PUB && modelyard trust add PUB --models {model}"
 
 
 def _login() -> str:

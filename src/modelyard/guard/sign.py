@@ -149,7 +149,7 @@ def read_statement(body: bytes) -> Statement:
     return statement
 
 
-def _digests(manifest: Manifest) -> dict[str, str | None]:
+def _digests(manifest: Manifest) -> dict[str, str]:
     return {MANIFEST: sha256(manifest.to_bytes()), **{name: entry.sha256 for name, entry in manifest.files.items()}}
 
 

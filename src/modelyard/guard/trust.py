@@ -37,7 +37,7 @@ def judge(signature: bytes | None, manifest: Manifest, name: str, trust: Trust, 
     try:
         signed = sign.verify(signature, manifest, keys)
     except sign.Unverified as exc:
-        hint = f"modelyard sign {what}, or trust its signer's key: modelyard trust add KEY.pem --models {name}"
+        hint = f"modelyard trust add PUB --models {name}, if its signer is to be trusted; or modelyard sign {what}"
         raise Untrusted(what=what, why=str(exc), hint=hint) from exc
     claim = signed.provenance
     if claim.model != name:

@@ -14,13 +14,16 @@ if TYPE_CHECKING:
 #: Runs one statement and gives the rows; a connection's own, of the driver or of a writer.
 Execute = Callable[[str], Iterable[Any]]
 
+_KEYS = "SELECT key_id, models, public FROM trusted ORDER BY key_id, models"
+_MINIMUMS = "SELECT name, version FROM minimums ORDER BY name"
+
 
 def read(execute: Execute, policy: Policy) -> Trust:
     """What a version has to show under this policy; nothing is looked up when it is off."""
     if policy is Policy.OFF:
         return Trust()
-    keys = tuple(TrustedKey(*row) for row in execute("SELECT key_id, models, public FROM trusted ORDER BY key_id, models"))
-    minimums = dict(tuple(row) for row in execute("SELECT name, version FROM minimums ORDER BY name"))
+    keys = tuple(TrustedKey(*row) for row in execute(_KEYS))
+    minimums = dict(tuple(row) for row in execute(_MINIMUMS))
     return Trust(policy, keys, minimums)
 
 

@@ -8,7 +8,7 @@ import os
 import shutil
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -22,7 +22,8 @@ if TYPE_CHECKING:
     from modelyard.model.bundle import Bundle
 
 GRACE_S = 24 * 3600.0
-_MANIFEST = "manifest.json"
+_MANIFEST, _SIGNATURE = "manifest.json", "signature.dsse"  # core.manifest brings numpy
+_BUILDING = ".building"
 
 
 @dataclass(frozen=True)
@@ -43,17 +44,26 @@ class Artifacts:
         Where the bytes are kept.
     folder : Path
         Where bundles are laid out as folders; everything in it can be made again from the blobs.
+    memory : callable
+        Gives the folder in memory where they are laid out instead, while they may not lie on a disk; asked each time.
     """
 
-    def __init__(self, blobs: Blobs, folder: Path) -> None:
+    def __init__(self, blobs: Blobs, folder: Path, memory: Callable[[], Path | None] = lambda: None) -> None:
         self._blobs = blobs
         self._folder = files.make_folder(folder)
-        self._building = files.make_folder(folder / ".building")
+        self._memory = memory
+        files.make_folder(folder / _BUILDING)
 
     @contextmanager
     def held(self) -> Iterator[None]:
         """Nothing is collected meanwhile. Held from `store` until a version names the bundle, and while laying out."""
         with files.locked(self._folder, shared=True):
+            yield
+
+    @contextmanager
+    def alone(self) -> Iterator[None]:
+        """Nobody stores, lays out or collects meanwhile."""
+        with files.locked(self._folder):
             yield
 
     def store(self, bundle: Bundle) -> str:
@@ -75,11 +85,15 @@ class Artifacts:
 
         return read_manifest(self._get(digest, digest), digest[:12])
 
-    def checkout(self, digest: str) -> Path:
-        """The bundle as a folder, verified; laid out when it is not there, and again when it was damaged."""
-        target = self._folder / digest
+    def checkout(self, digest: str, signature: bytes | None = None) -> Path:
+        """The bundle as a folder, verified; laid out when it is not there, and again when it was damaged.
+
+        The signature, if any, lies beside the manifest; nobody sees half of one.
+        """
+        target = (self._memory() or self._folder) / digest
         if not _intact(target, digest):
-            self._lay_out(self.read(digest), target)
+            self._lay_out(replace(self.read(digest), signature=signature), target)
+        _attach(target, signature)
         return target
 
     def collect(self, keep: Callable[[], set[str]], *, grace_s: float = GRACE_S) -> Collected:
@@ -88,18 +102,31 @@ class Artifacts:
         `keep` is asked when nobody is between `store` and publishing, so that no bundle on its way looks like garbage.
         """
         limit = datetime.now(UTC) - timedelta(seconds=grace_s)
-        with files.locked(self._folder):
+        with self.alone():
             live = keep()
             needed = live | {entry.sha256 for digest in live for entry in self.manifest(digest).files.values()}
             garbage = [blob for blob in self._blobs.list() if blob.digest not in needed and blob.put_at < limit]
             for blob in garbage:
                 self._blobs.delete(blob.digest)
-            laid_out = [path for path in self._folder.iterdir() if path != self._building and path.name not in live]
-            folders = [path for path in (*laid_out, *self._building.iterdir()) if _changed(path) < limit]
+            places = [self._folder, *filter(None, [self._memory()])]
+            folders = [path for place in places for path in _spare(place, live) if _changed(path) < limit]
             for path in folders:
                 shutil.rmtree(path)
             self._blobs.sweep(grace_s)
         return Collected(len(garbage), sum(blob.size_bytes for blob in garbage), len(folders))
+
+    def put_away(self, needed: Callable[[], set[Path]]) -> None:
+        """While bundles belong into memory: remove those on disk, and those in memory that are not needed.
+
+        `needed`, the folders that servers look at, is asked when nobody lays out.
+        """
+        memory = self._memory()
+        if memory is None:
+            return
+        with self.alone():
+            keep = {path.name for path in needed()}
+            for path in (*_spare(self._folder, set()), *_spare(memory, keep)):
+                shutil.rmtree(path)
 
     def _get(self, blob: str, bundle: str) -> bytes:
         try:
@@ -109,8 +136,9 @@ class Artifacts:
 
     def _lay_out(self, bundle: Bundle, target: Path) -> None:
         """Built aside, then renamed, by one builder at a time; a damaged folder steps aside first."""
-        aside = self._building / os.urandom(8).hex()
-        with files.locked(self._building):
+        building = files.make_folder(target.parent / _BUILDING)
+        aside = building / os.urandom(8).hex()
+        with files.locked(building):
             if _intact(target, bundle.digest):
                 return  # another builder was faster
             try:
@@ -120,12 +148,30 @@ class Artifacts:
                 if target.exists():
                     target.rename(aside.with_suffix(".damaged"))
                 aside.rename(target)
-                files.sync_folder(self._folder)
+                files.sync_folder(target.parent)
             except OSError as exc:
-                raise files.refused(exc, self._folder) from exc
+                raise files.refused(exc, target.parent) from exc
             finally:
                 shutil.rmtree(aside, ignore_errors=True)
                 shutil.rmtree(aside.with_suffix(".damaged"), ignore_errors=True)
+
+
+def _attach(folder: Path, signature: bytes | None) -> None:
+    """Make this the signature that lies in the folder."""
+    path = folder / _SIGNATURE
+    if signature is None:
+        path.unlink(missing_ok=True)
+    elif not path.is_file() or path.read_bytes() != signature:
+        files.replace(path, signature)
+
+
+def _spare(place: Path, needed: set[str]) -> list[Path]:
+    """Folders of a place that are no bundle of these, and what builders that died left."""
+    half = place / _BUILDING
+    return [
+        *(path for path in place.iterdir() if path != half and path.name not in needed),
+        *(half.iterdir() if half.is_dir() else ()),
+    ]
 
 
 def _sync(folder: Path) -> None:

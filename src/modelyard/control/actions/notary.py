@@ -47,9 +47,7 @@ class Notary:
         signature = self._signatures.get(version.digest)
         if self.trust.policy is Policy.ENFORCE:
             self._judge(signature, self._artifacts.manifest(version.digest), version.name, str(version))
-        return PlannedVersion(
-            version.version, version.digest, str(self._artifacts.checkout(version.digest, signature))
-        )
+        return PlannedVersion(version.version, version.digest, str(self._artifacts.checkout(version.digest, signature)))
 
     def objection(self, model: PlannedModel) -> str:
         """Why a model that is planned already may not be served any longer; empty when it may."""

@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import suppress
 from pathlib import Path
 
 import msgspec
 
 from modelyard.control.actions.home import Home
-from modelyard.core.errors import CorruptBundle, InvalidRequest, ModelyardError, NotFound, Unavailable
-from modelyard.core.plan import Limits, Plan, PlannedModel, PlannedVersion, Tuning
+from modelyard.control.actions.notary import Notary
+from modelyard.core.errors import CorruptBundle, InvalidRequest, ModelyardError, NotFound, Unavailable, Untrusted
+from modelyard.core.plan import Limits, Plan, PlannedModel, Tuning
 from modelyard.core.reference import Reference, parse_reference
+from modelyard.core.trust import Policy, Trust
 from modelyard.registry.versions import LATEST, Model, Version
 from modelyard.store import files
 
@@ -22,6 +25,7 @@ def render(
     *,
     explicit: bool = False,
     tunings: Mapping[str, Tuning] | None = None,
+    signatures: Policy = Policy.OFF,
 ) -> Plan:
     """The plan for these references, every bundle laid out and verified.
 
@@ -39,6 +43,8 @@ def render(
         Whether models are loaded and unloaded while the server runs; then empty means none.
     tunings : mapping of str to Tuning, optional
         How models are to be run, by name; under the empty name, all others.
+    signatures : Policy
+        What becomes of versions without a signature that counts.
 
     Returns
     -------
@@ -51,11 +57,14 @@ def render(
         A reference cannot be read, or means nothing here; or a model is to be tuned that is not to be served.
     CorruptBundle
         A bundle's bytes were changed.
+    Untrusted
+        A version has no signature that counts, and signatures are enforced.
     """
     for text in requested:
         home.catalogue.resolve(parse_reference(text))
     asked = Plan(models=(), requested=tuple(requested), limits=limits or Limits(), explicit=explicit)
-    plan = _plan(home, msgspec.structs.replace(asked, tunings=dict(tunings or {})), strict=True)
+    asked = msgspec.structs.replace(asked, tunings=dict(tunings or {}), signatures=Trust(signatures))
+    plan = _plan(home, asked, strict=True)
     _check_tuned(plan)
     return plan
 
@@ -73,7 +82,7 @@ def refresh(home: Home) -> list[Path]:
     One process at a time, each from the catalogue as it is then, so that the last to finish has seen every change. What
     was asked for and is gone leaves the plan; what is damaged keeps serving as it was.
     """
-    with files.locked(home.settings.plans):
+    with files.locked(home.settings.plans), home.artifacts.held():
         return [path for path in sorted(home.settings.plans.glob("*.json")) if _renew(home, path)]
 
 
@@ -96,10 +105,15 @@ def amend(home: Home, name: str, change: Callable[[Plan], Plan]) -> Plan:
         As saved.
     """
     path = home.settings.plans / f"{name}.json"
-    with files.locked(home.settings.plans):
+    with files.locked(home.settings.plans), home.artifacts.held():
         plan = _next(_plan(home, change(Plan.from_bytes(path.read_bytes())), strict=False))
         files.replace(path, plan.to_bytes())
     return plan
+
+
+def tidy(home: Home) -> None:
+    """Put away what is laid out for servers that have ended, where it may not lie about; see `Artifacts.put_away`."""
+    home.artifacts.put_away(lambda: {path for plan in _saved(home) for path in _folders(plan)})
 
 
 def announce(home: Home, done: str) -> list[Path]:
@@ -125,6 +139,16 @@ def _renew(home: Home, path: Path) -> bool:
     return True
 
 
+def _saved(home: Home) -> Iterator[Plan]:
+    for path in home.settings.plans.glob("*.json"):
+        with suppress(FileNotFoundError, InvalidRequest):  # as above
+            yield Plan.from_bytes(path.read_bytes())
+
+
+def _folders(plan: Plan) -> Iterator[Path]:
+    return (Path(version.path) for model in plan.models for version in model.versions)
+
+
 def _check_tuned(plan: Plan) -> None:
     """A name that is tuned is one that is served, or could be."""
     known = sorted({*(model.name for model in plan.models), *plan.known})
@@ -139,11 +163,16 @@ def _next(plan: Plan) -> Plan:
 
 
 def _plan(home: Home, asked: Plan, *, strict: bool) -> Plan:
-    """What is asked for, from one look at the catalogue; damaged bundles are an error, or else stay as they were."""
+    """What is asked for, from one look at the catalogue.
+
+    What is damaged or may not be served is an error, or else the model stays as it was, while that may be served.
+    """
     references = [parse_reference(text) for text in asked.requested]
     names = {reference.name for reference in references}
     serving = {model.name: model for model in asked.models}
-    models = [serving[name] for name in asked.folders if name in serving]
+    notary = Notary(home, asked.signatures.policy)
+    refused = {name: why for name in asked.folders if name in serving and (why := notary.objection(serving[name]))}
+    models = [serving[name] for name in asked.folders if name in serving and name not in refused]
     with home.artifacts.held():
         catalogue = home.catalogue.models()
         for model in catalogue:
@@ -151,17 +180,21 @@ def _plan(home: Home, asked: Plan, *, strict: bool) -> Plan:
                 continue
             mine = [reference for reference in references if reference.name == model.name] or [Reference(model.name)]
             try:
-                models += _planned(home, model, mine, asked.tuning(model.name))
-            except CorruptBundle:
+                models += _planned(notary, model, mine, asked.tuning(model.name))
+            except (CorruptBundle, Untrusted) as exc:
                 if strict:
                     raise
-                models += [serving[model.name]] if model.name in serving else []
+                if isinstance(exc, Untrusted):
+                    refused[model.name] = exc.detail
+                before = serving.get(model.name)
+                models += [before] if before is not None and not notary.objection(before) else []
     known = {model.name: tuple(item.version for item in model.versions) for model in catalogue}
     ordered = tuple(sorted(models, key=lambda model: model.name))
-    return msgspec.structs.replace(asked, models=ordered, known=known if asked.explicit else {})
+    known = known if asked.explicit else {}
+    return msgspec.structs.replace(asked, models=ordered, known=known, signatures=notary.trust, refused=refused)
 
 
-def _planned(home: Home, model: Model, references: Sequence[Reference], tuning: Tuning) -> list[PlannedModel]:
+def _planned(notary: Notary, model: Model, references: Sequence[Reference], tuning: Tuning) -> list[PlannedModel]:
     """The model's part of the plan; none when nothing that was asked of it is there any more."""
     resolved = {reference: version for reference in references if (version := _resolved(model, reference))}
     if not resolved:
@@ -171,11 +204,7 @@ def _planned(home: Home, model: Model, references: Sequence[Reference], tuning: 
     numbers = {version.version for version in resolved.values()}
     if bare in resolved:
         numbers |= set(model.aliases.values())
-    versions = tuple(
-        PlannedVersion(version.version, version.digest, str(home.artifacts.checkout(version.digest)))
-        for version in model.versions
-        if version.version in numbers
-    )
+    versions = tuple(notary.lay_out(version) for version in model.versions if version.version in numbers)
     aliases = {**model.aliases, LATEST: model.latest.version}
     answered = {alias: number for alias, number in sorted(aliases.items()) if number in numbers}
     return [PlannedModel(model.name, default.version, versions, answered, tuning)]

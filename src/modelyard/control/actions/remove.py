@@ -6,8 +6,9 @@ from contextlib import suppress
 
 from modelyard.control.actions import plans
 from modelyard.control.actions.home import Home
-from modelyard.core.errors import CorruptBundle
+from modelyard.core.errors import CorruptBundle, StoreDamaged
 from modelyard.core.reference import Reference
+from modelyard.registry import signatures
 from modelyard.registry.versions import Version
 
 
@@ -40,6 +41,13 @@ def remove(home: Home, reference: Reference, *, force: bool = False) -> tuple[Ve
     else:
         removed = (home.catalogue.remove_version(reference, force=force),)
     plans.announce(home, f"{reference} is removed")
-    with suppress(CorruptBundle):  # nobody knows which bytes a damaged version needs: all of them stay
-        home.artifacts.collect(home.catalogue.digests)
+    with suppress(CorruptBundle, StoreDamaged):  # nobody knows which bytes a damaged version needs: all of them stay
+        home.artifacts.collect(lambda: _live(home))
     return removed
+
+
+def _live(home: Home) -> set[str]:
+    """The bundles that are left; signatures of others go, while nobody is about to publish what they are of."""
+    with home.database.write() as connection:
+        signatures.sweep(connection)
+    return home.catalogue.digests()
