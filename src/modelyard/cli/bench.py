@@ -75,6 +75,7 @@ class _Numbers(click.ParamType[tuple[float, ...]]):
 @click.option("--timeout", default="10s", show_default=True, type=_Time(), help="Longest wait for an answer.")
 @click.option("--workers", default=1, show_default=True, type=click.IntRange(1, 256), help="Of the server for MODEL.")
 @click.option("--clients", default=1, show_default=True, type=click.IntRange(1, 64), help="Client processes.")
+@click.option("--ca", type=click.Path(path_type=Path), help="Authority of an https URL; PEM.  [default: the system's]")
 @click.option("--save", default="", metavar="NAME", help="Keep the report under this name.")
 @click.option("--against", default="", metavar="NAME", help="Compare with that report instead of the last one.")
 @click.option("--remote", is_flag=True, help="Load a server on another machine; needs --requests.")
@@ -134,6 +135,7 @@ def _wanted(flags: Mapping[str, Any]) -> tuple[Ask, Load]:
         check_body=flags["check"] == "body",
         workers=flags["workers"],
         remote=flags["remote"],
+        ca=flags["ca"],
     )
     try:
         load = Load(

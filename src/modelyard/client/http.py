@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import http.client
+from pathlib import Path
 from typing import Any
 from urllib.parse import quote, urlsplit
 
 import orjson
 
 from modelyard.client._data import Rows, split
+from modelyard.client.load.trust import context_of
 from modelyard.core.errors import (
     Busy,
     Conflict,
@@ -37,14 +39,26 @@ class Client:
     Parameters
     ----------
     url : str
-        ``http://host:port``.
+        ``http://host:port`` or ``https://host:port``.
     model : str, optional
         ``name``, ``name@2`` or ``name@alias``; needed when the server serves several.
     timeout_s : float
         Longest wait for an answer.
+    ca : str or Path, optional
+        File of the authorities that vouch for an https address; those that the system trusts when it is not given.
+    key : str, optional
+        A key or token, where the server wants to know who asks.
     """
 
-    def __init__(self, url: str, model: str | None = None, *, timeout_s: float = _TIMEOUT_S) -> None:
+    def __init__(
+        self,
+        url: str,
+        model: str | None = None,
+        *,
+        timeout_s: float = _TIMEOUT_S,
+        ca: str | Path | None = None,
+        key: str | None = None,
+    ) -> None:
         parts = urlsplit(url)
         try:
             port = parts.port
@@ -52,8 +66,13 @@ class Client:
             port = -1
         if parts.scheme not in {"http", "https"} or not parts.hostname or port == -1:
             raise InvalidRequest(what=f"{url!r} is not an http:// address")
-        kind = http.client.HTTPSConnection if parts.scheme == "https" else http.client.HTTPConnection
-        self._connection = kind(parts.hostname, port, timeout=timeout_s)
+        if key and not (key.isascii() and key.isprintable()):
+            raise InvalidRequest(what="the key has characters that no key has")
+        self._connection = http.client.HTTPConnection(parts.hostname, port, timeout=timeout_s)
+        if parts.scheme == "https":
+            context = context_of(str(ca or ""))
+            self._connection = http.client.HTTPSConnection(parts.hostname, port, timeout=timeout_s, context=context)
+        self._headers = {"content-type": "application/json", **({"authorization": f"Bearer {key}"} if key else {})}
         self._url = url
         self._timeout_s = timeout_s
         self._path = parts.path.rstrip("/") + (f"/models/{quote(model, safe='@')}/predict" if model else "/predict")
@@ -98,7 +117,7 @@ class Client:
         """One request; a kept connection that the server has closed meanwhile is opened again, once."""
         for last in (False, True):
             try:
-                self._connection.request("POST", path, body, {"content-type": "application/json"})
+                self._connection.request("POST", path, body, self._headers)
                 response = self._connection.getresponse()
                 return response.status, orjson.loads(response.read())
             except (http.client.RemoteDisconnected, BrokenPipeError, ConnectionResetError) as exc:

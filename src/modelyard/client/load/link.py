@@ -8,6 +8,7 @@ from typing import Protocol, cast
 
 import httptools
 
+from modelyard.client.load import trust
 from modelyard.client.load.step import Place, Question
 from modelyard.client.load.tally import Record
 
@@ -49,7 +50,7 @@ class Link(asyncio.Protocol):
         while self._pace.going:
             try:
                 async with asyncio.timeout(self._pace.timeout_s):
-                    await loop.create_connection(lambda: self, place.host, place.port, ssl=place.tls or None)
+                    await loop.create_connection(lambda: self, place.host, place.port, ssl=trust.context(place))
                 return
             except (ConnectionRefusedError, ConnectionResetError):
                 self._record.errors["refused"] += 1

@@ -5,7 +5,6 @@ from __future__ import annotations
 import http.client
 import re
 import socket
-import ssl
 from collections.abc import Mapping, Sequence
 from contextlib import contextmanager, suppress
 from typing import TYPE_CHECKING, Any
@@ -13,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 import msgspec
 import orjson
 
+from modelyard.client.load import trust
 from modelyard.client.load.questions import JSON, Address, Body
 from modelyard.client.load.step import Place, Question
 from modelyard.client.load.verdict import alike
@@ -139,10 +139,11 @@ def _ask(address: Address, request: bytes, timeout_s: float) -> tuple[int, bytes
 @contextmanager
 def _connected(place: Place, timeout_s: float) -> Iterator[socket.socket]:
     with socket.create_connection((place.host, place.port), timeout=timeout_s) as plain:
-        if not place.tls:
+        context = trust.context(place)
+        if context is None:
             yield plain
             return
-        with ssl.create_default_context().wrap_socket(plain, server_hostname=place.host) as sock:
+        with context.wrap_socket(plain, server_hostname=place.host) as sock:
             yield sock
 
 

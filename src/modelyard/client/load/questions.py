@@ -56,8 +56,8 @@ class Body:
     media: str = JSON
 
 
-def parse_address(url: str) -> Address:
-    """Read ``http://host:port/path?query``; `InvalidRequest` when it is no such address."""
+def parse_address(url: str, ca: Path | None = None) -> Address:
+    """Read ``http://host:port/path?query``; `InvalidRequest` when it is no such address. `ca` vouches for the host."""
     try:
         parts = urlsplit(url)
         port = parts.port
@@ -70,7 +70,7 @@ def parse_address(url: str) -> Address:
         )
     tls = parts.scheme == "https"
     path = parts.path + (f"?{parts.query}" if parts.query else "")
-    return Address(Place(parts.hostname, port or (443 if tls else 80), tls), path)
+    return Address(Place(parts.hostname, port or (443 if tls else 80), tls, str(ca.absolute()) if ca else ""), path)
 
 
 def parse_header(text: str) -> tuple[str, str]:

@@ -14,11 +14,12 @@ LONGEST_S = 3600.0
 
 
 class Place(msgspec.Struct, frozen=True):
-    """Whom to connect to."""
+    """Whom to connect to; over TLS, with the file of authorities that vouch for it, where the system knows none."""
 
     host: str
     port: int
     tls: bool = False
+    ca: str = ""
 
     @property
     def netloc(self) -> str:

@@ -84,7 +84,7 @@ def reach(settings: Settings, text: str, ask: Ask, timeout_s: float) -> Iterator
         raise InvalidRequest(what="the questions are rows (--data) or whole bodies (--body), not both")
     headers = dict(map(parse_header, ask.headers))
     if is_address(text):
-        yield _running(parse_address(text), ask, headers, timeout_s)
+        yield _running(parse_address(text, ask.ca), ask, headers, timeout_s)
         return
     version = open_home(settings).catalogue.resolve(parse_reference(text))
     bundle = open_home(settings).artifacts.read(version.digest)

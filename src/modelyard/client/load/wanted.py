@@ -35,6 +35,8 @@ class Ask:
         Of a lent server.
     remote : bool
         Whether a server of another machine may be loaded.
+    ca : Path, optional
+        Authorities that vouch for an https address, where the system knows none.
     """
 
     data: Path | None = None
@@ -44,6 +46,7 @@ class Ask:
     check_body: bool = True
     workers: int = 1
     remote: bool = False
+    ca: Path | None = None
 
 
 @dataclass(frozen=True, kw_only=True)
