@@ -41,13 +41,16 @@ def openapi(
     InvalidName, NotFound, CorruptBundle
         A model or a contract is not there, or a bundle was changed.
     """
-    plan = plans.render(home, requested)
+    with home.artifacts.held():
+        plan = plans.render(home, requested)
+        described = [one for planned in plan.models for one in _describe(planned)]
+    plans.tidy(home)
     if not plan.models:
         raise NotFound(
             what="model", name="", cause="the registry is empty", hint="modelyard train data.csv --target COLUMN"
         )
     site = Site(Plane(), Path(), plan.limits, contracts.chosen(spoken), environ or {})
-    return specification(site, [one for planned in plan.models for one in _describe(planned)])
+    return specification(site, described)
 
 
 def write(document: Mapping[str, Any], path: Path) -> Path:
