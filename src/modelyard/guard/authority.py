@@ -91,6 +91,7 @@ def certificate(by: Pair, names: Sequence[str], *, client: bool = False) -> Pair
     if not isinstance(signing, ec.EllipticCurvePrivateKey):
         raise InvalidRequest(what="the authority's key is not one that Modelyard made")
     key = ec.generate_private_key(ec.SECP256R1())
+    alternative = x509.SubjectAlternativeName([_name(name) for name in names])
     title = names[0].removeprefix("uri:")[:64]
     subject = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, title)])
     purpose = ExtendedKeyUsageOID.CLIENT_AUTH if client else ExtendedKeyUsageOID.SERVER_AUTH
@@ -99,7 +100,7 @@ def certificate(by: Pair, names: Sequence[str], *, client: bool = False) -> Pair
         .add_extension(x509.BasicConstraints(ca=False, path_length=None), critical=True)
         .add_extension(_usage(signs_certificates=False), critical=True)
         .add_extension(x509.ExtendedKeyUsage([purpose]), critical=False)
-        .add_extension(x509.SubjectAlternativeName([_name(name) for name in names]), critical=False)
+        .add_extension(alternative, critical=False)
     )
     return _pair(builder.sign(signing, hashes.SHA256()), key)
 

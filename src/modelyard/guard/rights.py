@@ -59,4 +59,4 @@ def to_toml(name: str, item: msgspec.Struct) -> str:
 
 
 def _is_plain(value: object) -> bool:
-    return isinstance(value, str) or (isinstance(value, list) and all(isinstance(item, str) for item in value))
+    return isinstance(value, str) or (isinstance(value, list | tuple) and all(isinstance(item, str) for item in value))
