@@ -71,7 +71,7 @@ def test_tls_1_3_with_its_own_protocol(files: Files, ca: Path, protocol: str) ->
 def test_older_versions_are_refused_and_1_2_is_spoken_where_it_is_wanted(files: Files, ca: Path) -> None:
     old = client(ca)
     old.maximum_version = ssl.TLSVersion.TLSv1_2
-    with pytest.raises(ssl.SSLError, match="(?i)version"):
+    with pytest.raises(ssl.SSLError, match="UNSUPPORTED_PROTOCOL"):
         meet(old, server_context(files, HTTP))
     ours, _ = meet(old, server_context(replace(files, oldest="1.2"), HTTP))
     assert ours.version() == "TLSv1.2"
@@ -108,7 +108,7 @@ def test_who_shows_a_certificate_is_known_by_it(files: Files, ca: Path, tmp_path
 def test_who_shows_none_is_let_in_only_where_that_is_optional(files: Files, ca: Path) -> None:
     _, theirs = meet(client(ca), server_context(replace(files, client_ca=ca), HTTP))
     assert Peer.of(theirs.getpeercert()) is None
-    with pytest.raises(ssl.SSLError, match="(?i)certificate"):
+    with pytest.raises(ssl.SSLError, match="PEER_DID_NOT_RETURN_A_CERTIFICATE"):
         meet(client(ca), server_context(replace(files, client_ca=ca, required=True), HTTP))
 
 
