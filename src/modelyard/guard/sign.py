@@ -10,6 +10,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import datetime
+from typing import Annotated
 
 import msgspec
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey, Ed25519PublicKey
@@ -25,6 +26,7 @@ from modelyard.model.bundle import sha256
 PAYLOAD_TYPE = "application/vnd.in-toto+json"
 STATEMENT_TYPE = "https://in-toto.io/Statement/v1"
 PREDICATE_TYPE = "urn:modelyard:bundle:1"
+_LONGEST_NAME = 255
 
 
 class Subject(msgspec.Struct, frozen=True):
@@ -51,11 +53,15 @@ class Provenance(msgspec.Struct, frozen=True, kw_only=True):
     model: str
     version: int
     signed_by: str
-    signed_at: datetime
+    signed_at: Annotated[datetime, msgspec.Meta(tz=True)]
     source: Source
     lineage: Lineage
     parity: Parity | None = None
     metrics: tuple[Metric, ...] = ()
+
+    def __post_init__(self) -> None:
+        if self.version < 1 or not is_name(self.signed_by):
+            raise ValueError("who signed it, or which version, cannot be")
 
 
 class Statement(msgspec.Struct, frozen=True, kw_only=True, rename={"type": "_type", "predicate_type": "predicateType"}):
@@ -87,6 +93,11 @@ class Signed:
 
 class Unverified(Exception):
     """A signature does not hold; the text goes on from the version's name. `guard.trust` words it for people."""
+
+
+def is_name(text: str) -> bool:
+    """Whether somebody can be called so: one line, not too long."""
+    return 0 < len(text) <= _LONGEST_NAME and text.isprintable()
 
 
 def sign(manifest: Manifest, version: int, by: str, at: datetime, key: Ed25519PrivateKey) -> bytes:
@@ -158,5 +169,5 @@ def _why_not(envelope: dsse.Envelope, keys: Mapping[str, Ed25519PublicKey]) -> s
     known = next((name for name in named if name in keys), None)
     if known:
         return f"has a signature that key {known[:SHORT]} did not make: it was changed since, or is another's"
-    whose = ", ".join(name[:SHORT] or "without a name" for name in named)
+    whose = ", ".join(name[:SHORT] if name.isascii() and name.isalnum() else "unknown" for name in named)
     return f"was signed with a key that is not trusted for it: {whose}"

@@ -7,13 +7,13 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 
-from modelyard.control.actions import plans
+from modelyard.control.actions import plans, trust
 from modelyard.control.actions.home import Home
-from modelyard.core.errors import CorruptBundle, Untrusted
+from modelyard.core.errors import CorruptBundle, InvalidRequest, Untrusted
 from modelyard.core.manifest import Manifest
 from modelyard.core.reference import Reference
 from modelyard.core.trust import Policy, Trust, TrustedKey
-from modelyard.guard import dsse, signer, trusted
+from modelyard.guard import dsse, signer
 from modelyard.guard import sign as signing
 from modelyard.guard.sign import Signed
 from modelyard.guard.trust import judge
@@ -72,8 +72,11 @@ def sign(home: Home, reference: Reference, key: Path | None = None, *, by: str =
     with home.attempt(_SIGN, str(reference)):
         version = home.catalogue.resolve(reference)
         manifest = home.artifacts.read(version.digest).manifest
-        private = signer.own(home.settings.secrets) if key is None else signer.load_private(key)
-    envelope = signing.sign(manifest, version.version, by or home.actor.name, datetime.now(UTC), private)
+        private = trust.own_key(home) if key is None else signer.load_private(key)
+        who = by or home.actor.name
+        if not signing.is_name(who):
+            raise InvalidRequest(what="who signs has to be a name of one line", cause="at most 255 characters")
+    envelope = signing.sign(manifest, version.version, who, datetime.now(UTC), private)
     public = private.public_key()
     signed = signing.verify(envelope, manifest, {signer.key_id(public): public})
     with home.change(_SIGN, str(version)) as (connection, record):
@@ -129,15 +132,15 @@ def verify(home: Home, reference: Reference, keys: Sequence[Path] = ()) -> Verif
     """
     version = home.catalogue.resolve(reference)
     manifest = home.artifacts.read(version.digest).manifest
-    trust = trust_in(keys) if keys else _trust(home)
     signature = signatures.read(home.database, version.digest)
-    return Verified(str(version), manifest, judge(signature, manifest, version.name, trust, str(version)))
+    counts = trust_in(keys) if keys else trust.read(home)
+    return Verified(str(version), manifest, judge(signature, manifest, version.name, counts, str(version)))
 
 
-def verify_folder(folder: Path, trust: Trust) -> Verified:
-    """As `verify`, for an exported bundle."""
+def verify_folder(folder: Path, counts: Trust) -> Verified:
+    """As `verify`, for an exported bundle and this trust."""
     bundle = open_bundle(folder)
-    signed = judge(bundle.signature, bundle.manifest, bundle.manifest.name, trust, folder.name)
+    signed = judge(bundle.signature, bundle.manifest, bundle.manifest.name, counts, folder.name)
     return Verified(folder.name, bundle.manifest, signed)
 
 
@@ -147,14 +150,9 @@ def trust_in(keys: Sequence[Path]) -> Trust:
     return Trust(Policy.ENFORCE, tuple(TrustedKey(signer.key_id(key), "*", signer.pem_of(key)) for key in public))
 
 
-def _trust(home: Home) -> Trust:
-    with home.database.read() as connection:
-        return trusted.read(connection.execute, Policy.ENFORCE)
-
-
 def _counts(home: Home, manifest: Manifest, signature: bytes) -> bool:
     try:
-        judge(signature, manifest, manifest.name, _trust(home), manifest.name)
+        judge(signature, manifest, manifest.name, trust.read(home), manifest.name)
     except Untrusted:
         return False
     return True

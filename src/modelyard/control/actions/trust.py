@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from modelyard.control.actions import plans
 from modelyard.control.actions.home import Home
@@ -11,6 +12,9 @@ from modelyard.core.errors import Conflict, NotFound
 from modelyard.core.trust import SHORT, Policy, Trust, TrustedKey, check_pattern
 from modelyard.guard import dsse, sign, signer, trusted
 from modelyard.registry import signatures
+
+if TYPE_CHECKING:
+    from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
 _ID = re.compile(r"[0-9a-f]{8,64}")
 
@@ -23,7 +27,18 @@ def read(home: Home) -> Trust:
 
 def own(home: Home) -> TrustedKey:
     """The installation's own key, which is made when there is none, and which nobody has to trust."""
-    return _key(signer.pem_of(signer.own(home.settings.secrets).public_key()), "*")
+    return _key(signer.pem_of(own_key(home).public_key()), "*")
+
+
+def own_key(home: Home) -> Ed25519PrivateKey:
+    """The installation's own signing key; that it is made is recorded."""
+    folder = home.settings.secrets
+    if (folder / signer.OWN).exists():
+        return signer.own(folder)
+    with home.change("signing.make", signer.OWN) as (_, record):
+        key = signer.own(folder)
+        record(_named(signer.key_id(key.public_key())), {})
+    return key
 
 
 def add(home: Home, public: Path | None, models: str = "*") -> TrustedKey:
