@@ -6,7 +6,8 @@ makes an encrypted blob exist: it is written last and removed first.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+import os
+from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, suppress
 from datetime import UTC, datetime
 from pathlib import Path
@@ -88,6 +89,14 @@ def context(digest: str, sealed: str, size_bytes: int) -> bytes:
     return f"modelyard envelope {ENVELOPE_VERSION}\n{digest}\n{sealed}\n{size_bytes}\n".encode()
 
 
+def parse(raw: bytes, digest: str) -> Envelope:
+    """The envelope in these bytes; `StoreDamaged` when they are none."""
+    try:
+        return msgspec.json.decode(raw, type=Envelope)
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as exc:
+        raise StoreDamaged(what=f"the envelope of blob {digest[:12]} was changed") from exc
+
+
 class Envelopes:
     """The envelopes in one folder, a file each, by the blob's sha256."""
 
@@ -95,33 +104,50 @@ class Envelopes:
         self._folder = files.make_folder(folder)
 
     def locked(self) -> AbstractContextManager[None]:
-        """Hold all envelopes against others who change one; for the milliseconds that this takes."""
+        """Hold all envelopes against others who change one; for as short a time as can be."""
         return files.locked(self._folder)
 
     def read(self, digest: str) -> Envelope | None:
         """The envelope of this blob; None when there is none."""
+        raw = self.raw(digest)
+        return None if raw is None else parse(raw, digest)
+
+    def raw(self, digest: str) -> bytes | None:
+        """Its bytes, whatever they are."""
         try:
-            raw = (self._folder / digest).read_bytes()
+            return (self._folder / digest).read_bytes()
         except FileNotFoundError:
             return None
         except OSError as exc:
             raise files.refused(exc, self._folder) from exc
-        try:
-            return msgspec.json.decode(raw, type=Envelope)
-        except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as exc:
-            raise StoreDamaged(what=f"the envelope of blob {digest[:12]} was changed") from exc
 
-    def write(self, digest: str, envelope: Envelope) -> None:
-        """Put it there, or in the old one's place, at once."""
+    def replace(self, digest: str, before: bytes | None, after: Envelope, holds: Callable[[], bool]) -> bool:
+        """Put `after` in the place of `before`, at once and durably; whether that could be done.
+
+        Not when something else is there by now, or `holds`, asked when nobody else changes an envelope, says no.
+        What takes long is done before, so that nobody waits for it.
+        """
+        aside = self._folder / f".{digest}.{os.urandom(6).hex()}"
         try:
-            files.replace(self._folder / digest, msgspec.json.encode(envelope) + b"\n")
+            files.replace(aside, msgspec.json.encode(after) + b"\n")
+            with self.locked():
+                if self.raw(digest) != before or not holds():
+                    return False
+                aside.replace(self._folder / digest)
+            files.sync_folder(self._folder)
         except OSError as exc:
             raise files.refused(exc, self._folder) from exc
+        finally:
+            aside.unlink(missing_ok=True)
+        return True
 
-    def remove(self, digest: str) -> None:
-        """Forget it; nothing happens when there is none."""
-        (self._folder / digest).unlink(missing_ok=True)
+    def remove(self, digest: str) -> bytes | None:
+        """Forget it; what was there, if anything."""
+        with self.locked():
+            before = self.raw(digest)
+            (self._folder / digest).unlink(missing_ok=True)
         files.sync_folder(self._folder)
+        return before
 
     def has(self, digest: str) -> bool:
         """Whether there is one."""

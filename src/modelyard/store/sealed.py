@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Callable, Iterable, Iterator
+from contextlib import suppress
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from typing import NamedTuple
@@ -120,13 +121,14 @@ class SealedBlobs:
 
     def rewrap(self, digest: str) -> bool:
         """Put the blob's data key under the current master key; whether that was needed."""
-        with self.places.envelopes.locked():
-            old = self.places.envelopes.read(digest)
-            if old is None or old.master == self.keys.current:
-                return False
-            key = old.open(digest, self.keys)
-            self.places.envelopes.write(digest, envelopes.wrapped(digest, old.sealed, old.size_bytes, key, self.keys))
-        return True
+
+        def make(raw: bytes | None) -> Envelope | None:
+            old = raw and envelopes.parse(raw, digest)
+            if not old or old.master == self.keys.current:
+                return None
+            return envelopes.wrapped(digest, old.sealed, old.size_bytes, old.open(digest, self.keys), self.keys)
+
+        return self._replace(digest, make)[1]
 
     def _seal(self, chunks: Iterable[bytes], digest: str | None) -> str:
         from modelyard.store import cipher  # noqa: PLC0415 - brings the library, for those who encrypt
@@ -137,13 +139,24 @@ class SealedBlobs:
         if digest is not None and found != digest:
             self.places.sealed.delete(sealed)
             raise StoreDamaged(what=f"bytes of blob {digest[:12]} were changed on their way here")
-        with self.places.envelopes.locked():
-            old = self._known(found)
-            new = envelopes.wrapped(found, sealed, content.size_bytes, key, self.keys)
-            self.places.envelopes.write(found, new)
-        if old is not None:
-            self.places.sealed.delete(old.sealed)
+        old, _ = self._replace(found, lambda _: envelopes.wrapped(found, sealed, content.size_bytes, key, self.keys))
+        self._drop(found, old)
         return found
+
+    def _replace(self, digest: str, make: Callable[[bytes | None], Envelope | None]) -> tuple[bytes | None, bool]:
+        """Put what `make` makes of the envelope in its place, unless that is None; what was there, and whether.
+
+        Made again when somebody else was faster, or the master key changed meanwhile: a key that is being forgotten
+        must not come back.
+        """
+        while True:
+            before = self.places.envelopes.raw(digest)
+            after = make(before)
+            if after is None:
+                return before, False
+            master = after.master
+            if self.places.envelopes.replace(digest, before, after, lambda: self.keys.current == master):  # noqa: B023
+                return before, True
 
     def _open(self, digest: str, envelope: Envelope) -> bytes:
         from modelyard.store import cipher  # noqa: PLC0415 - as above
@@ -156,20 +169,14 @@ class SealedBlobs:
 
     def _forget(self, digest: str) -> None:
         """The envelope first: without it the encrypted bytes are garbage."""
-        if not self.places.envelopes.has(digest):
-            return
-        with self.places.envelopes.locked():
-            old = self._known(digest)
-            self.places.envelopes.remove(digest)
-        if old is not None:
-            self.places.sealed.delete(old.sealed)
+        if self.places.envelopes.has(digest):
+            self._drop(digest, self.places.envelopes.remove(digest))
 
-    def _known(self, digest: str) -> Envelope | None:
-        """The envelope that is about to be replaced; when it is damaged, its bytes are left to `sweep`."""
-        try:
-            return self.places.envelopes.read(digest)
-        except StoreDamaged:
-            return None
+    def _drop(self, digest: str, raw: bytes | None) -> None:
+        """Remove the bytes that an envelope named which is no more; those of a damaged one are left to `sweep`."""
+        if raw is not None:
+            with suppress(StoreDamaged):
+                self.places.sealed.delete(envelopes.parse(raw, digest).sealed)
 
 
 class _Hashed:

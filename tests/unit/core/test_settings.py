@@ -25,3 +25,11 @@ def test_everything_lies_in_the_home(tmp_path: Path) -> None:
     places = {settings.database, settings.blobs, settings.bundles, settings.plans}
     assert len(places) == 4
     assert {place.parent for place in places} == {tmp_path}
+
+
+def test_memory_and_the_master_key_are_the_environments(tmp_path: Path) -> None:
+    assert Settings.from_environ({"MODELYARD_MEMORY": str(tmp_path)}).memory == (tmp_path,)
+    usual = Settings.from_environ({"XDG_RUNTIME_DIR": str(tmp_path), "MODELYARD_MASTER_KEY": "secret"})
+    assert usual.memory == (Path("/dev/shm"), tmp_path)
+    assert usual.master_key == "secret"
+    assert "secret" not in repr(usual)

@@ -31,15 +31,29 @@ def envelope() -> Envelope:
 
 def test_written_read_listed_removed(kept: Envelopes) -> None:
     assert kept.read(NAME) is None
-    kept.write(NAME, one := envelope())
+    assert kept.replace(NAME, None, one := envelope(), lambda: True)
     assert kept.read(NAME) == one
     assert kept.has(NAME)
     ((name, listed, _),) = kept.list()
     assert (name, listed) == (NAME, one)
-    kept.remove(NAME)
-    kept.remove(NAME)
+    raw = kept.remove(NAME)
+    assert raw is not None
+    assert envelopes.parse(raw, NAME) == one
+    assert kept.remove(NAME) is None
     assert list(kept.list()) == []
     assert not kept.has(NAME)
+
+
+def test_it_is_replaced_only_when_nothing_changed_meanwhile(kept: Envelopes, tmp_path: Path) -> None:
+    one, two = envelope(), envelope()
+    assert kept.replace(NAME, None, one, lambda: True)
+    raw = kept.raw(NAME)
+    assert not kept.replace(NAME, None, two, lambda: True)
+    assert not kept.replace(NAME, raw, two, lambda: False)
+    assert kept.read(NAME) == one
+    assert kept.replace(NAME, raw, two, lambda: True)
+    assert kept.read(NAME) == two
+    assert [path.name for path in (tmp_path / "envelopes").iterdir()] == [NAME], "nothing is left aside"
 
 
 def test_it_opens_as_what_it_says_only() -> None:
@@ -57,7 +71,7 @@ def test_it_opens_as_what_it_says_only() -> None:
 
 
 def test_a_damaged_one_is_not_none(kept: Envelopes, tmp_path: Path) -> None:
-    kept.write(NAME, envelope())
+    kept.replace(NAME, None, envelope(), lambda: True)
     path = tmp_path / "envelopes" / NAME
     good = path.read_bytes()
     versions = good.replace(b'"envelope_version":1', b'"envelope_version":2')
