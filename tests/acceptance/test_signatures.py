@@ -57,6 +57,7 @@ def test_an_unsigned_version_is_refused_and_the_old_one_goes_on(home: Home) -> N
         assert loads_cryptography(served) == [True, True]
 
 
+@pytest.mark.long
 def test_an_old_version_is_not_replayed(home: Home) -> None:
     """Soundly signed, and published again after it was replaced."""
     publish(home, linear_bundle(slope=2.0))
@@ -124,6 +125,7 @@ def test_a_worker_looks_for_itself(home: Home, tmp_path: Path) -> None:
     assert Plan.from_bytes(path.read_bytes()) == plan
 
 
+@pytest.mark.long
 def test_models_that_are_loaded_on_request(home: Home, tmp_path: Path) -> None:
     publish(home, linear_bundle("other"))
     signed = export(home, LINEAR, tmp_path / "signed")

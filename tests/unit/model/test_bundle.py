@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import random
 import shutil
 import tracemalloc
@@ -11,8 +12,16 @@ import msgspec
 import pytest
 
 from modelyard.core.errors import CorruptBundle, NotFound
-from modelyard.core.manifest import MANIFEST, MODEL, SAMPLES, FileEntry
-from modelyard.model.bundle import KEPT_BYTES, Bundle, open_bundle, seal, sha256
+from modelyard.core.manifest import MANIFEST, MODEL, SAMPLES, SIGNATURE, FileEntry
+from modelyard.model.bundle import (
+    KEPT_BYTES,
+    SIGNATURE_BYTES,
+    Bundle,
+    open_bundle,
+    read_signature,
+    seal,
+    sha256,
+)
 from tests.models import linear_bundle, mixed_bundle
 
 BUNDLE = mixed_bundle()
@@ -202,3 +211,36 @@ def test_opening_a_large_model_takes_little_memory(folder: Path) -> None:
         tracemalloc.stop()
     assert opened.digest == sealed.digest
     assert peak < 3 * KEPT_BYTES
+
+
+def test_a_signature_lies_beside_the_manifest_and_changes_no_digest(folder: Path) -> None:
+    assert open_bundle(folder).signature is None
+    (folder / SIGNATURE).write_bytes(b"whatever")
+    opened = open_bundle(folder, digest=BUNDLE.digest)
+    assert (opened.signature, opened.digest, SIGNATURE in opened.files) == (b"whatever", BUNDLE.digest, False)
+    copy = folder.parent / "copy"
+    copy.mkdir()
+    opened.write(copy)
+    assert read_signature(copy) == b"whatever"
+
+
+def test_a_signature_is_a_file_of_some_size(folder: Path) -> None:
+    (folder / SIGNATURE).symlink_to(folder / MODEL)
+    with pytest.raises(CorruptBundle, match=r"signature\.dsse cannot be read"):
+        open_bundle(folder)
+    (folder / SIGNATURE).unlink()
+    (folder / SIGNATURE).write_bytes(bytes(SIGNATURE_BYTES + 1))
+    with pytest.raises(CorruptBundle, match="too large"):
+        open_bundle(folder)
+    (folder / SIGNATURE).unlink()
+    os.mkfifo(folder / SIGNATURE)
+    assert not open_bundle(folder).signature
+
+
+def test_a_manifest_does_not_name_its_signature(folder: Path) -> None:
+    with pytest.raises(ValueError, match="a bundle has"):
+        seal(BUNDLE.manifest, {**BUNDLE.files, SIGNATURE: b"{}"})
+    (folder / SIGNATURE).write_bytes(b"{}")
+    named = {**BUNDLE.manifest.files, SIGNATURE: FileEntry(sha256=sha256(b"{}"), size_bytes=2)}
+    with pytest.raises(CorruptBundle, match="names a stranger"):
+        open_bundle(folder, digest=rewritten(folder, **named))

@@ -2,14 +2,19 @@
 
 from __future__ import annotations
 
+from datetime import UTC, datetime
 from pathlib import Path
 
 import pytest
+from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from msgspec import structs
 
-from modelyard.core.errors import CorruptBundle, NotFound
-from modelyard.core.manifest import MODEL
+from modelyard.core.errors import CorruptBundle, NotFound, Untrusted
+from modelyard.core.manifest import MODEL, SIGNATURE
 from modelyard.core.plan import Plan, PlannedModel, PlannedVersion, Tuning
+from modelyard.core.trust import Policy, Trust, TrustedKey
+from modelyard.guard.sign import sign
+from modelyard.guard.signer import key_id, pem_of
 from modelyard.model.bundle import Bundle
 from modelyard.serve.plane import Loader, Roster
 from modelyard.watch.counters import Page
@@ -105,3 +110,70 @@ def test_another_tuning_loads_the_version_again_and_the_same_one_does_not(loader
     assert other.model("mixed").version() is first.model("mixed").version()
     back = tuned(other, Tuning())
     assert back.model("linear").version(1).policy.queue == Tuning().queue
+
+
+KEY = Ed25519PrivateKey.from_private_bytes(bytes([7]) * 32)
+
+
+def trust(policy: Policy = Policy.ENFORCE, models: str = "*", **minimums: int) -> Trust:
+    public = KEY.public_key()
+    return Trust(policy, (TrustedKey(key_id(public), models, pem_of(public)),), minimums)
+
+
+def signed(lay: Path, bundle: Bundle, version: int) -> None:
+    raw = sign(bundle.manifest, version, "Ada", datetime.now(UTC), KEY)
+    (lay / bundle.digest / SIGNATURE).write_bytes(raw)
+
+
+def test_under_enforce_what_is_not_signed_changes_nothing(loader: Loader, lay: Path) -> None:
+    signed(lay, ONE, 1)
+    plan = Plan(models=(planned(lay, "linear", ONE),), signatures=trust())
+    old = loader.load(plan, Roster(), strict=True)
+    newer = Plan(models=(planned(lay, "linear", ONE, TWO), planned(lay, "mixed", MIXED)), signatures=trust())
+    roster = loader.load(newer, old, strict=False)
+    assert roster.model("linear") is old.model("linear")
+    assert set(roster.models) == {"linear"}
+    assert roster.troubles == {"linear": "linear@2 is not signed", "mixed": "mixed@1 is not signed"}
+    with pytest.raises(Untrusted):
+        loader.load(newer, Roster(), strict=True)
+
+
+def test_what_is_loaded_already_is_looked_at_again(loader: Loader, lay: Path) -> None:
+    signed(lay, ONE, 1)
+    models = (planned(lay, "linear", ONE),)
+    old = loader.load(Plan(models=models, signatures=trust(linear=1)), Roster(), strict=True)
+    same = loader.load(Plan(models=models, signatures=trust(models="lin*")), old, strict=False)
+    assert (same.replicas(), same.troubles) == (old.replicas(), {})
+    late = loader.load(Plan(models=models, signatures=trust(linear=2)), old, strict=False)
+    assert late.troubles == {"linear": "linear@1 is signed as version 1, and the least that counts is 2"}
+    signed(lay, ONE, 2)  # signed again since
+    again = loader.load(Plan(models=models, signatures=trust(linear=2)), old, strict=False)
+    assert (again.replicas(), again.troubles) == (old.replicas(), {})
+
+
+def test_the_name_that_is_served_is_the_one_that_counts(loader: Loader, lay: Path) -> None:
+    signed(lay, ONE, 1)
+    with pytest.raises(Untrusted, match="signed as 'linear', not as 'other'"):
+        loader.load(Plan(models=(planned(lay, "other", ONE),), signatures=trust()), Roster(), strict=True)
+
+
+def test_a_changed_file_under_a_sound_signature(loader: Loader, lay: Path) -> None:
+    signed(lay, ONE, 1)
+    (lay / ONE.digest / MODEL).write_bytes(TWO.files[MODEL])
+    with pytest.raises(CorruptBundle):
+        loader.load(Plan(models=(planned(lay, "linear", ONE),), signatures=trust()), Roster(), strict=True)
+
+
+def test_a_warning_is_told_with_the_version(loader: Loader, lay: Path) -> None:
+    signed(lay, ONE, 1)
+    plan = Plan(models=(planned(lay, "linear", ONE, TWO),), signatures=trust(Policy.WARN))
+    roster = loader.load(plan, Roster(), strict=True)
+    assert [replica.unheeded for replica in roster.replicas()] == [[], ["is not signed"]]
+    off = loader.load(structs.replace(plan, signatures=Trust()), Roster(), strict=True)
+    assert [replica.unheeded for replica in off.replicas()] == [[], []]
+
+
+def test_what_control_refused_is_a_trouble(loader: Loader, lay: Path) -> None:
+    plan = Plan(models=(planned(lay, "linear", ONE),), refused={"linear": "linear@2 is not signed"})
+    roster = loader.load(plan, Roster(), strict=True)
+    assert (list(roster.models), roster.troubles) == (["linear"], {"linear": "linear@2 is not signed"})
