@@ -108,7 +108,7 @@ def test_an_envelope_that_was_changed() -> None:
 
 def test_a_hint_of_another_tool_reaches_no_terminal() -> None:
     hostile = SIGNATURE.replace(ID.encode(), b"\\u001b[2J")
-    with pytest.raises(Unverified, match="not trusted for it: unknown$"):
+    with pytest.raises(Unverified, match=r"not trusted for it: unknown$"):
         verified(hostile, BUNDLE.manifest, OTHER)
 
 
