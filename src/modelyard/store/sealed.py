@@ -105,11 +105,11 @@ class SealedBlobs:
         stores = (self.places.plain, self.places.sealed, self.places.envelopes)
         return len(orphans) + sum(store.sweep(older_s) for store in stores)
 
-    def strangers(self) -> list[str]:
+    def strangers(self) -> tuple[str, ...]:
         """Blobs that are kept in another way than is wanted now."""
         if self.on():
-            return [blob.digest for blob in self.places.plain.list()]
-        return [digest for digest, _, _ in self.places.envelopes.list()]
+            return tuple(blob.digest for blob in self.places.plain.list())
+        return tuple(digest for digest, _, _ in self.places.envelopes.list())
 
     def convert(self, digest: str) -> None:
         """Keep this blob as it is wanted now. It can be read all the time, and whatever interrupts it."""

@@ -63,7 +63,7 @@ def test_on_and_off_again(shelf: Shelf) -> None:
     for name in names:
         shelf.blobs.convert(name)
         assert shelf.blobs.get(names[0]) == CANARY
-    assert shelf.blobs.strangers() == []
+    assert shelf.blobs.strangers() == ()
     assert not shelf.holds(CANARY)
     assert {blob.digest: blob.size_bytes for blob in shelf.blobs.list()} == {names[0]: len(CANARY), names[1]: 3}
     shelf.on = False

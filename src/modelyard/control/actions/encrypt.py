@@ -109,6 +109,8 @@ def turn_on(
         volatile.folder_for(home.settings.home, home.settings.memory)
         _switch(home, wanted, "encryption.on", detail)
     done = _convert(blobs, on_step)
+    with home.artifacts.alone():  # so that what is unfinished will never be finished: its writer died
+        blobs.places.plain.sweep(0)
     plans.announce(home, "what is stored is encrypted")
     plans.tidy(home)
     return done
@@ -209,7 +211,8 @@ def _record(home: Home, action: str, detail: dict[str, str]) -> None:
 
 def _convert(blobs: SealedBlobs, on_step: OnStep) -> int:
     """Keep every blob as it is wanted now; damaged ones stay as they are and are an error when all others are done."""
-    wrong, damaged = blobs.strangers(), []
+    wrong = blobs.strangers()
+    damaged: list[str] = []
     for at, digest in enumerate(wrong):
         try:
             blobs.convert(digest)

@@ -102,6 +102,22 @@ def test_bundles_leave_memory_with_the_last_plan_that_names_them(home: Home, mem
     assert holding(memory) == []
 
 
+def test_what_writers_that_died_left_goes_too(home: Home) -> None:
+    (home.settings.blobs / "tmp" / "half").write_bytes(NEEDLE)
+    (home.settings.bundles / ".building" / "half").mkdir()
+    (home.settings.bundles / ".building" / "half" / "model.onnx").write_bytes(NEEDLE)
+    act.turn_on(home)
+    assert holding(home.settings.home) == []
+
+
+def test_what_writers_that_died_left_goes_too(home: Home) -> None:
+    (home.settings.blobs / "tmp" / "half").write_bytes(NEEDLE)
+    (home.settings.bundles / ".building" / "half").mkdir()
+    (home.settings.bundles / ".building" / "half" / "model.onnx").write_bytes(NEEDLE)
+    act.turn_on(home)
+    assert holding(home.settings.home) == []
+
+
 def test_again_is_nothing(home: Home) -> None:
     act.turn_on(home)
     assert act.turn_on(home) == 0
