@@ -45,11 +45,19 @@ def add(folder: Path) -> tuple[int, bytes]:
     -------
     int, bytes
         Its number and itself, on disk for good.
+
+    Raises
+    ------
+    StoreFull, Unavailable
+        There is no room, or the folder may not be written.
     """
     files.make_folder(folder)
     pepper = secrets.token_bytes(_SIZE)
     number = (_numbers(folder) or [0])[-1] + 1
-    files.replace(_path(folder, number), pepper.hex().encode() + b"\n")
+    try:
+        files.replace(_path(folder, number), pepper.hex().encode() + b"\n")
+    except OSError as exc:
+        raise files.refused(exc, folder) from exc
     return number, pepper
 
 

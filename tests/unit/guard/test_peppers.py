@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from modelyard.core.errors import Conflict, ModelyardError, StoreDamaged, Unavailable
+from modelyard.core.errors import Conflict, StoreDamaged, StoreFull, Unavailable
 from modelyard.guard.peppers import add, newest, peppers, remove
 
 
@@ -88,6 +88,6 @@ def test_a_full_disk_leaves_no_half_of_one(folder: Path, monkeypatch: pytest.Mon
 
     add(folder)
     monkeypatch.setattr(os, "fsync", full)
-    with pytest.raises(ModelyardError):
+    with pytest.raises(StoreFull):
         add(folder)
     assert [path.name for path in folder.iterdir()] == ["pepper-1"]

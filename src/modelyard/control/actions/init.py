@@ -32,6 +32,8 @@ def init(home: Home) -> tuple[Minted, Path]:
     ------
     Conflict
         The home has had a key.
+    StoreFull, Unavailable
+        The files cannot be written; nothing was made.
     """
     from modelyard.guard import rows  # noqa: PLC0415 - brings SQLAlchemy
 
@@ -40,7 +42,7 @@ def init(home: Home) -> tuple[Minted, Path]:
         _check_new(keyring.load(connection.exec_driver_sql), path)
         grant = Grant(name=ADMIN, scopes=scopes(Role.ADMIN))
         minted = rows.create(connection, home.actor, grant, keys.pepper(home.settings), datetime.now(UTC))
-        files.replace(path, f"{minted}\n".encode())
+        _leave(path, str(minted))
         record(f"key:{minted.id}", keys.described(grant))
     return keys.announced(home, minted, "the admin's key is made"), path
 
@@ -48,6 +50,13 @@ def init(home: Home) -> tuple[Minted, Path]:
 def admin_file(home: Home) -> Path:
     """Where the first key is left for whoever may read it."""
     return home.settings.secrets / f"{ADMIN}.key"
+
+
+def _leave(path: Path, key: str) -> None:
+    try:
+        files.replace(path, f"{key}\n".encode())
+    except OSError as exc:
+        raise files.refused(exc, path) from exc
 
 
 def _check_new(ring: keyring.Keyring, path: Path) -> None:
