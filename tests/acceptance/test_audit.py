@@ -10,10 +10,15 @@ from pathlib import Path
 import msgspec
 import pytest
 
+from modelyard.control.actions import keys
 from modelyard.control.actions.home import open_home
+from modelyard.core.identity import Role, scopes
 from modelyard.core.settings import Settings
 from modelyard.guard.chain import verify
+from modelyard.guard.grant import Grant
+from tests.acceptance.serving import Served, home_with
 from tests.acts import log, replay, state
+from tests.models import linear_bundle
 
 ROOT = Path(__file__).parents[2]
 
@@ -32,3 +37,19 @@ def test_kill_9_parts_no_act_from_its_record(settings: Settings, kills: int, see
     assert max(said) <= len(found) <= max(said) + kills, "each kill falls into one act at most"
     assert replay(found) == state(home)
     assert verify(map(msgspec.structs.asdict, found)).check().size == len(found)
+
+
+def test_who_loads_a_model_over_the_network_is_recorded(tmp_path: Path) -> None:
+    path = tmp_path / "home"
+    made = keys.create(home_with(path, linear_bundle()), Grant(name="ops", scopes=scopes(Role.DEPLOYER)))
+    with Served(path, "--auth", "keys", "--repository", "explicit", "--drain-delay", "0") as server:
+        headers = {"x-api-key": made.text}
+        for action, name, status in (("load", "linear", 200), ("unload", "linear", 200), ("load", "liner", 404)):
+            assert server.ask("POST", f"/v2/repository/models/{name}/{action}", b"", headers)[0] == status
+    found = log(open_home(Settings(home=path)))[-3:]
+    assert [(one.action, one.object, one.outcome) for one in found] == [
+        ("model.load", "linear", "done"),
+        ("model.unload", "linear", "done"),
+        ("model.load", "liner", "failed"),
+    ]
+    assert {(one.actor, one.method, one.source) for one in found} == {(f"key:{made.key.id}", "key", "127.0.0.1")}

@@ -27,15 +27,19 @@ from modelyard.core.errors import (
     Unsupported,
     from_wire,
 )
+from modelyard.core.identity import LOCAL, Principal
 from modelyard.serve import tickets
 
 #: Longest time from the question until every worker obeys.
 WAIT_S = 60.0
 _POLL_S = 0.01
 _WAITING = 8  # questions of one worker that wait at once; further ones wait for their turn
-_LONGEST = 3000  # of a name and a folder together: events are written whole up to 4096 bytes
+_LONGEST = 3500  # of all that is asked together: events are written whole up to 4096 bytes
+_NAME = 255  # of an asker's name, as much as is recorded
 
 Tell = Callable[[Mapping[str, Any]], None]
+#: Who wants something, and from where; for the record of it.
+By = tuple[Principal, str]
 
 
 class Repository:
@@ -63,7 +67,7 @@ class Repository:
         """Whether models may be loaded and unloaded."""
         return self._tell is not None
 
-    def load(self, name: str, folder: str = "") -> None:
+    def load(self, name: str, folder: str = "", *, by: By = (LOCAL, "")) -> None:
         """Serve this model in every worker, before this returns; for threads that may wait.
 
         Parameters
@@ -73,6 +77,8 @@ class Repository:
             operator asked for). One that is served already is looked at again.
         folder : str, optional
             A folder with an exported bundle, to be served under the name instead.
+        by : tuple of Principal and str
+            Who wants it, and from where.
 
         Raises
         ------
@@ -83,11 +89,11 @@ class Repository:
         Timeout, NotReady
             Not every worker obeyed in time, or the server is stopping.
         """
-        self._ask("load", name, folder)
+        self._ask("load", name, folder, by)
 
-    def unload(self, name: str) -> None:
+    def unload(self, name: str, *, by: By = (LOCAL, "")) -> None:
         """Serve this model no longer, in any worker, once this returns; nothing happens when it was not served."""
-        self._ask("unload", name, "")
+        self._ask("unload", name, "", by)
 
     def submit(self, call: Callable[[], None], reply: Callable[[ModelyardError | None], None]) -> None:
         """Run one of the calls above in a thread; `reply` is called once, on the event loop, which must be running."""
@@ -109,13 +115,15 @@ class Repository:
         """The server is stopping: whoever waits is told so."""
         self._stopping = True
 
-    def _ask(self, action: str, name: str, folder: str) -> None:
+    def _ask(self, action: str, name: str, folder: str, by: By) -> None:
         if self._tell is None or self._run is None:
             raise NotExplicit()
-        if len(json.dumps([name, folder])) > _LONGEST:
+        who, source = by
+        asker = [who.name[:_NAME], who.method, source]
+        if len(json.dumps([name, folder, asker])) > _LONGEST:
             raise NotInRepository(what="model", name=name[:80], hint="its name or address is too long")
         ticket = os.urandom(8).hex()
-        self._tell({"repository": action, "model": name, "folder": folder, "ticket": ticket})
+        self._tell({"repository": action, "model": name, "folder": folder, "ticket": ticket, "by": asker})
         deadline = time.monotonic() + self._wait_s
         what = f"to {action} {name[:80]!r}"
         told = self._wait(what, deadline, lambda run: tickets.taken(run, ticket))

@@ -116,6 +116,9 @@ class _Transport:
     def __init__(self) -> None:
         self.sent = b""
 
+    def get_extra_info(self, name: str) -> None:
+        """Nothing is known of who sits at the desk."""
+
     def write(self, data: bytes) -> None:
         self.sent += data
 

@@ -27,12 +27,14 @@ from modelyard.core.plan import Plan, PlannedModel, PlannedVersion
 from modelyard.core.reference import parse_reference
 from modelyard.core.trust import Policy
 from modelyard.guard.trust import check
-from modelyard.model.bundle import open_bundle
+from modelyard.model.bundle import Bundle, open_bundle
 from modelyard.model.inspect import inspect
 
 #: Memory that a served model needs in each worker, as a multiple of its bundle's size: the graph as it was read, and
 #: the runtime's own copy of its weights, laid out and packed.
 MEMORY_FACTOR = 3
+#: What is recorded of these acts.
+LOAD, UNLOAD = "model.load", "model.unload"
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,99}")  # what stands in an address, a metric's label and a header
 
 
@@ -73,13 +75,14 @@ def load(home: Home, server: str, name: str, usual: Sequence[str] = ()) -> Plan:
             return plan
         return msgspec.structs.replace(plan, requested=(*plan.requested, *mine))
 
-    try:
-        home.catalogue.model(name)  # a bare name, nothing with @ in it
-        plans.render(home, mine)
-    except (NotFound, InvalidName) as exc:
-        known = [model.name for model in home.catalogue.models()]
-        raise NotInRepository(what="model", name=name[:80], known=known) from exc
-    return plans.amend(home, server, change)
+    with home.attempt(LOAD, name):
+        try:
+            home.catalogue.model(name)  # a bare name, nothing with @ in it
+            plans.render(home, mine)
+        except (NotFound, InvalidName) as exc:
+            known = [model.name for model in home.catalogue.models()]
+            raise NotInRepository(what="model", name=name[:80], known=known) from exc
+        return _amend(home, server, change, (LOAD, name, {}))
 
 
 def mount(home: Home, server: str, name: str, folder: str, room_bytes: Callable[[], int]) -> Plan:
@@ -113,11 +116,21 @@ def mount(home: Home, server: str, name: str, folder: str, room_bytes: Callable[
         The name cannot be used; there is no bundle, or several; its bytes were changed; its graph does what no model
         may do.
     """
-    if not _NAME.fullmatch(name):
-        raise InvalidRequest(what=f"{name[:80]!r} cannot be a model's name", cause="letters, digits, '.', '_' and '-'")
-    place = _place(name, Path(folder))
-    bundle = open_bundle(place)
-    inspect(bundle.files[MODEL])  # it did not come through an import of ours, which would have
+    with home.attempt(LOAD, name):
+        if not _NAME.fullmatch(name):
+            what = f"{name[:80]!r} cannot be a model's name"
+            raise InvalidRequest(what=what, cause="letters, digits, '.', '_' and '-'")
+        place = _place(name, Path(folder))
+        bundle = open_bundle(place)
+        inspect(bundle.files[MODEL])  # it did not come through an import of ours, which would have
+        change = _mounting(name, folder, place, bundle, room_bytes)
+        return _amend(home, server, change, (LOAD, name, {"folder": folder, "digest": bundle.digest}))
+
+
+def _mounting(
+    name: str, folder: str, place: Path, bundle: Bundle, room_bytes: Callable[[], int]
+) -> Callable[[Plan], Plan]:
+    """What puts the bundle into a plan."""
 
     def change(plan: Plan) -> Plan:
         if any(model.name == name for model in plan.models):
@@ -129,7 +142,7 @@ def mount(home: Home, server: str, name: str, folder: str, room_bytes: Callable[
         planned = PlannedModel(name=name, default=1, versions=(version,), tuning=plan.tuning(name))
         return msgspec.structs.replace(plan, models=(*plan.models, planned), folders={**plan.folders, name: folder})
 
-    return plans.amend(home, server, change)
+    return change
 
 
 def unload(home: Home, server: str, name: str) -> Plan:
@@ -140,7 +153,24 @@ def unload(home: Home, server: str, name: str) -> Plan:
         folders = {other: folder for other, folder in plan.folders.items() if other != name}
         return msgspec.structs.replace(plan, requested=requested, folders=folders)
 
-    return plans.amend(home, server, change)
+    with home.attempt(UNLOAD, name):
+        return _amend(home, server, change, (UNLOAD, name, {}))
+
+
+def _amend(home: Home, server: str, change: Callable[[Plan], Plan], act: tuple[str, str, dict[str, str]]) -> Plan:
+    """`plans.amend`, where a change is recorded before it is made: what cannot be recorded does not happen."""
+    action, name, detail = act
+
+    def recorded(plan: Plan) -> Plan:
+        new = change(plan)
+        if new != plan:
+            with home.database.write() as connection:
+                home.record(connection, action, name, {"server": server} | detail)
+        return new
+
+    plan = plans.amend(home, server, recorded)
+    home.tell()
+    return plan
 
 
 def _requested(plan: Plan) -> set[str]:

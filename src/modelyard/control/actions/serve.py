@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import AbstractContextManager, nullcontext
+from dataclasses import replace
 from functools import cached_property, partial
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -70,7 +71,7 @@ def serve(
         supervisor.start()
         on_event(_listening(options, sockets))
         # What opens the registry is imported here, while the workers import theirs.
-        from msgspec.structs import replace  # noqa: PLC0415 - as above
+        from msgspec import structs  # noqa: PLC0415 - as above
 
         from modelyard.control.actions import plans  # noqa: PLC0415 - as above
         from modelyard.control.actions.home import open_home  # noqa: PLC0415 - as above
@@ -83,7 +84,7 @@ def serve(
         with home.artifacts.held():  # nobody may put the bundles away before the saved plan names them
             policy = Policy(options.signatures)
             plan = plans.render(home, requested, limits, explicit=explicit, tunings=tunings, signatures=policy)
-            plan = replace(plan, access=_access(settings, options))
+            plan = structs.replace(plan, access=_access(settings, options))
             if not plan.models and not explicit:
                 hint = "modelyard train data.csv --target COLUMN"
                 raise NotFound(what="model", name="", cause="the registry is empty", hint=hint)
@@ -165,8 +166,10 @@ class _Clerk:
 
     def _do(self, event: Event) -> int:
         from modelyard.control.actions import load  # noqa: PLC0415 - the registry is imported while workers start
+        from modelyard.core.identity import Principal  # noqa: PLC0415 - as above
 
-        home, name = self._home, event["model"]
+        who, method, source = event["by"]
+        home, name = replace(self._home, actor=Principal(who, frozenset(), method), source=source), event["model"]
         if event["repository"] == "unload":
             return load.unload(home, self._server, name).serial
         if not event["folder"]:

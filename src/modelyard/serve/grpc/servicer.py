@@ -13,7 +13,7 @@ from typing import Any
 from google.protobuf import json_format
 
 from modelyard.core.errors import InvalidRequest, ModelyardError, NotFound, Unsupported
-from modelyard.core.identity import Permission, Verb
+from modelyard.core.identity import Permission, Principal, Verb
 from modelyard.core.inference import InferRequest, InferResponse
 from modelyard.core.plan import Limits
 from modelyard.serve import metadata
@@ -121,7 +121,7 @@ class Servicer:
             if needs is not None:
                 asked.caller.check(needs(request))
             if later:
-                answer(request, self._later(asked, response))
+                answer(request, self._later(asked, response), asked.caller.principal)
             else:
                 asked.reply(json_format.ParseDict(answer(request), response()).SerializeToString())
 
@@ -264,19 +264,19 @@ class Servicer:
         """Every model and version that is served or could be loaded; repositories have no names here."""
         return {"models": metadata.index(self._plane.roster, ready=request.ready)}
 
-    def repository_model_load(self, request: Any, told: Told) -> None:
+    def repository_model_load(self, request: Any, told: Told, by: Principal) -> None:
         """Serve a model of the registry in every worker, when the server was started so."""
         check_load(plain(request.parameters))
-        self._repository(self._plane.repository.load, request.model_name, told)
+        self._repository(partial(self._plane.repository.load, request.model_name, by=(by, "")), told)
 
-    def repository_model_unload(self, request: Any, told: Told) -> None:
+    def repository_model_unload(self, request: Any, told: Told, by: Principal) -> None:
         """Serve a model no longer."""
         check_unload(plain(request.parameters))
-        self._repository(self._plane.repository.unload, request.model_name, told)
+        self._repository(partial(self._plane.repository.unload, request.model_name, by=(by, "")), told)
 
-    def _repository(self, call: Callable[[str], None], name: str, told: Told) -> None:
+    def _repository(self, call: Callable[[], None], told: Told) -> None:
         """Call it in a thread; the answer comes when every worker has obeyed."""
-        self._plane.repository.submit(partial(call, name), lambda error: told({}, error))
+        self._plane.repository.submit(call, lambda error: told({}, error))
 
     def system_shared_memory_status(self, request: Any) -> dict[str, Any]:
         """No region is ever registered: clients and server may not even be of one user."""

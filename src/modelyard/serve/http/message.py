@@ -7,6 +7,7 @@ from datetime import datetime
 from typing import Protocol
 
 from modelyard.core.errors import ModelyardError
+from modelyard.core.identity import LOCAL, Principal
 from modelyard.guard.gate import Caller, Gate
 from modelyard.serve.http.errors import JSON, REASONS
 
@@ -126,6 +127,11 @@ class Request:
     def address(self) -> str:
         """Where the client calls from; empty where a socket has no address."""
         return self._connection.address
+
+    @property
+    def by(self) -> tuple[Principal, str]:
+        """Who sent it and from where, for the record of what it changes."""
+        return (LOCAL if self.head.caller is None else self.head.caller.principal), self.address
 
     @property
     def method(self) -> bytes:

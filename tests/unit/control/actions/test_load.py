@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 import onnx
@@ -16,12 +17,17 @@ from modelyard.core.errors import (
     HostileModel,
     InvalidRequest,
     LoadFailed,
+    ModelyardError,
     NoRoom,
     NotInRepository,
+    StoreFull,
 )
+from modelyard.core.identity import Principal
 from modelyard.core.manifest import MODEL
 from modelyard.core.plan import Plan, Tuning
+from modelyard.guard import audit
 from modelyard.model.bundle import seal
+from tests.acts import log
 from tests.models import linear_bundle
 
 SERVER = "server"
@@ -67,6 +73,48 @@ def test_load_and_unload(served: Home) -> None:
     assert _names(load.unload(served, SERVER, "linear")) == ["other"]
     assert _names(load.unload(served, SERVER, "nobody")) == ["other"]
     assert _names(load.unload(served, SERVER, "other")) == []
+
+
+def test_what_is_asked_for_is_recorded_where_something_changes(served: Home, tmp_path: Path) -> None:
+    who = Principal("key:ab12cd34ef", frozenset(), "key")
+    asked = replace(served, actor=who, source="10.0.0.1")
+    before = len(log(served))
+    load.load(asked, SERVER, "linear")
+    load.load(asked, SERVER, "linear")  # changes nothing
+    load.unload(asked, SERVER, "nobody")  # nor this
+    load.unload(asked, SERVER, "linear")
+    folder = _folder(tmp_path / "model")
+    load.mount(asked, SERVER, "mine", str(folder), lambda: ROOM)
+    for refused in (
+        lambda: load.load(asked, SERVER, "liner"),
+        lambda: load.mount(asked, SERVER, "mine", str(folder), lambda: ROOM),
+        lambda: load.mount(asked, SERVER, "a\nb", "/", lambda: ROOM),
+    ):
+        with pytest.raises(ModelyardError):
+            refused()
+    found = log(served, before)
+    assert [(one.action, one.object, one.outcome) for one in found] == [
+        ("model.load", "linear", "done"),
+        ("model.unload", "linear", "done"),
+        ("model.load", "mine", "done"),
+        ("model.load", "liner", "failed"),
+        ("model.load", "mine", "failed"),
+        ("model.load", "a\\nb", "failed"),
+    ]
+    assert {(one.actor, one.method, one.source) for one in found} == {("key:ab12cd34ef", "key", "10.0.0.1")}
+    assert found[0].detail == {"server": SERVER}
+    assert (found[2].detail["folder"], len(found[2].detail["digest"])) == (str(folder), 64)
+
+
+def test_what_cannot_be_recorded_is_not_loaded(served: Home, monkeypatch: pytest.MonkeyPatch) -> None:
+    def fail(*args: object) -> None:
+        raise StoreFull(where="modelyard.db")
+
+    before = _saved(served)
+    monkeypatch.setattr(audit, "record", fail)
+    with pytest.raises(StoreFull):
+        load.load(served, SERVER, "linear")
+    assert _saved(served) == before
 
 
 def test_what_the_operator_pinned_is_loaded_as_it_was(served: Home) -> None:

@@ -106,14 +106,14 @@ def _deploys(request: Request) -> Permission:
     return Permission(Verb.DEPLOY, _named(request))
 
 
-def _submit(request: Request, site: Site, call: Callable[[str], None]) -> None:
+def _submit(request: Request, site: Site, call: Callable[..., None]) -> None:
     """Call it in a thread with the model's name, and answer when every worker has obeyed."""
     name = _named(request)
 
     def reply(error: ModelyardError | None) -> None:
         request.respond(*((_OK, b"") if error is None else refuse(error, request)))
 
-    site.plane.repository.submit(partial(call, name), reply)
+    site.plane.repository.submit(partial(call, name, by=request.by), reply)
 
 
 _ENTRY: Schema = {

@@ -168,13 +168,13 @@ def _multi_model(site: Site, roster: Roster) -> Table:
 
     def load(request: Request) -> None:
         asked = _read(request)
-        call = partial(site.plane.repository.load, asked.model_name, asked.url)
+        call = partial(site.plane.repository.load, asked.model_name, asked.url, by=request.by)
         told = {"modelName": asked.model_name, "modelUrl": asked.url}
         site.plane.repository.submit(call, partial(_reply, request, told))
 
     def unload(request: Request) -> None:
         name = _named(request, roster)
-        call = partial(site.plane.repository.unload, name)
+        call = partial(site.plane.repository.unload, name, by=request.by)
         site.plane.repository.submit(call, partial(_reply, request, {"modelName": name}))
 
     def one(request: Request) -> None:
