@@ -20,8 +20,8 @@ _SOON = timedelta(days=14)
 _SHARE = 4  # of a short life, a last quarter is soon
 
 
-def examine_keys(settings: Settings, home: Home | None) -> Iterator[Finding]:
-    """What there is to say of secrets and keys; `home` is None when its database cannot be used.
+def examine_keys(settings: Settings, home: Home | None, now: datetime | None = None) -> Iterator[Finding]:
+    """What there is to say of secrets and keys, now; `home` is None when its database cannot be used.
 
     Yields
     ------
@@ -42,7 +42,7 @@ def examine_keys(settings: Settings, home: Home | None) -> Iterator[Finding]:
         return
     yield _table(settings.keys, ring)
     for key in sorted(ring.keys.values(), key=lambda key: key.name):
-        yield from _key(ring, key, known)
+        yield from _key(ring, key, known, now or datetime.now(UTC))
 
 
 def _private(settings: Settings) -> Iterator[Finding]:
@@ -68,9 +68,8 @@ def _table(path: Path, ring: Keyring) -> Finding:
     return Finding(_GROUP, State.FAIL, text, "modelyard key list")
 
 
-def _key(ring: Keyring, key: GrantedKey, known: Set[int]) -> Iterator[Finding]:
+def _key(ring: Keyring, key: GrantedKey, known: Set[int], now: datetime) -> Iterator[Finding]:
     """Troubles of one key; none when it is well."""
-    now = datetime.now(UTC)
     rotate, power = f"modelyard key rotate {key.name}", ring.power(key.id)
     state = ring.state(key, now)
     lost = sorted({secret.pepper for secret in key.secrets} - known)
@@ -84,6 +83,6 @@ def _key(ring: Keyring, key: GrantedKey, known: Set[int]) -> Iterator[Finding]:
     elif state is KeyState.ENDED:
         yield Finding(_GROUP, State.WARN, f"{key.name} has ended", f"{rotate}, or modelyard key revoke {key.name}")
     elif power is not None and state is KeyState.LIVE and power.expires_at - now < min(_SOON, key.life / _SHARE):
-        hours = int((power.expires_at - now).total_seconds() // 3600)
+        hours = round((power.expires_at - now).total_seconds() / 3600)
         left = f"{hours // 24} days" if hours >= 48 else f"{hours} hours"
         yield Finding(_GROUP, State.WARN, f"{key.name} ends in {left}", rotate)
