@@ -180,3 +180,31 @@ def test_a_builder_that_died_leaves_nothing_for_long(artifacts: Artifacts, bundl
     os.utime(stale, (1.0, 1.0))
     assert artifacts.collect(lambda: {bundle.digest}).folders == 1
     assert not stale.exists()
+
+
+def test_bundles_that_belong_into_memory_leave_the_disk(blobs: Blobs, bundle: Bundle, tmp_path: Path) -> None:
+    memory = files.make_folder(tmp_path / "memory")
+    place: list[Path] = []
+    artifacts = Artifacts(blobs, tmp_path / "bundles", lambda: place[0] if place else None)
+    other = linear_bundle(slope=3.0)
+    on_disk = artifacts.checkout(artifacts.store(bundle))
+    artifacts.put_away(set)
+    assert on_disk.is_dir(), "nothing is put away while bundles may lie on a disk"
+    place.append(memory)
+    needed = artifacts.checkout(bundle.digest)
+    assert needed == memory / bundle.digest
+    artifacts.checkout(artifacts.store(other))
+    (memory / ".building" / "half").mkdir()
+    artifacts.put_away(lambda: {needed})
+    assert laid_out(tmp_path / "bundles") == []
+    assert laid_out(memory) == [bundle.digest]
+    assert open_bundle(needed, digest=bundle.digest) == bundle
+    artifacts.collect(lambda: set(), grace_s=-1)
+    assert laid_out(memory) == []
+
+
+def test_nobody_stores_while_one_is_alone(artifacts: Artifacts, monkeypatch: pytest.MonkeyPatch) -> None:
+    locked = files.locked
+    monkeypatch.setattr(files, "locked", lambda folder, *, shared=False: locked(folder, shared=shared, wait_s=0.01))
+    with artifacts.alone(), pytest.raises(Busy), artifacts.held():
+        pass

@@ -129,9 +129,10 @@ def turn_off(home: Home, on_step: OnStep = lambda done, total: None) -> int:
     before = encrypt.read(home.settings.encryption)
     blobs = bytes_at_rest(home.settings)
     if before.on:
-        master = _keys(home, before).current if _is_used(blobs) else ""  # `Unavailable` before anything was changed
-        wanted = msgspec.structs.replace(before, on=False)
-        _switch(home, wanted, "encryption.off", {"keys": str(before.kept), "master": master})
+        detail = {"keys": str(before.kept)}
+        if _is_used(blobs):
+            detail["master"] = _keys(home, before).current  # `Unavailable` before anything was changed
+        _switch(home, msgspec.structs.replace(before, on=False), "encryption.off", detail)
     done = _convert(blobs, on_step)
     plans.announce(home, "what is stored is decrypted")
     with suppress(Unavailable), home.artifacts.alone():  # without memory there is nothing in it

@@ -110,14 +110,6 @@ def test_what_writers_that_died_left_goes_too(home: Home) -> None:
     assert holding(home.settings.home) == []
 
 
-def test_what_writers_that_died_left_goes_too(home: Home) -> None:
-    (home.settings.blobs / "tmp" / "half").write_bytes(NEEDLE)
-    (home.settings.bundles / ".building" / "half").mkdir()
-    (home.settings.bundles / ".building" / "half" / "model.onnx").write_bytes(NEEDLE)
-    act.turn_on(home)
-    assert holding(home.settings.home) == []
-
-
 def test_again_is_nothing(home: Home) -> None:
     act.turn_on(home)
     assert act.turn_on(home) == 0
@@ -237,6 +229,19 @@ def test_a_damaged_blob_is_named_and_the_rest_is_encrypted(home: Home) -> None:
     assert (act.look(home).encrypted, act.look(home).plain) == (3, 1)
     with pytest.raises(CorruptBundle):
         home.artifacts.read(BUNDLE.digest)
+
+
+def test_of_a_damaged_bundle_nothing_is_laid_out(home: Home, memory: Path) -> None:
+    act.turn_on(home)
+    for path in list((home.settings.sealed / "sha256").iterdir()):
+        raw = path.read_bytes()
+        path.write_bytes(raw[:-1])
+        with pytest.raises(CorruptBundle):
+            plans.render(home)
+        path.write_bytes(raw)
+        assert holding(home.settings.home) == []
+        assert [left for left in memory.rglob("*") if left.is_file()] == []
+    assert plans.render(home).models
 
 
 def test_nothing_to_rotate(home: Home) -> None:
