@@ -28,6 +28,8 @@ from modelyard.store.database import Database
 CONFIGURATION = "audit.toml"
 _LAST = "checkpoint"
 _WAIT_S = 2 * TIMEOUT_S
+#: Longest time that one look at what is due takes with one sink that never answers.
+LONGEST_S = _WAIT_S + TIMEOUT_S
 
 log = logging.getLogger("modelyard")
 

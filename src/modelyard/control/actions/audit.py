@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
@@ -84,6 +85,24 @@ def verify(
 def checkpoint(home: Home, to: Sequence[str] | None = None) -> Sent:
     """Sign what the log is now, and send it to these sinks, or to those that the operator named; see `outbox.send`."""
     return outbox.send(home.settings, home.database, to)
+
+
+@contextmanager
+def told(home: Home, every_s: float = 60.0) -> Iterator[None]:
+    """While the block runs, a thread looks this often whether a checkpoint is due, also of what others did."""
+    over = threading.Event()
+
+    def look() -> None:
+        while not over.wait(every_s):
+            home.tell()
+
+    thread = threading.Thread(target=look, name="audit", daemon=True)
+    thread.start()
+    try:
+        yield
+    finally:
+        over.set()
+        thread.join(outbox.LONGEST_S)
 
 
 def _seen(home: Home, texts: list[str], key: str | None, *, own: bool) -> list[Checkpoint]:

@@ -73,7 +73,7 @@ def serve(
         # What opens the registry is imported here, while the workers import theirs.
         from msgspec import structs  # noqa: PLC0415 - as above
 
-        from modelyard.control.actions import plans  # noqa: PLC0415 - as above
+        from modelyard.control.actions import audit, plans  # noqa: PLC0415 - as above
         from modelyard.control.actions.home import open_home  # noqa: PLC0415 - as above
         from modelyard.core.plan import Limits  # noqa: PLC0415 - as above
         from modelyard.core.trust import Policy  # noqa: PLC0415 - as above
@@ -90,7 +90,7 @@ def serve(
                 raise NotFound(what="model", name="", cause="the registry is empty", hint=hint)
             clerk.begin(home, supervisor.answer)
             plans.save(home, name, plan)
-        with _keeper(settings, options, on_event) as clerk.keeper:
+        with audit.told(home), _keeper(settings, options, on_event) as clerk.keeper:
             supervisor.run()
     finally:
         supervisor.close()

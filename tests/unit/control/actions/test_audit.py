@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import json
 import sqlite3
+import time
+from collections.abc import Callable
 from contextlib import closing
 from pathlib import Path
 
@@ -112,6 +114,25 @@ def test_texts_that_are_none_are_found(acted: Home, value: str) -> None:
     with pytest.raises(AuditBroken) as caught:
         audit.verify(acted)
     assert caught.value.facts["sequence"] == 2
+
+
+def test_a_server_sends_what_others_did_meanwhile(acted: Home, tmp_path: Path) -> None:
+    acted.settings.audit.mkdir()
+    configured = f'to = ["file:{tmp_path}/out"]\nevery = 100\ninterval_s = 0.2'
+    (acted.settings.audit / "audit.toml").write_text(configured)
+    with audit.told(acted, every_s=0.05):
+        _wait_for(lambda: (tmp_path / "out").exists())
+        with acted.database.write() as connection:  # as another process does that tells nobody
+            acted.record(connection, "alias.set", "x@y", {})
+        _wait_for(lambda: (tmp_path / "out").read_text(encoding="utf-8").count("\u2014") == 2)
+    assert audit.verify(acted, [tmp_path / "out"]).size == 4
+
+
+def _wait_for(condition: Callable[[], bool]) -> None:
+    deadline = time.monotonic() + 20
+    while not condition():
+        assert time.monotonic() < deadline, "it did not happen in time"
+        time.sleep(0.02)
 
 
 def test_files_that_are_not_there(acted: Home, tmp_path: Path) -> None:
