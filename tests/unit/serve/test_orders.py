@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
+from modelyard.guard.tls import Files
 from modelyard.serve.orders import Orders
 
 
@@ -21,3 +23,5 @@ def test_there_and_back() -> None:
         grace_s=30.0,
     )
     assert Orders.from_json(orders.to_json()) == orders
+    for tls in (Files(Path("/c"), Path("/k")), Files(Path("/c"), Path("/k"), Path("/a"), required=True, oldest="1.2")):
+        assert Orders.from_json(replace(orders, tls=tls).to_json()).tls == tls
