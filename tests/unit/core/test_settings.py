@@ -23,7 +23,8 @@ def test_a_home_is_absolute() -> None:
 def test_everything_lies_in_the_home(tmp_path: Path) -> None:
     settings = Settings(home=tmp_path)
     places = {settings.database, settings.blobs, settings.bundles, settings.plans}
-    assert len(places) == 4
+    places |= {settings.secrets, settings.keys, settings.tls}
+    assert len(places) == 7
     assert {place.parent for place in places} == {tmp_path}
 
 
