@@ -97,7 +97,9 @@ def _script(plan: list[Step], port: int) -> str:
     lines = ["set -eu -o pipefail", "trap 'for job in $(jobs -p); do kill $job 2>/dev/null || true; done; wait' EXIT"]
     for at, step in enumerate(plan):
         if step.goes_on:
-            lines += [f"{step.command.rstrip().removesuffix('&')} > {_log(at)} 2>&1 &", _WAIT.format(port=port)]
+            scheme = "https" if "--tls" in step.command else "http"
+            wait = _WAIT.format(scheme=scheme, port=port)
+            lines += [f"{step.command.rstrip().removesuffix('&')} > {_log(at)} 2>&1 &", wait]
         else:
             lines.append(step.command)
         lines.append(f"echo; echo '{_MARK}'")
@@ -109,10 +111,11 @@ def _log(at: int) -> str:
 
 
 _WAIT = """python - <<'WAIT'
-import sys, time, urllib.request
+import ssl, sys, time, urllib.request
+anybody = ssl._create_unverified_context()
 for _ in range(300):
     try:
-        sys.exit(urllib.request.urlopen("http://127.0.0.1:{port}/readyz").status != 200)
+        sys.exit(urllib.request.urlopen("{scheme}://127.0.0.1:{port}/readyz", context=anybody).status != 200)
     except OSError:
         time.sleep(0.1)
 sys.exit("the server did not start")

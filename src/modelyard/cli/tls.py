@@ -30,8 +30,8 @@ def dev(screen: Screen, settings: Settings, names: tuple[str, ...], client: str 
     modelyard tls dev model.example.org 10.0.0.5
     modelyard tls dev --client uri:spiffe://example.org/scorer
 
-    Clients that trust ca.pem trust this server. Its key stays in the home; a server that runs takes the new
-    certificate up by itself.
+    Clients that trust the authority trust this server; with -q, its file is all that is printed. Its key stays in the
+    home. A server that runs takes the new certificate up by itself.
     """  # noqa: D301 - click's own mark, which a raw string would print
     from modelyard.control.actions import tls  # noqa: PLC0415 - imported when called
     from modelyard.control.actions.home import open_home  # noqa: PLC0415 - as above
@@ -47,7 +47,7 @@ def dev(screen: Screen, settings: Settings, names: tuple[str, ...], client: str 
     if client is None:
         screen.next("modelyard serve --tls dev", f"curl --cacert {made.ca} https://localhost:8080/v2")
     document = {"cert": str(made.cert), "key": str(made.key), "ca": str(made.ca), "names": list(shown.names)}
-    screen.show({**document, "ends": shown.ends.isoformat()})
+    screen.show({**document, "ends": shown.ends.isoformat()}, str(made.ca) if screen.quiet else None)
 
 
 @command.command()
