@@ -31,6 +31,7 @@ from modelyard.core.errors import CorruptBundle, InvalidModel, ModelyardError, N
 from modelyard.core.settings import Settings
 from modelyard.model import formats, sandbox
 from modelyard.model.formats import Request
+from tests.acts import log
 
 pytestmark = pytest.mark.skipif(bool(sandbox.missing()), reason=f"no sandbox here: {sandbox.missing()}")
 NUMBERS = ["bill_length_mm", "bill_depth_mm", "flipper_length_mm", "body_mass_g"]
@@ -164,6 +165,9 @@ def test_a_pickle_that_runs_code_changes_nothing(tmp_path: Path) -> None:
     assert "error[MODEL-INVALID]" in done.stderr
     assert "Traceback" not in done.stderr
     assert not (tmp_path / "owned").exists()
+    (record,) = log(open_home(Settings(tmp_path / "home")))
+    assert (record.action, record.object, record.outcome) == ("model.import", "evil.pkl", "failed")
+    assert record.detail["error"] == "MODEL-INVALID"
 
 
 FILES: dict[str, bytes] = {
@@ -262,3 +266,10 @@ def test_a_missing_layer_is_refused_and_trust_is_recorded(tmp_path: Path, monkey
     assert home.catalogue.models() == []
     imported = import_model(home, look(tmp_path / "line.joblib"), Extras(trust=True))
     assert imported.bundle.manifest.source.sandbox == "trusted"
+    found = log(home)
+    assert [(one.action, one.object, one.outcome) for one in found] == [
+        ("model.import", "line.joblib", "denied"),
+        ("file.trust", "line.joblib", "done"),
+        ("model.publish", "line@1", "done"),
+    ]
+    assert found[1].detail == {"sha256": imported.bundle.manifest.source.sha256}

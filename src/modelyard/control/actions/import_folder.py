@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any
 import msgspec
 
 from modelyard.control.actions.home import Home
-from modelyard.control.actions.import_model import Extras, Found, assemble, look, source_of
+from modelyard.control.actions.import_model import IMPORT, Extras, Found, assemble, look, note_trust, source_of
 from modelyard.control.actions.publish import publish
 from modelyard.core.errors import CorruptBundle, InvalidData, InvalidModel, InvalidRequest, ModelyardError, TooLarge
 from modelyard.core.manifest import MANIFEST
@@ -180,7 +180,9 @@ class _Work:
         if known is not None:
             version, sandbox = known
             return Taken(member, version, sandbox, fresh=False)
-        converted, sandbox = self._converted(member, found, beside)
+        with self._home.attempt(IMPORT, found.path.name):
+            note_trust(self._home, found, self._extras)
+            converted, sandbox = self._converted(member, found, beside)
         bundle = assemble(
             name,
             converted,

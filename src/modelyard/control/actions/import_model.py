@@ -43,6 +43,8 @@ if TYPE_CHECKING:
     import pandas as pd
 
 BUNDLE = "bundle"
+#: What is recorded: a file that could not be imported, and one that was opened without the sandbox.
+IMPORT, TRUST = "model.import", "file.trust"
 
 
 @dataclass(frozen=True)
@@ -156,17 +158,30 @@ def import_model(home: Home, found: Found, extras: Extras | None = None) -> Impo
         And their kinds; nothing was published.
     """
     extras = extras or Extras()
+    with home.attempt(IMPORT, found.path.name):
+        bundle, sandbox = _made(home, found, extras)
+    return Imported(publish(home, bundle), bundle, sandbox)
+
+
+def note_trust(home: Home, found: Found, extras: Extras) -> None:
+    """Record, before it is opened, that this file may do whatever its user may; nothing when it can do nothing."""
+    if extras.trust and found.kind in formats.CODE:
+        with home.change(TRUST, found.path.name) as (_, record):
+            record(found.path.name, {"sha256": sha256(found.raw)})
+
+
+def _made(home: Home, found: Found, extras: Extras) -> tuple[Bundle, str]:
+    """The bundle, and how its file was opened."""
     if extras.name:
         check_name(extras.name)
     if found.kind == BUNDLE:
-        bundle = _reopened(found, extras.name)
-        return Imported(publish(home, bundle), bundle, "none")
+        return _reopened(found, extras.name), "none"
+    note_trust(home, found, extras)
     table = read_table(extras.sample) if extras.sample is not None else None
     request = Request(raw=found.raw, kind=found.kind, frame=None if table is None else table.frame, scale=extras.scale)
     converted, sandbox = from_file(request, trust=extras.trust)
     source = source_of(found, converted, sandbox)
-    bundle = assemble(extras.name or found.name, converted, source, table, created_at=datetime.now(UTC))
-    return Imported(publish(home, bundle), bundle, sandbox)
+    return assemble(extras.name or found.name, converted, source, table, created_at=datetime.now(UTC)), sandbox
 
 
 def source_of(found: Found, converted: Converted, sandbox: str) -> Source:
