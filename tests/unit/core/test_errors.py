@@ -52,6 +52,11 @@ FACTS = {
     "missing": "landlock",
     "library": "onnx",
     "extra": "convert",
+    "who": "key:ab12cd34ef",
+    "verb": "deploy",
+    "scope": "model:churn:deploy",
+    "why": "is not signed",
+    "sequence": 5,
 }
 
 
