@@ -6,6 +6,7 @@ import ipaddress
 from collections.abc import Iterable
 from contextlib import AbstractContextManager
 from datetime import UTC, datetime, timedelta
+from functools import cache
 from typing import Any
 
 import sqlalchemy as sa
@@ -16,7 +17,7 @@ from modelyard.guard.grant import Grant
 from modelyard.guard.keyring import GrantedKey, Keyring
 from modelyard.guard.keys import Key
 from modelyard.guard.keytable import KeptKey, KeptSecret, KeyTable
-from modelyard.guard.tables import AUDIT, KEYS, SECRETS
+from modelyard.guard.tables import KEYS, SECRETS
 
 PEPPER = (1, b"p" * 32)
 DAY = timedelta(days=1)
@@ -28,16 +29,14 @@ def scopes(*texts: str) -> frozenset[Any]:
 
 
 class House:
-    """Keys are made and ended as servers would have it done; `close` it."""
+    """Keys are made and ended as servers would have it done. Empty when it is made; there is one at a time."""
 
     def __init__(self) -> None:
-        self._engine = sa.create_engine("sqlite://", poolclass=sa.pool.StaticPool)
-        for table in (KEYS, SECRETS, AUDIT):
-            table.create(self._engine)
+        self._engine = _engine()  # what it has compiled serves the next house too
+        with self.writing() as connection:
+            for table in (SECRETS, KEYS):
+                connection.execute(sa.delete(table))
         self.now = datetime(2026, 1, 1, tzinfo=UTC)
-
-    def close(self) -> None:
-        self._engine.dispose()
 
     def writing(self) -> AbstractContextManager[sa.Connection]:
         return self._engine.begin()
@@ -73,6 +72,14 @@ class House:
 
     def table(self) -> KeyTable:
         return self.ring().table()
+
+
+@cache
+def _engine() -> sa.Engine:
+    engine = sa.create_engine("sqlite://", poolclass=sa.pool.StaticPool)
+    for table in (KEYS, SECRETS):
+        table.create(engine)
+    return engine
 
 
 def kept(table: KeyTable, key_id: str) -> KeptKey | None:

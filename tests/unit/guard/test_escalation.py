@@ -78,9 +78,6 @@ class Programs(RuleBasedStateMachine):
         self.handed: list[Handed] = []
         self.names = 0
 
-    def teardown(self) -> None:
-        self.house.close()
-
     def _actor(self, key: Key | None, *, has_one: bool) -> Principal:
         """Who acts: the holder of this key as a server knows it that heard nothing since, or somebody without one."""
         if key is None:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import random
-from collections.abc import Iterator
 from datetime import timedelta
 
 import pytest
@@ -19,10 +18,8 @@ LEADER = ("server:keys", "model:*:predict")
 
 
 @pytest.fixture
-def house() -> Iterator[House]:
-    made = House()
-    yield made
-    made.close()
+def house() -> House:
+    return House()
 
 
 def change(house: House, name: str, **values: object) -> None:

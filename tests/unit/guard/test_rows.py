@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import ipaddress
-from collections.abc import Iterator
 from datetime import timedelta
 
 import pytest
@@ -25,10 +24,8 @@ LEADER = ("server:keys", "model:fraud-*:predict")
 
 
 @pytest.fixture
-def house() -> Iterator[House]:
-    made = House()
-    yield made
-    made.close()
+def house() -> House:
+    return House()
 
 
 def test_a_new_key_opens_what_it_was_granted_until_it_ends(house: House) -> None:
