@@ -32,6 +32,7 @@ def test_a_refusal_waits_for_the_answers_that_are_owed() -> None:
 @in_loop
 def test_a_late_request_is_told_so_after_the_answers_that_are_owed() -> None:
     bench = Bench()
+    bench.transport.half_closes = True
     bench.get("/later")
     bench.connection.data_received(b"GET /now HT")
     bench.server.sweep(bench.connection.deadline + 0.1)
@@ -40,7 +41,7 @@ def test_a_late_request_is_told_so_after_the_answers_that_are_owed() -> None:
     assert not bench.transport.aborted  # it is we who are late now
     bench.router.kept[0].respond(OK, b"{}")
     assert bench.transport.statuses == [200, 408]
-    assert bench.transport.closed
+    assert bench.transport.ended
 
 
 @in_loop
@@ -57,13 +58,14 @@ def test_who_left_before_the_refusal_could_be_said() -> None:
 @in_loop
 def test_a_broken_stream_that_waits_for_its_turn_is_refused_in_its_place() -> None:
     bench = Bench()
+    bench.transport.half_closes = True
     bench.get("/later")
     post(bench, "/s", chunked(b"one", last=False), CHUNKED)
     bench.connection.data_received(b"no chunk\r\n")
     bench.router.kept[0].respond(OK, b"{}")
     assert bench.transport.statuses == [200, 400]
     assert b"one" not in bench.transport.sent
-    assert bench.transport.closed
+    assert bench.transport.ended
 
 
 @in_loop
