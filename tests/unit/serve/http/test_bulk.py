@@ -47,7 +47,7 @@ class Reader:
         request.respond(OK, b"%d" % len(request.body))
 
     def stream(self, request: Request) -> Echo | None:
-        return Echo(request) if request.headers[b"content-type"] == b"stream" else None
+        return Echo(request) if request.headers.get(b"content-type") == b"stream" else None
 
     def refuse(self, request: Request, error: object) -> None:
         raise AssertionError(error)
