@@ -203,7 +203,8 @@ def test_no_program_of_callers_gains_anything() -> None:
 @pytest.mark.long
 @pytest.mark.timeout(7200)
 def test_none_of_ten_thousand_programs_of_callers_gains_anything() -> None:
-    _run(10_000, 30)
+    for _ in range(20):  # the machine remembers its programs as long as it runs
+        _run(500, 30)
 
 
 @pytest.mark.parametrize(
