@@ -125,10 +125,16 @@ class Access(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=Tr
         The key table; empty where no key is needed.
     peppers : str
         Folder of the peppers of its secrets.
+    tokens : str
+        The table of trusted issuers and their keys; it need not be there.
+    certificates : str
+        What clients' certificates may; it need not be there.
     """
 
     keys: str = ""
     peppers: str = ""
+    tokens: str = ""
+    certificates: str = ""
 
 
 class Plan(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):

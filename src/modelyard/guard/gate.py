@@ -16,6 +16,7 @@ from modelyard.core import identity
 from modelyard.core.errors import Forbidden, Unauthenticated
 from modelyard.core.identity import LOCAL, Permission, Principal, Scope, parse_scope
 from modelyard.guard import keys
+from modelyard.guard.certificates import Certificates, Peer
 from modelyard.guard.keytable import KeptKey, KeyTable
 
 #: How long an answer about a credential holds, in seconds.
@@ -90,6 +91,10 @@ class Gate(Protocol):
         """Who sends these (values of ``Authorization`` and ``X-API-Key``); `Unauthenticated` when nobody known does."""
         ...
 
+    def certified(self, peer: Peer | None) -> Caller:
+        """Who has this certificate, where nothing else is sent; `Unauthenticated` when there is none."""
+        ...
+
 
 class OpenGate:
     """Everybody who gets here may do everything: nobody but this machine does."""
@@ -100,6 +105,11 @@ class OpenGate:
     def caller(self, authorization: str | None, api_key: str | None) -> Caller:
         """The local caller, whatever is sent."""
         del authorization, api_key
+        return self._local
+
+    def certified(self, peer: Peer | None) -> Caller:
+        """The local caller, with or without one."""
+        del peer
         return self._local
 
 
@@ -113,7 +123,9 @@ class KeyGate:
     peppers : mapping
         Peppers by their number.
     tokens : callable, optional
-        Gives the principal of a token and when it ends (seconds since 1970).
+        Gives the principal of a token, now, and when it ends; in seconds since 1970, both.
+    certificates : Certificates, optional
+        Callers by their certificates.
     """
 
     open = False
@@ -122,11 +134,13 @@ class KeyGate:
         self,
         table: KeyTable,
         peppers: Mapping[int, bytes],
-        tokens: Callable[[str], tuple[Principal, float]] | None = None,
+        tokens: Callable[[str, float], tuple[Principal, float]] | None = None,
+        certificates: Certificates | None = None,
     ) -> None:
         self._keys = {key.id: _Known(key) for key in table.keys}
         self._peppers = peppers
         self._tokens = tokens
+        self._certificates = certificates or Certificates()
 
     def caller(self, authorization: str | None, api_key: str | None) -> Caller:
         """Who sends these; see `Gate.caller`."""
@@ -136,9 +150,18 @@ class KeyGate:
         if len(text) > _LONGEST:
             raise Unauthenticated(what="the credential is too long")
         if self._tokens is not None and text.count(".") == 2:  # header, payload and signature of a token
-            principal, until_s = self._tokens(text)
-            return Caller(principal, _until(until_s, _now()))
+            now = _now()
+            principal, until_s = self._tokens(text, now)
+            return Caller(principal, _until(until_s, now))
         return self._by_key(keys.parse(text))
+
+    def certified(self, peer: Peer | None) -> Caller:
+        """Who has this certificate; see `Gate.certified`."""
+        if peer is None:
+            raise Unauthenticated(what="no key was sent")
+        now = _now()
+        principal, until_s = self._certificates.proven(peer, now)
+        return Caller(principal, _until(until_s, now))
 
     def _by_key(self, key: keys.Key) -> Caller:
         """The caller with this key. Every refusal takes the same work, and says the same."""

@@ -74,7 +74,7 @@ class Worker:
                 contracts.contract(name)
             self._secure = Contexts(self._orders.tls) if self._orders.tls else None
             plan = await self._first_plan()
-            self._entrance = Entrance(plan.access)
+            self._entrance = Entrance(plan.access, lambda url: self._tell({"wanted_keys": url}))
             roster = await asyncio.to_thread(self._loader.load, plan, Roster(), strict=True)
         except ModelyardError as exc:
             self._tell({"failed": exc.to_wire()})

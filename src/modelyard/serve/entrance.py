@@ -3,11 +3,15 @@
 from __future__ import annotations
 
 import logging
+from collections.abc import Callable
 from pathlib import Path
 
 from modelyard.core.errors import ModelyardError, NotFound
+from modelyard.core.identity import Principal
 from modelyard.core.plan import Access
+from modelyard.guard.certificates import Certificates, read
 from modelyard.guard.gate import Gate, KeyGate, OpenGate
+from modelyard.guard.issuers import IssuerTable
 from modelyard.guard.keytable import KeyTable
 from modelyard.guard.peppers import peppers
 
@@ -23,6 +27,8 @@ class Entrance:
     ----------
     access : Access
         Of the plan.
+    wish : callable
+        Told the address of an issuer whose newest keys are wanted.
 
     Raises
     ------
@@ -30,8 +36,9 @@ class Entrance:
         A file is not there or cannot be read: without it nobody can be let in, and everybody may not.
     """
 
-    def __init__(self, access: Access) -> None:
+    def __init__(self, access: Access, wish: Callable[[str], None] = lambda url: None) -> None:
         self._access = access
+        self._wish = wish
         self._stamp = self._look()
         self.gate: Gate = self._read()
 
@@ -55,11 +62,29 @@ class Entrance:
         path = Path(self._access.keys)
         if not path.exists():
             raise NotFound(what="key table", name=path.name, hint="modelyard init")
-        return KeyGate(KeyTable.from_bytes(path.read_bytes()), peppers(Path(self._access.peppers)))
+        table = KeyTable.from_bytes(path.read_bytes())
+        certificates = Certificates(read(_there(self._access.certificates)))
+        return KeyGate(table, peppers(Path(self._access.peppers)), self._tokens(), certificates)
+
+    def _tokens(self) -> Callable[[str, float], tuple[Principal, float]] | None:
+        """What reads tokens, where any issuer is trusted; else its libraries are not imported."""
+        raw = _there(self._access.tokens)
+        table = IssuerTable.from_bytes(raw) if raw else None
+        if table is None or not table.issuers:
+            return None
+        from modelyard.guard.tokens import Tokens  # noqa: PLC0415 - as above
+
+        return Tokens.of(table, self._wish).proven
 
     def _look(self) -> Stamp:
         """What tells whether a file is another one."""
-        return tuple(_stamp(Path(path)) for path in (self._access.keys, self._access.peppers) if path)
+        paths = (self._access.keys, self._access.peppers, self._access.tokens, self._access.certificates)
+        return tuple(_stamp(Path(path)) for path in paths if path)
+
+
+def _there(path: str) -> bytes:
+    """What is in a file; nothing when there is none."""
+    return Path(path).read_bytes() if path and Path(path).exists() else b""
 
 
 def _stamp(path: Path) -> tuple[int, ...]:

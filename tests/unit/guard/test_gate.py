@@ -130,7 +130,8 @@ def test_a_key_may_be_bound_to_networks(address: str, *, allowed: bool) -> None:
 def test_tokens_go_to_who_reads_them() -> None:
     seen = []
 
-    def read(token: str) -> tuple[Principal, float]:
+    def read(token: str, now_s: float) -> tuple[Principal, float]:
+        assert now_s >= NOW_S
         seen.append(token)
         return Principal("oidc:x#y", frozenset(), "oidc"), NOW_S + DAY_S
 

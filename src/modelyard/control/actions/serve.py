@@ -103,7 +103,14 @@ def _access(settings: Settings, options: Options) -> Access:
     """Where workers find out who may call them."""
     from modelyard.core.plan import Access  # noqa: PLC0415 - imported while workers start
 
-    return Access(keys=str(settings.keys), peppers=str(settings.secrets)) if options.keys else Access()
+    if not options.keys:
+        return Access()
+    return Access(
+        keys=str(settings.keys),
+        peppers=str(settings.secrets),
+        tokens=str(settings.tokens),
+        certificates=str(settings.certificates),
+    )
 
 
 def _keeper(

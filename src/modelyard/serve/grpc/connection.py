@@ -9,6 +9,7 @@ from __future__ import annotations
 import asyncio
 from collections import deque
 from collections.abc import Callable, Mapping
+from functools import cached_property
 from time import perf_counter
 from typing import Protocol
 
@@ -36,6 +37,7 @@ from modelyard.serve.grpc.frames import (
 from modelyard.serve.grpc.headers import Head, Reader, refused
 from modelyard.serve.grpc.outflow import Outflow
 from modelyard.serve.grpc.status import Code
+from modelyard.serve.papers import Papers
 
 #: Streams that one connection may have open at once.
 MAX_STREAMS = 1024
@@ -314,16 +316,21 @@ class Connection(asyncio.Protocol):
             if last:
                 call.conclude()
 
+    @cached_property
+    def _papers(self) -> Papers:
+        return Papers(self.out.transport)
+
     def caller(self, head: Head) -> Caller:
         """Who calls; see `call.Line`. What a client proved, it need not prove again for a while."""
         gate, proof = self.server.gate, (self.server.gate, head.authorization, head.api_key)
+        if head.authorization is None and head.api_key is None:
+            return self._papers.caller(gate)
         caller = self._caller
         if caller is None or proof != self._proof or perf_counter() > caller.until_s:
             caller = gate.caller(head.authorization, head.api_key)
             self._caller, self._proof = caller, proof
         if caller.networks:
-            peer = self.out.transport.get_extra_info("peername") if self.out.transport is not None else None
-            caller.check_source(str(peer[0]) if isinstance(peer, tuple) else "")
+            caller.check_source(self._papers.address)
         return caller
 
     def _reject(self, stream: int, reason: Reason) -> None:

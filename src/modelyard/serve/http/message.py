@@ -7,9 +7,10 @@ from datetime import datetime
 from typing import Protocol
 
 from modelyard.core.errors import ModelyardError
-from modelyard.core.identity import LOCAL, Principal
-from modelyard.guard.gate import Caller, Gate
+from modelyard.core.identity import Principal
+from modelyard.guard.gate import NOBODY, Caller, Gate
 from modelyard.serve.http.errors import JSON, REASONS
+from modelyard.serve.papers import Papers
 
 _TOKEN = re.compile(rb"[A-Za-z0-9._:-]{1,128}")
 _DAYS = ("Mon", "Tue", "Wed", "Thu", "Fri", "Sat", "Sun")
@@ -36,8 +37,8 @@ class Wire(Protocol):
         ...
 
     @property
-    def address(self) -> str:
-        """Where the client calls from; empty where a socket has no address."""
+    def papers(self) -> Papers:
+        """What the connection itself says of its client."""
         ...
 
     def answer(self, request: Request, payload: bytes) -> None:
@@ -116,6 +117,7 @@ class Request:
     sink: Sink | None = None
     waiting: Waiting | None = None  # where it has a place
     left = False  # whether the client has gone
+    caller = NOBODY  # who asks, once that is known
     _id: bytes = b""
 
     def __init__(self, connection: Wire, head: Head, body: bytes | bytearray = b"") -> None:
@@ -124,14 +126,14 @@ class Request:
         self.body = body
 
     @property
-    def address(self) -> str:
-        """Where the client calls from; empty where a socket has no address."""
-        return self._connection.address
+    def papers(self) -> Papers:
+        """What the connection itself says of its client."""
+        return self._connection.papers
 
     @property
     def by(self) -> tuple[Principal, str]:
-        """Who sent it and from where, for the record of what it changes."""
-        return (LOCAL if self.head.caller is None else self.head.caller.principal), self.address
+        """Who asks, and from where; to be kept with what this request changes."""
+        return self.caller.principal, self.papers.address
 
     @property
     def method(self) -> bytes:

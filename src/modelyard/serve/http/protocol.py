@@ -12,6 +12,7 @@ import os
 from collections import deque
 from collections.abc import Callable, Iterable
 from datetime import UTC, datetime
+from functools import cached_property
 from itertools import count
 from time import perf_counter
 
@@ -22,6 +23,7 @@ from modelyard.core.plan import Limits
 from modelyard.serve.http import bulk
 from modelyard.serve.http.errors import PROBLEM, refusal
 from modelyard.serve.http.message import Head, Request, Router, date, head
+from modelyard.serve.papers import Papers
 
 log = logging.getLogger("modelyard")
 
@@ -110,11 +112,10 @@ class Connection(asyncio.Protocol):
         self._known: Head | None = None  # of the last message of this packet, where that is worth remembering
         self._start_message()
 
-    @property
-    def address(self) -> str:
-        """Where the client calls from; empty where a socket has no address."""
-        peer = self._transport.get_extra_info("peername") if self._transport is not None else None
-        return str(peer[0]) if isinstance(peer, tuple) else ""
+    @cached_property
+    def papers(self) -> Papers:
+        """What the connection itself says of its client."""
+        return Papers(self._transport)
 
     # --- asyncio's side ---------------------------------------------------------------------------------------
 
@@ -456,10 +457,8 @@ class Connection(asyncio.Protocol):
             self._close()
 
     def _close(self) -> None:
-        """Close, when what was written is sent. Of a body that is still coming, the rest is thrown away first.
-
-        Closing with something unread resets the connection, and the client would lose the answer that says why.
-        """
+        """Close, when what was written is sent, and the rest of a body that is still coming is thrown away."""
+        # With something unread, closing resets the connection, and the client would lose the answer that says why.
         self._closing = True
         self._queue.clear()
         if (transport := self._transport) is None:

@@ -102,17 +102,19 @@ class Routes:
         caller.check(needs if isinstance(needs, Permission) else needs(request))
 
     def _known(self, request: Request) -> Caller:
-        """Who calls. What a head proves, the same bytes prove again, for a while; the address is the connection's."""
+        """Who calls. What a head proves, the same bytes prove again, for a while; a certificate is the connection's."""
         head = request.head
         caller = head.caller
         if caller is None or head.gate is not self.gate or request.started > caller.until_s:
-            given = (head.headers.get(name) for name in (b"authorization", b"x-api-key"))
-            head.gate = self.gate
-            head.caller = caller = self.gate.caller(
-                *[None if value is None else value.decode("latin-1") for value in given]
-            )
+            given = [head.headers.get(name) for name in (b"authorization", b"x-api-key")]
+            if given == [None, None] and not self.gate.open:
+                caller = request.papers.caller(self.gate)
+            else:
+                caller = self.gate.caller(*[None if value is None else value.decode("latin-1") for value in given])
+                head.gate, head.caller = self.gate, caller
         if caller.networks:
-            caller.check_source(request.address)
+            caller.check_source(request.papers.address)
+        request.caller = caller
         return caller
 
     def refuse(self, request: Request, error: ModelyardError) -> None:
