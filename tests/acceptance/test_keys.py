@@ -4,20 +4,23 @@ from __future__ import annotations
 
 import json
 import os
+import ssl
 import subprocess
 import sys
 import threading
 import time
 from collections.abc import Iterator
-from http.client import HTTPConnection
+from http.client import HTTPConnection, HTTPSConnection
 from pathlib import Path
 from typing import Any
 
+import grpc
 import pytest
 
 from modelyard.control.actions.publish import publish
 from tests.acceptance.serving import Served, home_with
 from tests.models import linear_bundle
+from tests.provider import Provider
 
 EFFECTIVE_S = 5.0
 BODY = b'{"feature": 3}'
@@ -143,3 +146,60 @@ def _until(condition: Any) -> None:
     while not condition():
         assert time.monotonic() < deadline, "the keys have not arrived"
         time.sleep(0.05)
+
+
+def test_tokens_of_a_trusted_issuer_are_as_good_as_keys(home: Path) -> None:
+    with Provider() as provider:
+        modelyard(
+            home, "issuer", "add", provider.url, "--audience", "modelyard", "--claim", "team=risk", "predictor:lin*"
+        )
+        with Served(home, "--auth", "keys", "--drain-delay", "0") as server:
+
+            def status(token: str) -> int:
+                headers = {"content-type": "application/json", "authorization": f"Bearer {token}"}
+                return server.ask("POST", "/predict", BODY, headers)[0]
+
+            assert status(provider.token(team="risk")) == 200
+            assert status(provider.token(team="sales")) == 403
+            assert status(provider.token(team="risk", aud="another")) == 401
+            assert status(provider.token(team="risk")[:-4] + "AAAA") == 401
+            fresh = provider.token(team="risk")
+            modelyard(home, "issuer", "remove", provider.url)
+            _until(lambda: status(fresh) == 401)
+
+
+def test_a_callers_certificate_opens_http_and_grpc(home: Path) -> None:
+    name = "dns:scorer.example.org"
+    modelyard(home, "tls", "dev")
+    modelyard(home, "tls", "dev", "--client", name)
+    tls = home / "tls"
+    with Served(
+        home, "--auth", "keys", "--tls", "dev", "--tls-client-ca", str(tls / "ca.pem"), "--drain-delay", "0"
+    ) as server:
+        pair = next(path for path in tls.glob("client-*.pem") if "-key" not in path.name)
+        key = pair.with_name(pair.name.replace(".pem", "-key.pem"))
+        context = ssl.create_default_context(cafile=str(tls / "ca.pem"))
+        bare = ssl.create_default_context(cafile=str(tls / "ca.pem"))
+        context.load_cert_chain(pair, key)
+
+        def status(with_context: ssl.SSLContext) -> int:
+            connection = HTTPSConnection("localhost", server.port, timeout=30, context=with_context)
+            try:
+                connection.request("POST", "/predict", BODY, {"content-type": "application/json"})
+                return connection.getresponse().status
+            finally:
+                connection.close()
+
+        assert (status(bare), status(context)) == (401, 403)
+        modelyard(home, "tls", "allow", name, "predictor:linear")
+        _until(lambda: status(context) == 200)
+        assert status(bare) == 401
+        parts = [path.read_bytes() for path in (tls / "ca.pem", key, pair)]
+        credentials = grpc.ssl_channel_credentials(*parts)
+        with grpc.secure_channel(f"localhost:{server.grpc_port}", credentials) as channel:
+            ready = channel.unary_unary("/inference.GRPCInferenceService/ModelReady")
+            assert ready(b"\n\x06linear") == b"\x08\x01"
+        with grpc.secure_channel(f"localhost:{server.grpc_port}", grpc.ssl_channel_credentials(parts[0])) as channel:
+            with pytest.raises(grpc.RpcError) as caught:
+                channel.unary_unary("/inference.GRPCInferenceService/ModelReady")(b"\n\x06linear")
+            assert caught.value.code() is grpc.StatusCode.UNAUTHENTICATED
