@@ -33,6 +33,7 @@ from modelyard.control.actions.show import show
 from modelyard.core.plan import Limits
 from modelyard.core.reference import parse_reference
 from modelyard.core.settings import Settings
+from modelyard.guard.gate import OpenGate
 from modelyard.serve import batching
 from modelyard.serve.http.contracts import USUAL
 from modelyard.serve.http.protocol import Connection, Server
@@ -62,11 +63,11 @@ class _Desk:
     def __init__(self, replica: Replica, page: Page, run: Path, path: bytes) -> None:
         self.replica = replica
         self.lane = replica._loop_lane
-        self.routes = Routes(Site(Plane(), run, contracts=USUAL), page.counter(UNROUTED))
+        self.routes = Routes(Site(Plane(), run, contracts=USUAL), page.counter(UNROUTED), OpenGate())
         model = ServedModel(name="w1", default=1, versions={1: replica}, aliases={})
         self.routes.replace(Roster(models={"w1": model}))
         self.server = Server(Limits(), self.routes)
-        self.endpoint: Any = self.routes._table[path].handlers[b"POST"]
+        self.endpoint: Any = self.routes._table[path].handlers[b"POST"].answer
         self.given = b"", b""
 
     def connect(self) -> tuple[Connection, _Transport]:
