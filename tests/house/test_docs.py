@@ -11,6 +11,7 @@ import pytest
 
 import modelyard
 from modelyard.core.plan import Plan, PlannedModel, PlannedVersion
+from modelyard.guard.gate import OpenGate
 from modelyard.serve.http.contracts import CONTRACTS
 from modelyard.serve.http.routes import Routes
 from modelyard.serve.http.site import Site
@@ -57,7 +58,7 @@ def test_every_address_is_in_the_docs(tmp_path: Path) -> None:
     version = PlannedVersion(version=1, digest=bundle.digest, path=str(tmp_path))
     plan = Plan(models=(PlannedModel(name="linear", default=1, versions=(version,), aliases={"canary": 1}),))
     counter = Page(tmp_path, 0).counter
-    routes = Routes(Site(Plane(), tmp_path, contracts=tuple(CONTRACTS)), counter("none"))
+    routes = Routes(Site(Plane(), tmp_path, contracts=tuple(CONTRACTS)), counter("none"), OpenGate())
     routes.replace(Loader(counter).load(plan, Roster(), strict=True))
     general = {
         "/linear": "/{name}",
