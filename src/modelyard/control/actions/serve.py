@@ -84,7 +84,7 @@ def serve(
         with home.artifacts.held():  # nobody may put the bundles away before the saved plan names them
             policy = Policy(options.signatures)
             plan = plans.render(home, requested, limits, explicit=explicit, tunings=tunings, signatures=policy)
-            plan = structs.replace(plan, access=_access(settings, options))
+            plan = structs.replace(plan, access=_access(home, options))
             if not plan.models and not explicit:
                 hint = "modelyard train data.csv --target COLUMN"
                 raise NotFound(what="model", name="", cause="the registry is empty", hint=hint)
@@ -99,12 +99,15 @@ def serve(
             plans.tidy(home)
 
 
-def _access(settings: Settings, options: Options) -> Access:
-    """Where workers find out who may call them."""
-    from modelyard.core.plan import Access  # noqa: PLC0415 - imported while workers start
+def _access(home: Home, options: Options) -> Access:
+    """Where workers find out who may call them; a key table that a killed command left behind is mended."""
+    from modelyard.control.actions import keys  # noqa: PLC0415 - imported while workers start
+    from modelyard.core.plan import Access  # noqa: PLC0415 - as above
 
     if not options.keys:
         return Access()
+    keys.refresh(home)
+    settings = home.settings
     return Access(
         keys=str(settings.keys),
         peppers=str(settings.secrets),
