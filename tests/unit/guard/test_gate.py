@@ -83,7 +83,7 @@ def test_no_refusal_repeats_what_was_sent() -> None:
 
 def test_a_key_has_its_time() -> None:
     key = keys.mint("live")
-    assert refused(gate_of(kept(key, not_before_s=NOW_S + 60)), f"Bearer {key}") == "the key is not valid yet"
+    assert refused(gate_of(kept(key, not_before_s=NOW_S + 36_000)), f"Bearer {key}") == "the key is not valid yet"
     assert refused(gate_of(kept(key, expires_s=NOW_S - 1)), f"Bearer {key}") == "the key has expired"
     soon = gate_of(kept(key, expires_s=datetime.now(UTC).timestamp() + 1.0)).caller(f"Bearer {key}", None)
     assert soon.until_s - perf_counter() < 1.1
@@ -104,7 +104,7 @@ def test_while_it_is_rotated_a_key_has_two_secrets_and_the_old_one_ends() -> Non
 
 def test_a_secret_whose_pepper_is_gone_opens_nothing() -> None:
     key = keys.mint("live")
-    row = KeptKey("a" * 10, "x", (), (KeptSecret(keys.digest(b"\0" * 32, key.secret), 7),), NOW_S - 1, NOW_S + 60)
+    row = KeptKey("a" * 10, "x", (), (KeptSecret(keys.digest(b"\0" * 32, key.secret), 7),), NOW_S - 1, NOW_S + 36_000)
     gate = gate_of(row)
     assert "revoked" in refused(gate, f"Bearer {keys.Key('live', 'a' * 10, key.secret)}")
 

@@ -36,7 +36,7 @@ class Yard:
 
     def write(self, *given: keys.Key) -> None:
         """Let these keys in and no others."""
-        rows = tuple(KeptKey(key.id, "x", (), (self._secret(key),), NOW_S - 60, NOW_S + 3600) for key in given)
+        rows = tuple(KeptKey(key.id, "x", (), (self._secret(key),), NOW_S - 60, NOW_S + 36_000) for key in given)
         self.keys.write_bytes(KeyTable(keys=rows).to_bytes())
 
     def _secret(self, key: keys.Key) -> KeptSecret:
@@ -110,7 +110,7 @@ def test_a_worker_does_not_start_without_its_keys(yard: Yard) -> None:
 
 
 def test_names_in_certificates_open_the_gate_when_they_are_allowed(yard: Yard) -> None:
-    peer = Peer(("dns:scorer.example.org",), NOW_S + 60)
+    peer = Peer(("dns:scorer.example.org",), NOW_S + 36_000)
     entrance = Entrance(yard.access)
     assert entrance.gate.certified(peer).principal.scopes == frozenset()
     yard.certificates.write_text(BEARER, encoding="utf-8")

@@ -15,7 +15,7 @@ from modelyard.serve.papers import Papers
 
 SHOWN = {
     "subjectAltName": (("DNS", "scorer.example.org"),),
-    "notAfter": datetime.fromtimestamp(datetime.now(UTC).timestamp() + 3600, UTC).strftime("%b %d %H:%M:%S %Y GMT"),
+    "notAfter": datetime.fromtimestamp(datetime.now(UTC).timestamp() + 36_000, UTC).strftime("%b %d %H:%M:%S %Y GMT"),
 }
 
 

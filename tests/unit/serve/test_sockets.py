@@ -14,9 +14,18 @@ from modelyard.serve.sockets import listen
     "host",
     ["0.0.0.0", "::", "192.168.0.1", "example.org", "", "127.example.org", "127.0.0.1.example.org", "128.0.0.1", "127"],
 )
-def test_only_this_machine_may_call(host: str) -> None:
-    with pytest.raises(Denied, match="not authenticated"):
-        listen(host, 0, 0)
+def test_other_machines_may_call_only_with_keys_that_nobody_can_read(host: str) -> None:
+    with pytest.raises(Denied, match="without keys") as caught:
+        listen(host, 0, 0, private=True)
+    assert "modelyard init" in caught.value.hint
+    with pytest.raises(Denied, match="without TLS") as caught:
+        listen(host, 0, 0, keys=True)
+    assert "--tls-cert" in caught.value.hint
+
+
+def test_with_both_it_listens_for_all() -> None:
+    with listen("0.0.0.0", 0, keys=True, private=True) as sockets:
+        assert sockets.http.getsockname()[0] == "0.0.0.0"
 
 
 @pytest.mark.parametrize("host", ["127.0.0.1", "localhost", "127.0.0.2"])

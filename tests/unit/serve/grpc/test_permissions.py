@@ -41,7 +41,7 @@ def _verb(method: str) -> Verb | None:
 
 
 def _row(key: keys.Key, role: Role, models: str = "*", **facts: Any) -> KeptKey:
-    given = {"not_before_s": NOW_S - 60, "expires_s": NOW_S + 3600, **facts}
+    given = {"not_before_s": NOW_S - 60, "expires_s": NOW_S + 36_000, **facts}
     secret = KeptSecret(keys.digest(PEPPER, key.secret), 1)
     return KeptKey(id=key.id, name="x", scopes=tuple(map(str, scopes(role, models))), secrets=(secret,), **given)
 

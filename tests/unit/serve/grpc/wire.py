@@ -53,6 +53,9 @@ class Transport:
         self.sent = b""
         self.closed = self.paused = False
 
+    def get_extra_info(self, name: str) -> None:
+        """Nothing is known of who is at the other end."""
+
     def write(self, data: bytes) -> None:
         assert not self.closed
         self.sent += data

@@ -25,7 +25,7 @@ from tests.unit.serve.desk import Answer, Desk, served
 
 PEPPER = b"p" * 32
 NOW_S = datetime.now(UTC).timestamp()
-LIFE = {"not_before_s": NOW_S - 60, "expires_s": NOW_S + 3600}
+LIFE = {"not_before_s": NOW_S - 60, "expires_s": NOW_S + 36_000}
 #: Addresses that anybody may ask: whether it lives, whether it is ready, what software it is, and the page's looks.
 PUBLIC = {
     *("/", "/livez", "/readyz", "/docs.css", "/docs.js", "/v2", "/v2/", "/v2/health/live", "/v2/health/ready"),
@@ -47,7 +47,7 @@ class Callers:
         self.other = keys.mint("live")  # of a predictor of another model
         expired, early = keys.mint("live"), keys.mint("live")
         rows = [_row(key, role) for role, key in self.roles.items()]
-        rows += [_row(self.other, Role.DEPLOYER, "another"), _row(early, Role.ADMIN, not_before_s=NOW_S + 60)]
+        rows += [_row(self.other, Role.DEPLOYER, "another"), _row(early, Role.ADMIN, not_before_s=NOW_S + 36_000)]
         rows += [_row(expired, Role.ADMIN, expires_s=NOW_S - 1)]
         self.gate = KeyGate(KeyTable(keys=tuple(rows)), {1: PEPPER})
         self.useless: Mapping[str, dict[str, str]] = {
