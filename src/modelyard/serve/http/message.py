@@ -115,7 +115,7 @@ class Request:
     started = 0.0
     payload: bytes | None = None
     sink: Sink | None = None
-    waiting: Waiting | None = None  # where it has a place
+    waiting: Waiting | None = None  # the model's queue that it is in
     left = False  # whether the client has gone
     caller = NOBODY  # who asks, once that is known
     _id: bytes = b""
