@@ -3,7 +3,7 @@
 SHELL := /bin/bash
 .SHELLFLAGS := -eu -o pipefail -c
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test test-long conformance lint fmt bench bench-quick docs lock clean
+.PHONY: help setup demo test test-long conformance security lint fmt bench bench-quick docs lock clean
 
 VENV := .venv
 BIN := $(VENV)/bin
@@ -51,6 +51,9 @@ test-long: lint  ## Lint, then every test there is
 
 conformance: $(STAMP)  ## The real clients of other servers against this one: a table client x feature, pass or fail
 	@$(BIN)/python -m tests.conformance
+
+security: $(STAMP)  ## What is promised of security, row by row, with numbers: an hour or so; QUICK=1 in minutes, ROWS="AUT"
+	@$(BIN)/python -m tests.scoreboard $(if $(QUICK),--quick) $(ARGS) $(ROWS)
 
 docs: $(STAMP)  ## Run what the README and the docs show, and compare the docs with the code
 	$(PYTEST) tests/house -k "docs or readme or architecture"
