@@ -179,7 +179,7 @@ def test_what_cannot_be_served_is_said_and_nothing_is_left_running(tmp_path: Pat
             (Served(tmp_path / "empty"), "the registry is empty"),
             (Served(tmp_path / "home", "--plan", str(damaged)), "model.onnx has"),
             (Served(tmp_path / "home", "--plan", str(tmp_path / "none.json")), "no serving plan"),
-            (Served(tmp_path / "home", "--host", "0.0.0.0"), "only this machine may call"),
+            (Served(tmp_path / "home", "--host", "0.0.0.0"), "nobody has a key"),
             (Served(tmp_path / "home", "--port", taken), f"port {taken} is taken"),
         ]
         for served, named in cases:

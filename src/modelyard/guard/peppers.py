@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import re
-import secrets
 from pathlib import Path
 
 from modelyard.core.errors import Conflict, StoreDamaged, Unavailable
@@ -51,6 +50,8 @@ def add(folder: Path) -> tuple[int, bytes]:
     StoreFull, Unavailable
         There is no room, or the folder may not be written.
     """
+    import secrets  # noqa: PLC0415 - workers read peppers and make none
+
     files.make_folder(folder)
     pepper = secrets.token_bytes(_SIZE)
     number = (_numbers(folder) or [0])[-1] + 1

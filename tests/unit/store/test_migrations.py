@@ -32,12 +32,12 @@ def test_an_old_database_is_brought_up_to_date_in_one_transaction(
     """Seen from a future release: what is here now is old, and its next step fails, then succeeds."""
     path = tmp_path / "modelyard.db"
     Database.open(path)
-    monkeypatch.setattr(migrations, "HEAD", "0002")
-    monkeypatch.setattr(migrations, "KNOWN", frozenset({"0001", "0002"}))
+    monkeypatch.setattr(migrations, "HEAD", "9999")
+    monkeypatch.setattr(migrations, "KNOWN", migrations.KNOWN | {"9999"})
 
     def step(connection: object, *, fails: bool) -> None:
-        connection.exec_driver_sql("CREATE TABLE audit (record TEXT)")  # type: ignore[attr-defined]
-        connection.exec_driver_sql("UPDATE alembic_version SET version_num = '0002'")  # type: ignore[attr-defined]
+        connection.exec_driver_sql("CREATE TABLE novelty (record TEXT)")  # type: ignore[attr-defined]
+        connection.exec_driver_sql("UPDATE alembic_version SET version_num = '9999'")  # type: ignore[attr-defined]
         if fails:
             raise EOFError
 
@@ -48,9 +48,9 @@ def test_an_old_database_is_brought_up_to_date_in_one_transaction(
     monkeypatch.setattr(migrations, "upgrade", lambda connection: step(connection, fails=True))
     with pytest.raises(EOFError):
         Database.open(path)
-    assert "audit" not in tables()
+    assert "novelty" not in tables()
     monkeypatch.setattr(migrations, "upgrade", lambda connection: step(connection, fails=False))
     Database.open(path)
-    assert "audit" in tables()
+    assert "novelty" in tables()
     monkeypatch.setattr(migrations, "upgrade", lambda connection: pytest.fail("it is up to date"))
     Database.open(path)

@@ -9,7 +9,7 @@ from functools import cached_property, partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from modelyard.core.errors import Internal, ModelyardError, NotFound
+from modelyard.core.errors import Denied, Internal, ModelyardError, NotFound
 from modelyard.core.settings import Settings
 from modelyard.serve.sockets import Sockets, listen
 from modelyard.serve.supervisor import Event, Options, Supervisor
@@ -58,7 +58,7 @@ def serve(
         What was asked for cannot be served.
     """
     if options.keys and not settings.keys.exists():
-        raise NotFound(what="key table", name=settings.keys.name, cause="nobody has a key yet", hint="modelyard init")
+        raise Denied(what=f"will not listen on {options.host}: nobody has a key yet", hint="modelyard init")
     sockets = _listen(options, keys=options.keys)
     port = sockets.http.getsockname()[1]
     name = f"serve-{port}"
