@@ -11,6 +11,7 @@ from __future__ import annotations
 import argparse
 import json
 import sys
+import tomllib
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
@@ -21,6 +22,7 @@ from rich.console import Console
 from rich.table import Table
 
 ROOT = Path(__file__).parent.parent
+_WIDE = 110  # columns from which there is room to say what is tried
 
 # Row, what is tried, and the goal: what its number must be.
 ROWS: dict[str, tuple[str, str]] = {
@@ -125,18 +127,22 @@ class Referee:
 def run(rows: Sequence[str], tests: Path, *, quick: bool) -> Referee:
     """The tests of these rows, run in this process without pytest's own output."""
     referee = Referee(rows, quick=quick)
-    words = ["-c", str(ROOT / "pyproject.toml"), "-p", "no:terminal", "-p", "no:cacheprovider", str(tests)]
+    project = ROOT / "pyproject.toml"
+    usual = tomllib.loads(project.read_text(encoding="utf-8"))["tool"]["pytest"]["ini_options"]["addopts"].split()
+    words = ["-c", str(project), "-o", "addopts=", *(word for word in usual if word != "-ra")]  # -ra: the terminal's
+    words += ["-p", "no:terminal", "-p", "no:cacheprovider", str(tests)]
     code = pytest.main(words, plugins=[referee])
     if code not in {pytest.ExitCode.OK, pytest.ExitCode.TESTS_FAILED, pytest.ExitCode.NO_TESTS_COLLECTED}:
         referee.troubles.append(f"pytest ended with {code!r}")
     return referee
 
 
-def table(rows: Sequence[Row]) -> Table:
-    """The scoreboard: numbers below each other in their own column, goals beside them."""
-    drawn = Table(box=box.SIMPLE_HEAD, header_style="bold", pad_edge=False, show_edge=False)
-    for name in ("ROW", "TRIED", "GOAL"):
-        drawn.add_column(name, no_wrap=name == "ROW", ratio=None if name == "ROW" else 3)
+def table(rows: Sequence[Row], *, wide: bool) -> Table:
+    """The scoreboard: numbers below each other in their own column, goals beside them; what is tried if it is wide."""
+    drawn = Table(box=box.SIMPLE_HEAD, header_style="bold", pad_edge=False, show_edge=False, expand=True)
+    drawn.add_column("ROW", no_wrap=True)
+    for name in ("TRIED", "GOAL") if wide else ("GOAL",):
+        drawn.add_column(name, ratio=3)
     drawn.add_column("RESULT", no_wrap=True)
     drawn.add_column("TESTS", justify="right", no_wrap=True)
     drawn.add_column("SECONDS", justify="right", no_wrap=True)
@@ -146,7 +152,8 @@ def table(rows: Sequence[Row]) -> Table:
         tests = row.passed + len(row.failed) + len(row.skipped)
         result = f"[{colours[row.result]}]{row.result}[/]"
         numbers = "\n".join(dict.fromkeys(row.numbers)).replace("[", "\\[")
-        drawn.add_row(row.id, *ROWS[row.id], result, str(tests), f"{row.seconds:.1f}", numbers)
+        told = ROWS[row.id] if wide else ROWS[row.id][1:]
+        drawn.add_row(row.id, *told, result, str(tests), f"{row.seconds:.1f}", numbers)
     return drawn
 
 
@@ -171,7 +178,8 @@ def main(words: Sequence[str]) -> int:
     rows = list(referee.rows.values())
     for trouble in referee.troubles:
         print(f"\n{trouble}", file=sys.stderr)
-    Console().print(table(rows))
+    console = Console()
+    console.print(table(rows, wide=console.width >= _WIDE))
     shown = sum(row.result == "pass" for row in rows)
     waiting = sum(row.result == "left out" for row in rows)
     print(f"{shown} of {len(rows)} rows shown" + (f", {waiting} left to the long tests" if waiting else ""))
