@@ -15,7 +15,8 @@ The tree (depth three at most)::
     ├── NotFound              a model, version, alias, column, file or route that is not there
     ├── Conflict              it is there already, or somebody else is changing it
     ├── Unauthenticated       nobody knows who asks
-    ├── Denied                refused by a rule of safety; `Forbidden` by the permission table, `Untrusted` unsigned
+    ├── Denied                refused by a rule of safety; `Forbidden` by the permission table, `Untrusted` unsigned,
+    │                         `WrongHost` and `CrossSite` where a browser may have been talked into it
     ├── NotReady, Busy, Timeout, Unavailable
     ├── StoreFull, NoRoom, StoreDamaged (`AuditBroken`: the record of what was done)
     └── Internal              our own mistake
@@ -414,6 +415,31 @@ class Forbidden(Denied):
     code = "FORBIDDEN"
     sentence = "{who} may not {verb} {what}"
     hint_text = "ask an admin for a key with the scope {scope}"
+
+
+class WrongHost(Denied):
+    """The request was sent to a name that is not this server's: the names that it may be called by are limited.
+
+    A page of another site can make its own name lead to this machine, and then ask what only this machine may ask; a
+    server without keys therefore answers to this machine's own names only.
+    """
+
+    code = "HOST-NOT-ALLOWED"
+    title = "Not a name of this server"
+    sentence = "{host!r} is not a name that this server may be called by"
+    hint_text = "if it should be, start the server with: modelyard serve --allow-host {host}"
+
+
+class CrossSite(Denied):
+    """A browser sent this on behalf of another site's page, and it could change something; nothing was done.
+
+    Everything but GET, HEAD and OPTIONS has to come from a page of this server, or from a program that is no browser.
+    """
+
+    code = "CROSS-SITE"
+    title = "Sent by another site's page"
+    sentence = "a browser sent this {method} on behalf of a page of another site"
+    hint_text = "send it from a program, or from a page of this server's own"
 
 
 class Untrusted(Denied):
