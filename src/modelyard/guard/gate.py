@@ -1,7 +1,8 @@
 """Who calls: from what a request carries to a caller, and whether that caller may. The same for every protocol.
 
 A gate is made of one key table, and replaced whole when that changes. What it found out of a credential holds for as
-long as the gate does, but no longer than a few seconds: so a key that ends, ends.
+long as the gate does, but no longer than a few seconds: so a key that ends, ends. It remembers that by a digest of the
+credential, so that a caller whose every request looks different, by its request id, is not proven again each time.
 """
 
 from __future__ import annotations
@@ -9,6 +10,7 @@ from __future__ import annotations
 import ipaddress
 from collections.abc import Callable, Mapping
 from datetime import UTC, datetime
+from hashlib import blake2b
 from time import perf_counter
 from typing import Protocol
 
@@ -26,6 +28,7 @@ _NO_DIGEST = "0" * 64  # what an unknown id is compared with, so that it takes a
 _NO_PEPPER = b"\0" * 32
 _BEARER = "bearer "
 _LONGEST = 16 * 1024
+_REMEMBERED = 4096  # callers
 
 Network = ipaddress.IPv4Network | ipaddress.IPv6Network
 
@@ -138,6 +141,7 @@ class KeyGate:
         certificates: Certificates | None = None,
     ) -> None:
         self._keys = {key.id: _Known(key) for key in table.keys}
+        self._proven: dict[bytes, Caller] = {}
         self._peppers = peppers
         self._tokens = tokens
         self._certificates = certificates or Certificates()
@@ -149,6 +153,16 @@ class KeyGate:
         text = api_key if api_key is not None else _bearer(authorization)
         if len(text) > _LONGEST:
             raise Unauthenticated(what="the credential is too long")
+        proof = blake2b(text.encode(), digest_size=16).digest()
+        caller = self._proven.get(proof)
+        if caller is None or perf_counter() > caller.until_s:
+            caller = self._prove(text)
+            if len(self._proven) >= _REMEMBERED:
+                self._proven.clear()
+            self._proven[proof] = caller  # whoever is refused is not remembered, and can push nobody out
+        return caller
+
+    def _prove(self, text: str) -> Caller:
         if self._tokens is not None and text.count(".") == 2:  # header, payload and signature of a token
             now = _now()
             principal, until_s = self._tokens(text, now)

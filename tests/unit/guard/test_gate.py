@@ -153,3 +153,33 @@ def test_nobody_may_nothing() -> None:
     with pytest.raises(Forbidden):
         gates.NOBODY.check(Permission(Verb.READ))
     assert isinstance(gates.NOBODY, Caller)
+
+
+def test_what_was_proven_is_remembered_for_a_while_and_refusals_are_not(monkeypatch: pytest.MonkeyPatch) -> None:
+    key, stranger, asked = keys.mint("live"), keys.mint("live"), 0
+    gate, digest = gate_of(kept(key)), keys.digest
+
+    def counted(pepper: bytes, secret: str) -> str:
+        nonlocal asked
+        asked += 1
+        return digest(pepper, secret)
+
+    monkeypatch.setattr(keys, "digest", counted)
+    first = gate.caller(None, str(key))
+    assert gate.caller(f"Bearer {key}", None) is first
+    assert asked == 1
+    for _ in range(3):
+        refused(gate, None, str(stranger))
+    assert asked == 4
+    monkeypatch.setattr(gates, "perf_counter", lambda: first.until_s + 1)
+    assert gate.caller(None, str(key)) is not first
+    assert asked == 5
+
+
+def test_no_more_callers_are_remembered_than_there_is_room_for(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(gates, "_REMEMBERED", 2)
+    all_keys = [keys.mint("live") for _ in range(5)]
+    gate = gate_of(*map(kept, all_keys))
+    for key in all_keys * 2:
+        assert gate.caller(None, str(key)).principal.name == f"key:{key.id}"
+        assert len(gate._proven) <= 2
