@@ -315,6 +315,6 @@ def test_last_use_is_kept_to_the_minute_and_goes_forward(house: House) -> None:
 def test_the_pepper_of_each_secret_is_kept(house: House) -> None:
     house.create("shop")
     with house.writing() as connection:
-        rows.rotate(connection, LOCAL, "shop", DAY, (2, b"q" * 32), house.now)
+        rows.rotate(connection, LOCAL, "shop", DAY, (2, b"q" * 32), house.now + timedelta(seconds=1))
         assert rows.peppers_used(connection) == {PEPPER[0], 2}
     assert [secret.pepper for secret in house.key("shop").secrets] == [1, 2]
