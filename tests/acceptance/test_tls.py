@@ -194,7 +194,7 @@ def test_several_large_bodies_on_one_connection(served: Served, papers: Papers) 
 
 def test_a_client_that_waits_for_100_continue_gets_it(served: Served, papers: Papers) -> None:
     head = (
-        b"POST /predict HTTP/1.1\r\nhost: x\r\nconnection: close\r\ncontent-length: 14\r\nexpect: 100-continue\r\n\r\n"
+        b"POST /predict HTTP/1.1\r\nhost: localhost\r\nconnection: close\r\ncontent-length: 14\r\nexpect: 100-continue\r\n\r\n"
     )
     with connection(served, papers.context()) as sock:
         sock.sendall(head)

@@ -49,6 +49,16 @@ def _workers(ctx: click.Context, param: click.Parameter, value: str) -> int:
     return number
 
 
+def _hosts(ctx: click.Context, param: click.Parameter, value: tuple[str, ...]) -> tuple[str, ...]:
+    """Names of a server, each of which can be one."""
+    del ctx, param
+    if value:
+        from modelyard.guard.edges import Hosts  # noqa: PLC0415 - imported when there is something to read
+
+        Hosts(value)
+    return value
+
+
 @click.command("serve")
 @click.argument("models", nargs=-1, metavar="[MODEL|DIR]...")
 @click.option("--host", default="127.0.0.1", show_default=True, help="Address to listen on.")
@@ -61,6 +71,14 @@ def _workers(ctx: click.Context, param: click.Parameter, value: str) -> int:
     "--auth",
     type=click.Choice(("none", "keys")),
     help="Whether callers need a key.  [default: keys, but none where only this machine can call]",
+)
+@click.option(
+    "--allow-host",
+    multiple=True,
+    callback=_hosts,
+    metavar="NAME",
+    help="A name that callers use for this server, such as api.example.com or *.example.com.  [default: with keys,"
+    " any; without, this machine's own]",
 )
 @tls_options
 @click.option("--behind-tls-proxy", is_flag=True, help="A proxy in front encrypts what goes over the network.")
@@ -139,6 +157,7 @@ def command(screen: Screen, settings: Settings, models: tuple[str, ...], plan: P
         grpc_port=_grpc_port(**flags),
         recruit=AHEAD.get(),
         keys=flags["auth"] == "keys" or (flags["auth"] is None and not is_loopback(flags["host"])),
+        hosts=flags["allow_host"],
         behind_tls_proxy=flags["behind_tls_proxy"],
         tls=tls_files(settings, flags),
     )
@@ -150,6 +169,8 @@ def command(screen: Screen, settings: Settings, models: tuple[str, ...], plan: P
             raise click.UsageError("a --plan has no registry: no --repository explicit, no SAGEMAKER_MULTI_MODEL")
         if options.signatures != "off":
             raise click.UsageError("a --plan says itself what signatures its models have to show: no --signatures")
+        if options.hosts:
+            raise click.UsageError("a --plan says itself by which names it may be called: no --allow-host")
         if tunings:
             raise click.UsageError("a --plan says itself how its models are run: no --tune")
         serve_plan(plan, options, narrator.tell)

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import ipaddress
 import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 
 from modelyard.core.errors import CrossSite, InvalidRequest, WrongHost
 
@@ -52,15 +52,16 @@ class Hosts:
         self._names = frozenset(_spelt(name) for name in self.names if not name.startswith("*."))
         self._below = tuple(b"." + _spelt(name) for name in self.names if name.startswith("*."))
 
-    def check(self, host: bytes | None, own: str = "") -> None:
+    def check(self, host: bytes | None, own: Callable[[], str] = str) -> None:
         """Nothing, where a request with this ``Host`` (or ``:authority``) is meant for this server.
 
         Parameters
         ----------
         host : bytes, optional
             As it was sent; None where it was not.
-        own : str
-            The address that the connection was made to, by which a server may always be called.
+        own : callable, optional
+            Tells the address that the connection was made to, by which a server may always be called: an address is
+            asked of no name server.
 
         Raises
         ------
@@ -74,7 +75,7 @@ class Hosts:
         name = host_name(host)
         if name is None:
             raise InvalidRequest(what="the Host header is not a name or an address, with or without a port")
-        if not self.names or name in self._names or name.endswith(self._below) or (own and name == _address(own)):
+        if not self.names or name in self._names or name.endswith(self._below) or name == _address(own()):
             return
         raise WrongHost(host=name.decode()[:_SHOWN])
 
@@ -85,7 +86,7 @@ def host_name(host: bytes) -> bytes | None:
     if found is None:
         return None
     name, port = found.groups()
-    if b".." in name or (port is not None and int(port) > 65535):  # noqa: PLR2004 - the last port there is
+    if b".." in name or (port is not None and int(port) > 65535):
         return None
     return _literal(name) if name.startswith(b"[") else bytes(name.removesuffix(b"."))
 
@@ -152,7 +153,7 @@ def _address(own: str) -> bytes:
         return b""
     mapped = getattr(address, "ipv4_mapped", None)
     plain = mapped or address
-    return (f"[{plain}]" if plain.version == 6 else str(plain)).encode()  # noqa: PLR2004
+    return (f"[{plain}]" if plain.version == 6 else str(plain)).encode()
 
 
 def _shown(method: bytes) -> str:

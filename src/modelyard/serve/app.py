@@ -38,6 +38,7 @@ log = logging.getLogger("modelyard")
 
 _WATCH_S = 0.25
 _PLAN_WAIT_S = 60.0
+_VISITS_S = 5.0
 _PLAN_POLL_S = 0.005
 FAILED_TO_LOAD = 3
 
@@ -88,6 +89,7 @@ class Worker:
         self._http = Server(plan.limits, self._routes)
         sock = socket.socket(fileno=self._listening[0])
         listener = await listen(sock, self._http, self._turns("http"), self._secure.http if self._secure else None)
+        self._http.call(self._entrance.hosts)
         memory.settle()
         self._tell_loaded(roster)
         self._tell({"ready": len(self._plane.roster.models)})
@@ -118,6 +120,7 @@ class Worker:
         self._grpc = library.Server(self._plane, self._orders.run, limits, self._page.counter(UNROUTED), gate)
         await self._grpc.start(sock, self._turns("grpc"), self._secure.grpc if self._secure else None)
         self._tell({"grpc": sock.getsockname()[1]})
+        self._grpc.call(self._entrance.hosts)
 
     async def _first_plan(self) -> Plan:
         """The plan, which the supervisor may still be writing while this process imports what it needs."""
@@ -157,14 +160,17 @@ class Worker:
         self._tell({"certificate": secure.until.isoformat(), "error": error})
 
     def _let_in(self) -> None:
-        """By the newest keys from now on."""
+        """By the newest keys, and by the newest names, from now on."""
         assert self._routes is not None
         self._routes.gate = self._entrance.gate
         if self._grpc is not None:
             self._grpc.gate = self._entrance.gate
+        assert self._http is not None
 
+        self._http.call(self._entrance.hosts)
     async def _catch_up(self) -> None:
         """Obey the plan as it is now.
+            self._grpc.call(self._entrance.hosts)
 
         Before the first request too: nobody waits for a worker that has not said yet which plan it obeys, so it must
         look again after it has said so.

@@ -1,4 +1,4 @@
-"""How a worker knows who may call it: the gate that the plan's access files make, renewed when they change."""
+"""How a worker knows who may call it, and by which names: what the plan's access makes, renewed when it changes."""
 
 from __future__ import annotations
 
@@ -10,6 +10,7 @@ from modelyard.core.errors import ModelyardError, NotFound
 from modelyard.core.identity import Principal
 from modelyard.core.plan import Access
 from modelyard.guard.certificates import Certificates, read
+from modelyard.guard.edges import LOOPBACK, Hosts
 from modelyard.guard.gate import Gate, KeyGate, OpenGate
 from modelyard.guard.issuers import IssuerTable
 from modelyard.guard.keytable import KeyTable
@@ -43,14 +44,15 @@ class Entrance:
         self.gate: Gate = self._read()
 
     def renew(self, access: Access) -> bool:
-        """Look again, perhaps for another plan; whether there is a new gate."""
+        """Look again, perhaps for another plan; whether something is new."""
+        self.hosts = _hosts(access)
         before, self._access = self._access, access
         stamp = self._look()
         if access == before and stamp == self._stamp:
             return False
         self._stamp = stamp
         try:
-            self.gate = self._read()
+            self.gate, self.hosts = self._read(), _hosts(access)
         except (ModelyardError, OSError) as exc:
             log.error("keeping the old keys: %s", exc)
             return False
@@ -85,6 +87,11 @@ class Entrance:
 def _there(path: str) -> bytes:
     """What is in a file; nothing when there is none."""
     return Path(path).read_bytes() if path and Path(path).exists() else b""
+def _hosts(access: Access) -> Hosts:
+    """By which names it may be called. Where no key is needed, only by those that nobody else can make lead here."""
+    return Hosts(access.hosts if access.keys else (*LOOPBACK, *access.hosts))
+
+
 
 
 def _stamp(path: Path) -> tuple[int, ...]:

@@ -9,6 +9,12 @@ from modelyard.guard.certificates import Peer
 from modelyard.guard.gate import Caller, Gate
 
 
+def local(transport: asyncio.BaseTransport | None) -> str:
+    """The address of this machine that a connection was made to; empty where there is none."""
+    known = transport.get_extra_info("sockname") if transport is not None else None
+    return str(known[0]) if isinstance(known, tuple) else ""
+
+
 class Papers:
     """Looked at once for a connection; what a certificate proved holds for a while.
 

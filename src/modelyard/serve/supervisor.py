@@ -64,6 +64,8 @@ class Options:
         A worker that is on its way already; it becomes the first.
     keys : bool
         Whether callers have to say who they are.
+    hosts : tuple of str
+        Names that callers may use for this server, beside the usual ones; see `core.plan.Access`.
     behind_tls_proxy : bool
         Whether a proxy in front encrypts what goes over the network.
     tls : Files, optional
@@ -81,6 +83,7 @@ class Options:
     grpc_port: int | None = None
     recruit: Recruit | None = None
     keys: bool = False
+    hosts: tuple[str, ...] = ()
     behind_tls_proxy: bool = False
     tls: Files | None = None
 

@@ -105,7 +105,7 @@ def _access(home: Home, options: Options) -> Access:
     from modelyard.core.plan import Access  # noqa: PLC0415 - as above
 
     if not options.keys:
-        return Access()
+        return Access(hosts=options.hosts)
     keys.refresh(home)
     settings = home.settings
     return Access(
@@ -115,6 +115,7 @@ def _access(home: Home, options: Options) -> Access:
         certificates=str(settings.certificates),
     )
 
+        hosts=options.hosts,
 
 def _keeper(
     settings: Settings, options: Options, on_event: Callable[[Event], None]

@@ -9,11 +9,13 @@ from __future__ import annotations
 import asyncio
 from collections import deque
 from collections.abc import Callable, Mapping
-from functools import cached_property
+from functools import cached_property, partial
 from time import perf_counter
 from typing import Protocol
 
+from modelyard.core.errors import ModelyardError
 from modelyard.core.plan import Limits
+from modelyard.guard.edges import Hosts
 from modelyard.guard.gate import Caller, Gate
 from modelyard.serve.grpc import control, frames
 from modelyard.serve.grpc.call import Call, Method
@@ -37,7 +39,7 @@ from modelyard.serve.grpc.frames import (
 from modelyard.serve.grpc.headers import Head, Reader, refused
 from modelyard.serve.grpc.outflow import Outflow
 from modelyard.serve.grpc.status import Code
-from modelyard.serve.papers import Papers
+from modelyard.serve.papers import Papers, local
 
 #: Streams that one connection may have open at once.
 MAX_STREAMS = 1024
@@ -59,6 +61,7 @@ class Host(Protocol):
     methods: Mapping[bytes, Method]
     unknown: Method  # answers all others
     gate: Gate
+    hosts: Hosts
     greeting: bytes
     stream_window: int
 
@@ -89,7 +92,7 @@ class Connection(asyncio.Protocol):
         self.out = Outflow()
         self._clock: Callable[[], float] = asyncio.get_running_loop().time
         self.heard_s = self._clock()
-        self._reader = Reader(server.limits)
+        self._reader = Reader(server.limits, self._meant)
         self._greeted = False
         self._rest = b""  # the beginning of a frame
         self._part: tuple[int, int, int] | None = None  # stream, flags and missing bytes of a DATA frame
@@ -315,6 +318,15 @@ class Connection(asyncio.Protocol):
                 call.begin()
             if last:
                 call.conclude()
+
+    def look_again(self) -> None:
+        """The names have changed that this server may be called by."""
+        self._reader.forget()
+
+    def _meant(self, authority: bytes | None) -> None:
+        """Nothing, where a call for this authority is for this server; see `headers.Reader`."""
+        if self.server.hosts.names:  # without them any will do, and some proxies say none that could be a name
+            self.server.hosts.check(authority, partial(local, self.out.transport))
 
     @cached_property
     def _papers(self) -> Papers:

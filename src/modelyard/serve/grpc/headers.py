@@ -7,15 +7,16 @@ stays as it is they mean the same, so a block that was read once is looked up.
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from urllib.parse import quote
 
 import msgspec
 from hpack import Decoder, HPACKError, OversizedHeaderListError
 
+from modelyard.core.errors import ModelyardError
 from modelyard.core.plan import Limits
 from modelyard.serve.grpc.frames import Reason, Violation
-from modelyard.serve.grpc.status import REQUEST_ID, Code
+from modelyard.serve.grpc.status import REQUEST_ID, STATUS, Code, sentence
 
 FOREVER = float("inf")
 #: How messages may be folded, for who folded them otherwise.
@@ -33,6 +34,9 @@ _TIMEOUT = re.compile(rb"(\d{1,8})([HMSmun])")
 _UNITS_S = {b"H": 3600.0, b"M": 60.0, b"S": 1.0, b"m": 1e-3, b"u": 1e-6, b"n": 1e-9}
 _TOKEN = re.compile(rb"[A-Za-z0-9._:-]{1,128}")
 _SEVEN_BITS = 0x7F
+
+
+Meant = Callable[[bytes | None], None]
 
 
 class Refusal(msgspec.Struct, frozen=True):
@@ -78,10 +82,13 @@ class Reader:
     ----------
     limits : Limits
         Of one header block.
+    meant : callable
+        Told an authority, raises where that is not this server.
     """
 
-    def __init__(self, limits: Limits) -> None:
+    def __init__(self, limits: Limits, meant: Meant) -> None:
         self._limits = limits
+        self._meant = meant
         self._decoder = Decoder(max_header_list_size=_HARD * limits.header_bytes)
         self._table = self._decoder.header_table
         self._known: dict[bytes, Head | None] = {}
@@ -94,6 +101,10 @@ class Reader:
         except KeyError:
             return self._read(block)
 
+    def forget(self) -> None:
+        """What was read is to be read again when it comes again."""
+        self._known.clear()
+
     def _read(self, block: bytes) -> Head | None:
         entries, size = self._table.dynamic_entries, self._table.maxsize
         count, newest = len(entries), entries[0] if entries else None
@@ -103,7 +114,7 @@ class Reader:
             raise Violation(Reason.ENHANCE_YOUR_CALM, "the headers are far too large") from exc
         except (HPACKError, IndexError) as exc:  # IndexError: a string that is cut off before its length
             raise Violation(Reason.COMPRESSION_ERROR, "the headers cannot be decoded") from exc
-        head = _head(fields, self._limits)
+        head = _head(fields, self._limits, self._meant)
         # The table only ever grows at its front, so this tells whether it is another one now.
         if count != len(entries) or (entries and entries[0] is not newest) or size != self._table.maxsize:
             self._known.clear()
@@ -114,7 +125,7 @@ class Reader:
         return head
 
 
-def _head(fields: Iterable[tuple[bytes, bytes]], limits: Limits) -> Head | None:
+def _head(fields: Iterable[tuple[bytes, bytes]], limits: Limits, meant: Meant) -> Head | None:
     """These headers as a call's head; None when they break HTTP's rules."""
     said: dict[bytes, bytes] = {}
     size = count = 0
@@ -136,7 +147,7 @@ def _head(fields: Iterable[tuple[bytes, bytes]], limits: Limits) -> Head | None:
         return None
     if said.get(b"te", b"trailers").lower() != b"trailers":
         return None
-    refusal = _refusal(said, size, count, limits)
+    refusal = _refusal(said, size, count, limits) or _misdirected(said, meant)
     timeout = _TIMEOUT.fullmatch(said.get(b"grpc-timeout", b"99999999H"))
     request_id = said.get(REQUEST_ID.encode(), b"")
     return Head(
@@ -167,6 +178,18 @@ def _refusal(said: Mapping[bytes, bytes], size: int, count: int, limits: Limits)
         return Refusal(Code.INTERNAL, "grpc-timeout is up to eight digits and a unit")
     if size > limits.header_bytes or count > limits.header_count:
         return Refusal(Code.RESOURCE_EXHAUSTED, "too many or too large headers")
+    return None
+
+
+def _misdirected(said: Mapping[bytes, bytes], meant: Meant) -> Refusal | None:
+    """Whether a call is for another server; the older header has to agree, where both are there."""
+    authority = said.get(b":authority", said.get(b"host"))
+    if said.get(b"host", authority) != authority:
+        return Refusal(Code.INVALID_ARGUMENT, "host is not what :authority is")
+    try:
+        meant(authority)
+    except ModelyardError as exc:
+        return Refusal(STATUS[exc.kind], sentence(exc))
     return None
 
 

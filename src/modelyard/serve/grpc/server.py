@@ -12,6 +12,7 @@ from pathlib import Path
 
 from modelyard.core.errors import Busy
 from modelyard.core.plan import Limits
+from modelyard.guard.edges import Hosts
 from modelyard.guard.gate import Gate
 from modelyard.serve.acceptor import Acceptor, Secure, listen
 from modelyard.serve.grpc import frames, health, reflection
@@ -55,6 +56,7 @@ class Server:
     def __init__(self, plane: Plane, run: Path, limits: Limits, unrouted: Counter, gate: Gate) -> None:
         #: Who tells callers by their credentials; replaced whole when keys change.
         self.gate = gate
+        self.hosts = Hosts()
         self.limits = limits
         self.connections: set[Connection] = set()
         self._servicer = Servicer(plane, run, limits, unrouted)
@@ -83,6 +85,12 @@ class Server:
         self._listener: asyncio.Server | Acceptor | None = None
         self._sweeping: asyncio.Future[None] | None = None
         self._deadline = float("inf")
+
+    def call(self, hosts: Hosts) -> None:
+        """These are the names that it may be called by, from now on."""
+        self.hosts = hosts
+        for connection in self.connections:
+            connection.look_again()
 
     def __call__(self) -> Connection:
         """A protocol for a new connection, as asyncio asks for one."""

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Mapping
+from types import MappingProxyType
 from typing import Any
 
 import orjson
 
-from modelyard.core.errors import Kind, ModelyardError, NotAcceptable
+from modelyard.core.errors import Kind, ModelyardError, NotAcceptable, WrongHost
 
 STATUS: dict[Kind, int] = {
     Kind.INVALID: 400,
@@ -59,6 +61,7 @@ REASONS: dict[int, bytes] = {
     414: b"URI Too Long",
     415: b"Unsupported Media Type",
     417: b"Expectation Failed",
+    421: b"Misdirected Request",
     429: b"Too Many Requests",
     431: b"Request Header Fields Too Large",
     500: b"Internal Server Error",
@@ -69,15 +72,16 @@ REASONS: dict[int, bytes] = {
 }
 PROBLEM = b"application/problem+json"
 JSON = b"application/json"
+NOTHING: Mapping[str, str] = MappingProxyType({})
 
-
-_NOT_ACCEPTABLE = 406  # the other side of 415: what nobody speaks here is the answer's form, not the question's
+#: Where HTTP has a finer word than the kind's: what nobody speaks is the answer's form, not the question's; what is
+#: refused would be right at another server.
+_FINER: Mapping[type[ModelyardError], int] = {NotAcceptable: 406, WrongHost: 421}
 
 
 def status(error: ModelyardError | type[ModelyardError]) -> int:
-    """The status of an error: its kind's, but for the one kind that HTTP speaks of in two."""
-    cls = error if isinstance(error, type) else type(error)
-    return _NOT_ACCEPTABLE if issubclass(cls, NotAcceptable) else STATUS[error.kind]
+    """The status of an error: its kind's, but where HTTP has a finer word."""
+    return _FINER.get(error if isinstance(error, type) else type(error), STATUS[error.kind])
 
 
 def members(error: ModelyardError, request_id: str) -> dict[str, Any]:
@@ -112,8 +116,8 @@ def protocol_error(error: ModelyardError) -> bytes:
     return orjson.dumps({"error": text})
 
 
-def refusal(status: int, detail: str) -> bytes:
+def refusal(status: int, detail: str, more: Mapping[str, str] = NOTHING) -> bytes:
     """A problem body for what is refused before there is a request: broken framing, a limit, a deadline."""
     kind = next((kind for kind, code in STATUS.items() if code == status), Kind.INVALID)
     title = REASONS[status].decode()
-    return orjson.dumps({"type": str(kind), "title": title, "status": status, "detail": detail})
+    return orjson.dumps({"type": str(kind), "title": title, "status": status, "detail": detail, **more})

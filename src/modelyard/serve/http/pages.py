@@ -11,18 +11,15 @@ import orjson
 
 from modelyard.core.errors import Internal, ModelyardError
 from modelyard.core.schema import Described, Schema
+from modelyard.guard.edges import PAGE_HEADERS
 from modelyard.serve.http.documents import describe, specification
 from modelyard.serve.http.errors import JSON, PROBLEM, STATUS, problem
 from modelyard.serve.http.message import Request, head
 from modelyard.serve.http.site import Handler, Site
 from modelyard.serve.plane import Roster, ServedModel
 
-_POLICY = (
-    b"content-security-policy: default-src 'none'; script-src 'self'; style-src 'self'; connect-src 'self'; "
-    b"base-uri 'none'; form-action 'none'; frame-ancestors 'none'"
-)
 _HEADS = {status: head(status, PROBLEM) for status in STATUS.values()}
-_SAFE = (_POLICY, b"x-content-type-options: nosniff", b"referrer-policy: no-referrer")
+_SAFE = tuple(b"%b: %b" % header for header in PAGE_HEADERS.items())
 _JSON = head(200, JSON)
 _HTML = head(200, b"text/html; charset=utf-8", *_SAFE)
 

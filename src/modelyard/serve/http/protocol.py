@@ -10,9 +10,9 @@ import asyncio
 import logging
 import os
 from collections import deque
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from datetime import UTC, datetime
-from functools import cached_property
+from functools import cached_property, partial
 from itertools import count
 from time import perf_counter
 
@@ -20,10 +20,11 @@ import httptools
 
 from modelyard.core.errors import Internal, ModelyardError
 from modelyard.core.plan import Limits
-from modelyard.serve.http import bulk
-from modelyard.serve.http.errors import PROBLEM, refusal
+from modelyard.guard.edges import Hosts
+from modelyard.serve.http import bulk, edge
+from modelyard.serve.http.errors import JSON, NOTHING, PROBLEM, refusal
 from modelyard.serve.http.message import Head, Request, Router, date, head
-from modelyard.serve.papers import Papers
+from modelyard.serve.papers import Papers, local
 
 log = logging.getLogger("modelyard")
 
@@ -31,7 +32,6 @@ _BODY_FLOOR_BYTES_PER_S = 64 * 1024  # a body may take body_s, and longer only w
 _PIPELINED = 16
 _PIECE_BYTES = 4096  # of a body: smaller pieces are put together, and a body of one is read before it is judged
 _HEADS, _HEAD_BYTES = 1024, 2048  # how many heads are remembered, of this size at most
-_USUAL = b"application/json"  # of bodies that are never streamed, and of nearly all, which are small
 _FRAMED = frozenset({b"transfer-encoding", b"expect", b"upgrade"})  # what says more of a body than its length
 _FOREVER = float("inf")
 _SWEEP_S = 0.5
@@ -46,6 +46,7 @@ class Server:
         self.router = router
         self.draining = False
         self.connections: set[Connection] = set()
+        self.hosts = Hosts()
         #: Heads that were parsed and accepted, by their bytes: clients repeat theirs, and the same bytes at the start
         #: of a message mean the same again.
         self.heads: dict[bytes, Head] = {}
@@ -53,6 +54,11 @@ class Server:
         self._prefix = b"req_" + os.urandom(5).hex().encode()
         self._numbers = count(1)
         self.sweep(0.0)
+
+    def call(self, hosts: Hosts) -> None:
+        """These are the names that it may be called by, from now on."""
+        self.hosts = hosts
+        self.heads.clear()  # they were accepted by the old ones
 
     def __call__(self) -> Connection:
         """A protocol for a new connection, as asyncio asks for one."""
@@ -226,7 +232,7 @@ class Connection(asyncio.Protocol):
             self._refuse(414, "the address is too long")
 
     def on_header(self, name: bytes, value: bytes) -> None:
-        """One header; names in lower case, a repeated Host refused, other repeats joined; after the body, dropped."""
+        """One header; names in lower case, repeats joined (two hosts are no host); after the body, dropped."""
         name, headers = name.lower(), self._headers
         self._header_count = number = self._header_count + 1
         self._header_bytes = size = self._header_bytes + len(name) + len(value) + 4
@@ -236,8 +242,6 @@ class Connection(asyncio.Protocol):
             return  # a trailer: it comes too late to change how the request is read
         elif name not in headers:
             headers[name] = value
-        elif name == b"host":
-            self._refuse(400, "more than one Host header")
         else:
             headers[name] += b", " + value
 
@@ -245,25 +249,22 @@ class Connection(asyncio.Protocol):
         """All headers are there: refuse early what cannot end well, and set the body's deadline."""
         if self._closing:
             return
-        if b"host" not in self._headers and self._parser.get_http_version() == "1.1":
-            self._refuse(400, "no Host header")
-            return
         headers = self._headers
-        expect = headers.get(b"expect")
-        if expect is not None and expect.lower() != b"100-continue":
-            self._refuse(417, "only 'Expect: 100-continue' is understood")
-            return
         length = int(headers.get(b"content-length", b"0"))
         self._head = first = Head(self._parser.get_method(), self._url, headers, length)
+        version, own = self._parser.get_http_version(), partial(local, self._transport)
+        if (flaw := edge.flaw(first, version, self.server.hosts, own)) is not None:
+            self._refuse(*flaw)
+            return
         request = Request(self, first)
         # A small body of the usual kind is here already; what is large is not read for somebody who may not send it.
-        if (length > _PIECE_BYTES or headers.get(b"content-type", _USUAL) != _USUAL) and not self._open(request):
+        if (length > _PIECE_BYTES or headers.get(b"content-type", JSON) != JSON) and not self._open(request):
             return
         if length > self._limits.body_bytes and request.sink is None:
             self._refuse(413, f"the body is larger than the limit of {self._limits.body_bytes} bytes")
             return
         self._expect(request, length)
-        if expect is not None and self._transport is not None and (not self._queue or self._queue[0] is request):
+        if b"expect" in headers and self._transport is not None and (not self._queue or self._queue[0] is request):
             self._transport.write(b"HTTP/1.1 100 Continue\r\n\r\n")
 
     def _expect(self, request: Request, length: int) -> None:
@@ -427,7 +428,7 @@ class Connection(asyncio.Protocol):
         if not self._transport.is_reading():
             self._transport.resume_reading()
 
-    def _refuse(self, status: int, detail: str) -> None:
+    def _refuse(self, status: int, detail: str, more: Mapping[str, str] = NOTHING) -> None:
         """Answer a broken request, after the answers that are owed, and close."""
         if self._closing:
             return
@@ -438,7 +439,7 @@ class Connection(asyncio.Protocol):
                 transport.abort()  # its answer is under way, and this would be read as a part of it
                 return
             queue.pop()
-        body = refusal(status, detail)
+        body = refusal(status, detail, more)
         payload = b"%s%d\r\nconnection: close\r\n\r\n%s" % (head(status, PROBLEM), len(body), body)
         if queue:
             last = Request(self, Head(b"", b"", {}))

@@ -31,30 +31,35 @@ CALL = [
 ]
 
 
+def anywhere(authority: bytes | None) -> None:
+    """All authorities are right."""
+    del authority
+
+
 def test_what_a_head_says() -> None:
     said = [*CALL, ("grpc-timeout", "1500m"), ("grpc-encoding", "gzip"), ("x-request-id", "a-1"), ("user-agent", "x")]
-    head = Reader(Limits()).head(Encoder().encode(said))
+    head = Reader(Limits(), anywhere).head(Encoder().encode(said))
     assert head == Head(b"/p.S/M", 1.5, b"gzip", "a-1", None)
-    assert Reader(Limits()).head(Encoder().encode(CALL)) == Head(b"/p.S/M", FOREVER)
+    assert Reader(Limits(), anywhere).head(Encoder().encode(CALL)) == Head(b"/p.S/M", FOREVER)
 
 
 @pytest.mark.parametrize(
     ("said", "seconds"), [("2H", 7200), ("2M", 120), ("2S", 2), ("2m", 2e-3), ("2u", 2e-6), ("2n", 2e-9)]
 )
 def test_units_of_time(said: str, seconds: float) -> None:
-    head = Reader(Limits()).head(Encoder().encode([*CALL, ("grpc-timeout", said)]))
+    head = Reader(Limits(), anywhere).head(Encoder().encode([*CALL, ("grpc-timeout", said)]))
     assert head is not None
     assert head.timeout_s == pytest.approx(seconds)
 
 
 def test_an_id_that_is_no_token_is_not_repeated() -> None:
-    head = Reader(Limits()).head(Encoder().encode([*CALL, ("x-request-id", "a b")]))
+    head = Reader(Limits(), anywhere).head(Encoder().encode([*CALL, ("x-request-id", "a b")]))
     assert head is not None
     assert head.request_id == ""
 
 
 def test_the_same_block_is_looked_up_until_the_table_changes() -> None:
-    reader, encoder = Reader(Limits()), Encoder()
+    reader, encoder = Reader(Limits(), anywhere), Encoder()
     first, same = encoder.encode(CALL), encoder.encode(CALL)
     assert first != same
     assert reader.head(first) == reader.head(same)
@@ -79,7 +84,7 @@ headers = st.lists(
 @given(st.lists(st.tuples(headers, st.booleans(), st.integers(0, 4096)), max_size=30))
 def test_looking_up_is_reading(said: list[tuple[list[tuple[str, str]], bool, int]]) -> None:
     """Whatever a client puts into the table, or throws out: the same head as from a reader that never looks up."""
-    encoder, reader, plain = Encoder(), Reader(Limits()), Reader(Limits())
+    encoder, reader, plain = Encoder(), Reader(Limits(), anywhere), Reader(Limits(), anywhere)
     for extra, huffman, size in said:
         if size % 7 == 0:
             encoder.header_table_size = size
@@ -92,7 +97,7 @@ def test_looking_up_is_reading(said: list[tuple[list[tuple[str, str]], bool, int
 @settings(max_examples=500, deadline=None)
 @given(st.lists(st.binary(max_size=60), max_size=6))
 def test_any_bytes_are_a_head_or_a_violation(blocks: list[bytes]) -> None:
-    reader = Reader(Limits())
+    reader = Reader(Limits(), anywhere)
     for block in blocks:
         try:
             head = reader.head(block)
