@@ -203,3 +203,29 @@ def test_a_callers_certificate_opens_http_and_grpc(home: Path) -> None:
             with pytest.raises(grpc.RpcError) as caught:
                 channel.unary_unary("/inference.GRPCInferenceService/ModelReady")(b"\n\x06linear")
             assert caught.value.code() is grpc.StatusCode.UNAUTHENTICATED
+
+
+def test_who_was_turned_away_and_which_keys_were_used_is_written_down(home: Path) -> None:
+    """Over HTTP and gRPC, by two workers: one record for each caller and what it wanted, however often that was."""
+    made = _made(home, "create", "app", "--role", "viewer")
+    other = _made(home, "create", "idle")
+    with Served(home, "--auth", "keys", "--workers", "2", "--drain-delay", "0") as server:
+        for _ in range(20):
+            assert _status(server, made["key"]) == 403
+            assert _status(server, "my_live_nonsense") == 401
+        channel = grpc.insecure_channel(f"127.0.0.1:{server.grpc_port}")
+        for _ in range(10):
+            with pytest.raises(grpc.RpcError):
+                channel.unary_unary("/inference.GRPCInferenceService/ModelInfer")(b"\n\x06linear")
+        channel.close()
+    records = json.loads(modelyard(home, "audit", "list", "--action", "gate.denied", "--json"))
+    told = {(one["actor"], one["object"]): one for one in records}
+    assert len(told) == len(records) == 3
+    assert told[f"key:{made['id']}", "model:linear:predict"]["detail"]["count"] == "20"
+    assert told["unknown", "model:linear:predict"]["detail"]["from"] == "127.0.0.1 (20)"
+    assert told["unknown", "ModelInfer"]["detail"]["count"] == "10"
+    assert {(one["outcome"], one["source"]) for one in records} == {("denied", "127.0.0.1")}
+    used = {one["id"]: one["last_used_at"] for one in json.loads(modelyard(home, "key", "list", "--json"))}
+    assert used[made["id"]] is not None
+    assert used[other["id"]] is None
+    assert "LAST USED" in modelyard(home, "key", "list")

@@ -66,6 +66,11 @@ class Permission(NamedTuple):
         """Whether it is about models."""
         return self.verb in OF_MODELS
 
+    @property
+    def scope(self) -> Scope:
+        """The least scope that is enough."""
+        return Scope(self.verb, (self.model or "*") if self.of_models else "")
+
 
 class Scope(msgspec.Struct, frozen=True, order=True):
     """A part of what somebody may: one verb, and for which models.

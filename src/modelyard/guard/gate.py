@@ -16,10 +16,11 @@ from typing import Protocol
 
 from modelyard.core import identity
 from modelyard.core.errors import Forbidden, Unauthenticated
-from modelyard.core.identity import LOCAL, Permission, Principal, Scope, parse_scope
+from modelyard.core.identity import LOCAL, Permission, Principal, parse_scope
 from modelyard.guard import keys
 from modelyard.guard.certificates import Certificates, Peer
 from modelyard.guard.keytable import KeptKey, KeyTable
+from modelyard.guard.visits import Visits
 
 #: How long an answer about a credential holds, in seconds.
 HOLDS_S = 5.0
@@ -66,8 +67,7 @@ class Caller:
             allowed = self._allowed[needs] = self.principal.may(needs)  # as many as there are routes, at most
         if not allowed:
             what = f"model {needs.model}" if needs.model else "all models" if needs.of_models else "this server"
-            scope = Scope(needs.verb, (needs.model or "*") if needs.of_models else "")
-            raise Forbidden(who=self.principal.name, verb=str(needs.verb), what=what, scope=str(scope))
+            raise Forbidden(who=self.principal.name, verb=str(needs.verb), what=what, scope=str(needs.scope))
 
     def check_source(self, address: str) -> None:
         """`Forbidden` when this credential may not be used from that address."""
@@ -89,6 +89,7 @@ class Gate(Protocol):
     """Tells callers by their credentials."""
 
     open: bool
+    visits: Visits
 
     def caller(self, authorization: str | None, api_key: str | None) -> Caller:
         """Who sends these (values of ``Authorization`` and ``X-API-Key``); `Unauthenticated` when nobody known does."""
@@ -104,6 +105,9 @@ class OpenGate:
 
     open = True
     _local = Caller(LOCAL)
+
+    def __init__(self, visits: Visits | None = None) -> None:
+        self.visits = visits or Visits()
 
     def caller(self, authorization: str | None, api_key: str | None) -> Caller:
         """The local caller, whatever is sent."""
@@ -129,6 +133,8 @@ class KeyGate:
         Gives the principal of a token, now, and when it ends; in seconds since 1970, both.
     certificates : Certificates, optional
         Callers by their certificates.
+    visits : Visits, optional
+        What is remembered of callers; it outlives the gate.
     """
 
     open = False
@@ -139,7 +145,9 @@ class KeyGate:
         peppers: Mapping[int, bytes],
         tokens: Callable[[str, float], tuple[Principal, float]] | None = None,
         certificates: Certificates | None = None,
+        visits: Visits | None = None,
     ) -> None:
+        self.visits = visits or Visits()
         self._keys = {key.id: _Known(key) for key in table.keys}
         self._proven: dict[bytes, Caller] = {}
         self._peppers = peppers
@@ -192,6 +200,7 @@ class KeyGate:
             raise Unauthenticated(what="the key is not valid yet")
         if now >= kept.expires_s:
             raise Unauthenticated(what="the key has expired", hint=f"modelyard key rotate {kept.id}")
+        self.visits.used[kept.id] = now
         return Caller(known.principal, _until(kept.expires_s, now), known.networks, kept.rate)
 
 

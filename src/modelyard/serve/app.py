@@ -12,6 +12,7 @@ import sys
 from collections.abc import Collection, Mapping, Sequence
 from contextlib import suppress
 from importlib import import_module
+from time import perf_counter
 from typing import Any
 
 from modelyard.core.errors import ModelyardError, NotFound
@@ -37,8 +38,8 @@ from modelyard.watch.counters import UNROUTED, Page
 log = logging.getLogger("modelyard")
 
 _WATCH_S = 0.25
-_PLAN_WAIT_S = 60.0
 _VISITS_S = 5.0
+_PLAN_WAIT_S = 60.0
 _PLAN_POLL_S = 0.005
 FAILED_TO_LOAD = 3
 
@@ -62,6 +63,7 @@ class Worker:
         self._secure: Contexts | None = None
         self._stop = asyncio.Event()
         self._drain_s = 0.0
+        self._visits_due = 0.0
         self._loaded = True  # and not yet tidied up after
 
     async def run(self) -> int:
@@ -87,9 +89,9 @@ class Worker:
         await self._catch_up()
         self._plane.ready = True
         self._http = Server(plan.limits, self._routes)
+        self._http.call(self._entrance.hosts)
         sock = socket.socket(fileno=self._listening[0])
         listener = await listen(sock, self._http, self._turns("http"), self._secure.http if self._secure else None)
-        self._http.call(self._entrance.hosts)
         memory.settle()
         self._tell_loaded(roster)
         self._tell({"ready": len(self._plane.roster.models)})
@@ -118,9 +120,9 @@ class Worker:
             return
         gate = self._entrance.gate
         self._grpc = library.Server(self._plane, self._orders.run, limits, self._page.counter(UNROUTED), gate)
+        self._grpc.call(self._entrance.hosts)
         await self._grpc.start(sock, self._turns("grpc"), self._secure.grpc if self._secure else None)
         self._tell({"grpc": sock.getsockname()[1]})
-        self._grpc.call(self._entrance.hosts)
 
     async def _first_plan(self) -> Plan:
         """The plan, which the supervisor may still be writing while this process imports what it needs."""
@@ -147,6 +149,7 @@ class Worker:
                 self._let_in()
             if self._secure is not None:
                 self._renew(self._secure)
+            self._tell_visits()
 
     def _renew(self, secure: Contexts) -> None:
         """Newer certificates for new connections; broken ones change nothing."""
@@ -162,15 +165,15 @@ class Worker:
     def _let_in(self) -> None:
         """By the newest keys, and by the newest names, from now on."""
         assert self._routes is not None
+        assert self._http is not None
         self._routes.gate = self._entrance.gate
+        self._http.call(self._entrance.hosts)
         if self._grpc is not None:
             self._grpc.gate = self._entrance.gate
-        assert self._http is not None
+            self._grpc.call(self._entrance.hosts)
 
-        self._http.call(self._entrance.hosts)
     async def _catch_up(self) -> None:
         """Obey the plan as it is now.
-            self._grpc.call(self._entrance.hosts)
 
         Before the first request too: nobody waits for a worker that has not said yet which plan it obeys, so it must
         look again after it has said so.
@@ -230,12 +233,21 @@ class Worker:
             await asyncio.sleep(0.01)
             self._http.drain()
         await asyncio.gather(*closing)
+        self._tell_visits(last=True)
 
     def _tell_loaded(self, roster: Roster, before: Collection[Replica] = ()) -> None:
         for replica in roster.replicas():
             if replica not in before:
                 default = roster.models[replica.name].default == replica.version
                 self._tell({"loaded": replica.label, "default": default, **replica.facts()})
+
+    def _tell_visits(self, *, last: bool = False) -> None:
+        """Every few seconds, and at the end: who came. What a kill loses is no more than that."""
+        now = perf_counter()
+        if last or now >= self._visits_due:
+            self._visits_due = now + _VISITS_S
+            for event in self._entrance.visits.take():
+                self._tell(event)
 
     def _tell(self, event: Mapping[str, Any]) -> None:
         """One line to the supervisor, short enough to be written whole; it may be gone already."""

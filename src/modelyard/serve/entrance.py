@@ -15,6 +15,7 @@ from modelyard.guard.gate import Gate, KeyGate, OpenGate
 from modelyard.guard.issuers import IssuerTable
 from modelyard.guard.keytable import KeyTable
 from modelyard.guard.peppers import peppers
+from modelyard.guard.visits import Visits
 
 log = logging.getLogger("modelyard")
 
@@ -40,12 +41,14 @@ class Entrance:
     def __init__(self, access: Access, wish: Callable[[str], None] = lambda url: None) -> None:
         self._access = access
         self._wish = wish
+        #: Who came, whichever gate was there then.
+        self.visits = Visits()
         self._stamp = self._look()
         self.gate: Gate = self._read()
+        self.hosts = _hosts(access)
 
     def renew(self, access: Access) -> bool:
         """Look again, perhaps for another plan; whether something is new."""
-        self.hosts = _hosts(access)
         before, self._access = self._access, access
         stamp = self._look()
         if access == before and stamp == self._stamp:
@@ -60,13 +63,13 @@ class Entrance:
 
     def _read(self) -> Gate:
         if not self._access.keys:
-            return OpenGate()
+            return OpenGate(self.visits)
         path = Path(self._access.keys)
         if not path.exists():
             raise NotFound(what="key table", name=path.name, hint="modelyard init")
         table = KeyTable.from_bytes(path.read_bytes())
         certificates = Certificates(read(_there(self._access.certificates)))
-        return KeyGate(table, peppers(Path(self._access.peppers)), self._tokens(), certificates)
+        return KeyGate(table, peppers(Path(self._access.peppers)), self._tokens(), certificates, self.visits)
 
     def _tokens(self) -> Callable[[str, float], tuple[Principal, float]] | None:
         """What reads tokens, where any issuer is trusted; else its libraries are not imported."""
@@ -84,14 +87,14 @@ class Entrance:
         return tuple(_stamp(Path(path)) for path in paths if path)
 
 
-def _there(path: str) -> bytes:
-    """What is in a file; nothing when there is none."""
-    return Path(path).read_bytes() if path and Path(path).exists() else b""
 def _hosts(access: Access) -> Hosts:
     """By which names it may be called. Where no key is needed, only by those that nobody else can make lead here."""
     return Hosts(access.hosts if access.keys else (*LOOPBACK, *access.hosts))
 
 
+def _there(path: str) -> bytes:
+    """What is in a file; nothing when there is none."""
+    return Path(path).read_bytes() if path and Path(path).exists() else b""
 
 
 def _stamp(path: Path) -> tuple[int, ...]:

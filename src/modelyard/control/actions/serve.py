@@ -19,6 +19,7 @@ if TYPE_CHECKING:
 
     from modelyard.control.actions.home import Home
     from modelyard.control.actions.jwks import Keeper
+    from modelyard.control.actions.porter import Porter
     from modelyard.core.plan import Access, Tuning
 
 
@@ -75,6 +76,7 @@ def serve(
 
         from modelyard.control.actions import audit, plans  # noqa: PLC0415 - as above
         from modelyard.control.actions.home import open_home  # noqa: PLC0415 - as above
+        from modelyard.control.actions.porter import Porter  # noqa: PLC0415 - as above
         from modelyard.core.plan import Limits  # noqa: PLC0415 - as above
         from modelyard.core.trust import Policy  # noqa: PLC0415 - as above
 
@@ -90,7 +92,7 @@ def serve(
                 raise NotFound(what="model", name="", cause="the registry is empty", hint=hint)
             clerk.begin(home, supervisor.answer)
             plans.save(home, name, plan)
-        with audit.told(home), _keeper(settings, options, on_event) as clerk.keeper:
+        with audit.told(home), Porter(home) as clerk.porter, _keeper(settings, options, on_event) as clerk.keeper:
             supervisor.run()
     finally:
         supervisor.close()
@@ -113,9 +115,9 @@ def _access(home: Home, options: Options) -> Access:
         peppers=str(settings.secrets),
         tokens=str(settings.tokens),
         certificates=str(settings.certificates),
+        hosts=options.hosts,
     )
 
-        hosts=options.hosts,
 
 def _keeper(
     settings: Settings, options: Options, on_event: Callable[[Event], None]
@@ -144,6 +146,7 @@ class _Clerk:
         self._requested = requested
         self._workers = options.workers
         self.keeper: Keeper | None = None
+        self.porter: Porter | None = None
 
     @cached_property
     def _thread(self) -> Executor:
@@ -163,7 +166,7 @@ class _Clerk:
         elif "wanted_keys" in event:
             if self.keeper is not None:
                 self.keeper.want(event["wanted_keys"])
-        else:
+        elif self.porter is None or not self.porter.hear(event):
             self._on_event(event)
 
     def _work(self, event: Event) -> None:

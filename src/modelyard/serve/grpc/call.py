@@ -14,6 +14,7 @@ from typing import Protocol
 from modelyard.core.errors import Internal, Kind, ModelyardError, Timeout
 from modelyard.core.plan import Limits
 from modelyard.guard.gate import NOBODY, Caller
+from modelyard.guard.visits import turned_away
 from modelyard.serve.grpc.frames import DATA, END_HEADERS, END_STREAM, HEADERS, Reason, frame, rst_stream, window_update
 from modelyard.serve.grpc.headers import ACCEPTED, FOREVER, OK_TRAILERS, RESPONSE, Head, trailers
 from modelyard.serve.grpc.inbox import PREFIX_BYTES, Inbox
@@ -58,6 +59,10 @@ class Line(Protocol):
 
     def caller(self, head: Head) -> Caller:
         """Who calls; `Unauthenticated` when nobody known does, `Forbidden` when not from there."""
+        ...
+
+    def deny(self, error: ModelyardError, head: Head) -> None:
+        """Remember that a caller was turned away."""
         ...
 
     def reset(self, call: Call, reason: Reason) -> None:
@@ -193,8 +198,14 @@ class Call:
 
     def refuse(self, error: ModelyardError, metadata: Iterable[tuple[str, str]] = ()) -> None:
         """The end, by an error: its status and sentence, and beside them its code and the request's id."""
+        self.witness(error)
         request_id = self.head.request_id or secrets.token_hex(8)
         self.finish(STATUS[error.kind], sentence(error), ((CODE, error.code), (REQUEST_ID, request_id), *metadata))
+
+    def witness(self, error: ModelyardError) -> None:
+        """Remember this answer, should it have turned the caller away."""
+        if turned_away(error):
+            self._connection.deny(error, self.head)
 
     def consumed(self, size: int) -> None:
         """A message of this size was answered: as much may come again."""

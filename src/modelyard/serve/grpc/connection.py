@@ -345,6 +345,12 @@ class Connection(asyncio.Protocol):
             caller.check_source(self._papers.address)
         return caller
 
+    def deny(self, error: ModelyardError, head: Head) -> None:
+        """Remember that this was the answer; see `call.Line`. Strangers are not read: of them the method is known."""
+        known = head.path in self.server.methods
+        wanted = head.path.rpartition(b"/")[2].decode() if known else ""
+        self.server.gate.visits.deny(error, wanted, self._papers.address)
+
     def _reject(self, stream: int, reason: Reason) -> None:
         """A stream that does not become a call."""
         self.bother(frames.RESET_COSTS)

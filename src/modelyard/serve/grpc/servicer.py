@@ -164,6 +164,7 @@ class Servicer:
             request: Any = None
 
             def failed(error: ModelyardError) -> None:
+                call.witness(error)
                 about = {"model_name": request.model_name, "id": request.id} if request is not None else {}
                 tell(_StreamResponse(error_message=sentence(error), infer_response=about).SerializeToString())
 

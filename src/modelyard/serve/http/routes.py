@@ -10,6 +10,7 @@ import orjson
 from modelyard.core.errors import ModelyardError, NotAllowed, NotFound, Unauthenticated
 from modelyard.core.identity import Permission, Verb
 from modelyard.guard.gate import Caller, Gate
+from modelyard.guard.visits import turned_away
 from modelyard.serve.http import contracts, lines, pages
 from modelyard.serve.http.errors import JSON
 from modelyard.serve.http.message import Request, Sink, head
@@ -120,6 +121,8 @@ class Routes:
     def refuse(self, request: Request, error: ModelyardError) -> None:
         """Answer a request that reached no model, in its contract's words; see `message.Router`."""
         self._unrouted.invalid()
+        if turned_away(error):
+            self.gate.visits.deny(error, self._wanted(request), request.papers.address)
         route = self._table.get(request.path) or self._patterned(request.path)
         first, body = (route.refuse if route else self._refusal(request.path))(error, request)
         if route is not None and isinstance(error, NotAllowed):
@@ -127,6 +130,18 @@ class Routes:
         elif isinstance(error, Unauthenticated):
             first = b"%s\r\nwww-authenticate: Bearer\r\ncontent-length: " % first.removesuffix(b"\r\ncontent-length: ")
         request.respond(first, body)
+
+    def _wanted(self, request: Request) -> str:
+        """The scope that it takes to be answered here; nothing where nothing is."""
+        route = self._table.get(request.path) or self._patterned(request.path)
+        guarded = route.handlers.get(request.head.method) if route is not None else None
+        if guarded is None or guarded.needs is None:
+            return ""
+        try:
+            needs = guarded.needs if isinstance(guarded.needs, Permission) else guarded.needs(request)
+        except ModelyardError:  # the address has a name in it that is none
+            return ""
+        return str(needs.scope)
 
     def _patterned(self, path: bytes) -> Route | None:
         """The route of an address with something in it that no table can list: a model that is not there yet."""
