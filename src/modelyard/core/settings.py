@@ -97,6 +97,16 @@ class Settings:
         return self.home / "audit"
 
     @property
+    def privacy(self) -> Path:
+        """Of which models something is kept of questions and answers, and what."""
+        return self.home / "privacy.json"
+
+    @property
+    def journal(self) -> Path:
+        """What is kept of them."""
+        return self.home / "journal"
+
+    @property
     def bench(self) -> Path:
         """Reports of load tests."""
         return self.home / "bench"
