@@ -25,7 +25,9 @@ from modelyard.guard.visits import Visits
 #: How long an answer about a credential holds, in seconds.
 HOLDS_S = 5.0
 _FOREVER = float("inf")
-_NO_DIGEST = "0" * 64  # what an unknown id is compared with, so that it takes as long as a known one
+_SECRETS = 2  # that a key can have; as many are looked at, also of a key with one, and of a key that is not known
+_NO_SECRETS = (None,) * _SECRETS
+_NO_DIGEST = "0" * 64  # what is looked at where there is no secret
 _NO_PEPPER = b"\0" * 32
 _BEARER = "bearer "
 _LONGEST = 16 * 1024
@@ -135,6 +137,9 @@ class KeyGate:
         Callers by their certificates.
     visits : Visits, optional
         What is remembered of callers; it outlives the gate.
+    newer : callable, optional
+        Asked before somebody is refused: gives the gate that took this one's place, if any did. So a key works
+        everywhere from the moment that it is made.
     """
 
     open = False
@@ -146,8 +151,10 @@ class KeyGate:
         tokens: Callable[[str, float], tuple[Principal, float]] | None = None,
         certificates: Certificates | None = None,
         visits: Visits | None = None,
+        newer: Callable[[Gate], Gate | None] = lambda gate: None,
     ) -> None:
         self.visits = visits or Visits()
+        self._newer = newer
         self._keys = {key.id: _Known(key) for key in table.keys}
         self._proven: dict[bytes, Caller] = {}
         self._peppers = peppers
@@ -164,7 +171,13 @@ class KeyGate:
         proof = blake2b(text.encode(), digest_size=16).digest()
         caller = self._proven.get(proof)
         if caller is None or perf_counter() > caller.until_s:
-            caller = self._prove(text)
+            try:
+                caller = self._prove(text)
+            except Unauthenticated:
+                newer = self._newer(self)
+                if newer is None:
+                    raise
+                return newer.caller(authorization, api_key)
             if len(self._proven) >= _REMEMBERED:
                 self._proven.clear()
             self._proven[proof] = caller  # whoever is refused is not remembered, and can push nobody out
@@ -189,7 +202,7 @@ class KeyGate:
         """The caller with this key. Every refusal takes the same work, and says the same."""
         now, known = _now(), self._keys.get(key.id)
         right = False
-        for secret in known.kept.secrets if known else (None,):
+        for secret in known.secrets if known else _NO_SECRETS:
             pepper = self._peppers.get(secret.pepper, _NO_PEPPER) if secret else _NO_PEPPER
             same = keys.equal(keys.digest(pepper, key.secret), secret.digest if secret else _NO_DIGEST)
             right |= same and secret is not None and secret.pepper in self._peppers and not _over(secret.expires_s, now)
@@ -211,6 +224,7 @@ class _Known:
         self.kept = kept
         self.principal = Principal(f"key:{kept.id}", frozenset(map(parse_scope, kept.scopes)), "key")
         self.networks = tuple(map(ipaddress.ip_network, kept.networks))
+        self.secrets = (*kept.secrets, None, None)[: max(_SECRETS, len(kept.secrets))]
 
 
 def _now() -> float:

@@ -45,21 +45,30 @@ class Entrance:
         self.visits = Visits()
         self._stamp = self._look()
         self.gate: Gate = self._read()
+        self._told = self.gate
         self.hosts = _hosts(access)
 
     def renew(self, access: Access) -> bool:
-        """Look again, perhaps for another plan; whether something is new."""
+        """Look again, perhaps for another plan; whether something is new since the last time."""
+        self._refresh(access)
+        new, self._told = self.gate is not self._told, self.gate
+        return new
+
+    def _newer(self, gate: Gate) -> Gate | None:
+        """The gate as the files are now, unless that is this one: who is not known may have got a key just now."""
+        self._refresh(self._access)
+        return None if self.gate is gate else self.gate
+
+    def _refresh(self, access: Access) -> None:
         before, self._access = self._access, access
         stamp = self._look()
         if access == before and stamp == self._stamp:
-            return False
+            return
         self._stamp = stamp
         try:
             self.gate, self.hosts = self._read(), _hosts(access)
         except (ModelyardError, OSError) as exc:
             log.error("keeping the old keys: %s", exc)
-            return False
-        return True
 
     def _read(self) -> Gate:
         if not self._access.keys:
@@ -69,7 +78,8 @@ class Entrance:
             raise NotFound(what="key table", name=path.name, hint="modelyard init")
         table = KeyTable.from_bytes(path.read_bytes())
         certificates = Certificates(read(_there(self._access.certificates)))
-        return KeyGate(table, peppers(Path(self._access.peppers)), self._tokens(), certificates, self.visits)
+        secret = peppers(Path(self._access.peppers))
+        return KeyGate(table, secret, self._tokens(), certificates, self.visits, self._newer)
 
     def _tokens(self) -> Callable[[str, float], tuple[Principal, float]] | None:
         """What reads tokens, where any issuer is trusted; else its libraries are not imported."""

@@ -75,6 +75,24 @@ def test_a_new_table_is_a_new_gate_and_an_old_one_is_none(yard: Yard) -> None:
     assert (lets_in(entrance, first), lets_in(entrance, second)) == (False, False)
 
 
+def test_a_key_works_from_the_moment_that_it_is_made_at_gates_that_were_there_before(yard: Yard) -> None:
+    first, second = keys.mint("live"), keys.mint("live")
+    yard.write(first)
+    entrance = Entrance(yard.access)
+    before = entrance.gate
+    with pytest.raises(Unauthenticated):
+        before.caller(None, str(second))
+    yard.write(first, second)
+    assert before.caller(None, str(second)).principal.name == f"key:{second.id}"
+    assert entrance.gate is not before
+    assert entrance.renew(yard.access), "whoever holds the old gate is told"
+    assert not entrance.renew(yard.access)
+    yard.keys.write_bytes(b"{")
+    with pytest.raises(Unauthenticated):
+        before.caller(None, str(keys.mint("live")))
+    assert lets_in(entrance, second)
+
+
 def test_another_plan_may_want_keys_from_now_on(yard: Yard) -> None:
     entrance = Entrance(Access())
     assert entrance.renew(yard.access)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import stat
+from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 
 import pytest
@@ -31,8 +32,11 @@ def test_the_admins_key_may_everything_and_is_in_a_file(home: Home) -> None:
     assert newest(home.settings.secrets) is not None
 
 
+@pytest.mark.row("AUT-05")
 @pytest.mark.parametrize("umask", [0o000, 0o022, 0o077])
-def test_everything_is_for_one_user_alone(settings: Settings, umask: int) -> None:
+def test_everything_is_for_one_user_alone(
+    settings: Settings, umask: int, record_property: Callable[[str, object], None]
+) -> None:
     before = os.umask(umask)
     try:
         init(open_home(settings))
@@ -43,9 +47,15 @@ def test_everything_is_for_one_user_alone(settings: Settings, umask: int) -> Non
     folders = (settings.home, settings.secrets)
     assert [stat.S_IMODE(path.stat().st_mode) for path in folders] == [0o700, 0o700]
     assert stat.S_IMODE(settings.keys.stat().st_mode) == 0o600
+    others = [path.name for path in settings.home.rglob("*") if stat.S_IMODE(path.stat().st_mode) & 0o077]
+    assert others == []
+    record_property("number", "0 files or folders for others, with umask 000, 022 and 077")
 
 
-def test_a_second_time_is_refused_and_changes_nothing(home: Home) -> None:
+@pytest.mark.row("AUT-05")
+def test_a_second_time_is_refused_and_changes_nothing(
+    home: Home, record_property: Callable[[str, object], None]
+) -> None:
     minted, path = init(home)
     before = home.settings.keys.read_bytes()
     with pytest.raises(Conflict) as caught:
@@ -53,6 +63,7 @@ def test_a_second_time_is_refused_and_changes_nothing(home: Home) -> None:
     assert "modelyard key create" in caught.value.hint
     assert path.read_text() == f"{minted.text}\n"
     assert home.settings.keys.read_bytes() == before
+    record_property("number", "a second init is refused, nothing changed")
 
 
 def test_it_is_refused_too_when_the_key_was_revoked_and_its_file_removed(home: Home) -> None:
@@ -64,7 +75,8 @@ def test_it_is_refused_too_when_the_key_was_revoked_and_its_file_removed(home: H
     assert not path.exists()
 
 
-def test_no_two_homes_share_a_secret(tmp_path: object) -> None:
+@pytest.mark.row("AUT-05")
+def test_no_two_homes_share_a_secret(tmp_path: object, record_property: Callable[[str, object], None]) -> None:
     made: list[tuple[Minted, Settings]] = []
     for name in ("one", "two"):
         settings = Settings(home=tmp_path / name)  # type: ignore[operator]
@@ -72,6 +84,7 @@ def test_no_two_homes_share_a_secret(tmp_path: object) -> None:
     (first, one), (second, two) = made
     assert parse(first.text).secret != parse(second.text).secret
     assert newest(one.secrets) != newest(two.secrets)
+    record_property("number", "0 secrets that two homes share: none is there by default")
 
 
 def test_of_many_at_once_one_succeeds(settings: Settings) -> None:
