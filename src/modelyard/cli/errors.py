@@ -25,6 +25,7 @@ EXIT_CODES: dict[Kind, int] = {
     Kind.CONFLICT: FAILED,
     Kind.NOT_READY: FAILED,
     Kind.BUSY: FAILED,
+    Kind.LIMITED: FAILED,
     Kind.TIMEOUT: FAILED,
     Kind.UNAVAILABLE: FAILED,
     Kind.FULL: FAILED,

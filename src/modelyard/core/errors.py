@@ -18,6 +18,7 @@ The tree (depth three at most)::
     ├── Denied                refused by a rule of safety; `Forbidden` by the permission table, `Untrusted` unsigned,
     │                         `WrongHost` and `CrossSite` where a browser may have been talked into it
     ├── NotReady, Busy, Timeout, Unavailable
+    ├── RateLimited           a caller asks more than it may; others are answered
     ├── StoreFull, NoRoom, StoreDamaged (`AuditBroken`: the record of what was done)
     └── Internal              our own mistake
 
@@ -32,6 +33,7 @@ import difflib
 from collections.abc import Iterable, Mapping
 from enum import StrEnum
 from itertools import islice
+from math import ceil
 from typing import Any, ClassVar
 
 _SHOWN = 80  # characters of a value that an error repeats
@@ -51,6 +53,7 @@ class Kind(StrEnum):
     CONFLICT = "conflict"
     NOT_READY = "not-ready"
     BUSY = "busy"
+    LIMITED = "limited"
     TIMEOUT = "timeout"
     UNAVAILABLE = "unavailable"
     FULL = "full"
@@ -482,6 +485,23 @@ class Busy(ModelyardError):
     code = "BUSY"
     title = "Busy"
     sentence = "{what}"
+
+
+class RateLimited(ModelyardError):
+    """A caller has used up what it may ask of a model for now: by the second, by the day, or at the same time.
+
+    Others are answered meanwhile. ``Retry-After`` says when it is worth asking again; whoever configures the server
+    changes what callers may with ``modelyard rate set``.
+    """
+
+    kind = Kind.LIMITED
+    code = "RATE-LIMITED"
+    title = "Asked too much"
+    sentence = "{what}"
+    hint_text = "ask again in {retry_s} s"
+
+    def __init__(self, *, what: str, wait_s: float, **facts: Any) -> None:
+        super().__init__(what=what, wait_s=wait_s, **{"retry_s": max(1, ceil(wait_s)), **facts})
 
 
 class Timeout(ModelyardError):

@@ -57,6 +57,7 @@ FACTS = {
     "scope": "model:churn:deploy",
     "why": "is not signed",
     "sequence": 5,
+    "wait_s": 0.5,
 }
 
 

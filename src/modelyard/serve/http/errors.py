@@ -21,6 +21,7 @@ STATUS: dict[Kind, int] = {
     Kind.TOO_LARGE: 413,
     Kind.UNSUPPORTED: 415,
     Kind.BUSY: 429,
+    Kind.LIMITED: 429,
     Kind.INTERNAL: 500,
     Kind.NOT_READY: 503,
     Kind.UNAVAILABLE: 503,
@@ -42,6 +43,7 @@ TRITON_STATUS: dict[Kind, int] = {
     Kind.UNSUPPORTED: 501,
     Kind.NOT_READY: 503,
     Kind.BUSY: 503,
+    Kind.LIMITED: 429,
     Kind.TIMEOUT: 503,
     Kind.UNAVAILABLE: 503,
 }
