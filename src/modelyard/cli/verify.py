@@ -27,18 +27,44 @@ if TYPE_CHECKING:
     type=click.Path(path_type=Path, dir_okay=False),
     help="Public key in PEM that counts instead of the trusted ones; may be given more than once.",
 )
+@click.option(
+    "--openssf",
+    "signature",
+    type=click.Path(path_type=Path, dir_okay=False),
+    help="File of a signature in the OpenSSF's format, of a FOLDER; with one elliptic --key.",
+)
 @with_screen
-def command(screen: Screen, settings: Settings, model: str, keys: tuple[Path, ...]) -> None:
+def command(screen: Screen, settings: Settings, model: str, keys: tuple[Path, ...], signature: Path | None) -> None:
     """Verify every byte of a version, or of an exported folder, and who signed it.
 
     \b
     modelyard verify churn@3
     modelyard verify ./churn-3 --key release.pub
+    modelyard verify ./churn-3 --openssf churn-3.sig --key ec.pub
 
     It fails unless a key that is trusted for the model (or one of --key) has signed exactly these files.
     """  # noqa: D301 - click's own mark, which a raw string would print
+    if signature is not None:
+        return _openssf(screen, Path(model), signature, keys)
     verified = _verified(settings, model, keys)
-    screen.show(_document(verified), _text(verified))
+    return screen.show(_document(verified), _text(verified))
+
+
+def _openssf(screen: Screen, folder: Path, signature: Path, keys: Sequence[Path]) -> None:
+    if not folder.is_dir():
+        raise click.UsageError("--openssf verifies an exported folder: modelyard model export MODEL FOLDER")
+    if len(keys) != 1:
+        raise click.UsageError("--openssf needs one elliptic key that should have signed: --key ec.pub")
+    from modelyard.control.actions import openssf  # noqa: PLC0415 - imported when called
+
+    verified = openssf.verify(folder, signature, keys[0])
+    rows = (
+        ("Verified", f"{verified.what}: every file as it was signed, and nothing else"),
+        ("Key", verified.key_id),
+        ("Bundle", f"sha256 {verified.digest}"),
+    )
+    document = {"verified": verified.what, "digest": verified.digest, "key": verified.key_id, "format": "openssf"}
+    screen.show(document, "\n".join(f"{label:<10}{text}" for label, text in rows))
 
 
 def _verified(settings: Settings, model: str, keys: Sequence[Path]) -> Verified:
@@ -76,6 +102,7 @@ def _text(verified: Verified) -> str:
         ("Bundle", f"sha256 {verified.digest}"),
         ("Files", f"{len(files)} of {len(files)} as they were signed: {', '.join(sorted(files))}"),
         ("Source", f"{origin}; sandbox: {source.sandbox}"),
+        ("Git ref", claim.git_ref),
         ("Made", " ".join(filter(None, (claim.lineage.created_at, _with(source.libraries, claim.lineage.modelyard))))),
     ]
     if claim.metrics:

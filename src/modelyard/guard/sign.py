@@ -45,6 +45,8 @@ class Provenance(msgspec.Struct, frozen=True, kw_only=True):
         Its name and its number where it was signed.
     signed_by, signed_at : str, datetime
         Who says all this, and when.
+    git_ref : str
+        The commit of the project that it was made from, when its signer says so.
     source, lineage, parity, metrics
         As the manifest has them: the file it was converted from, with the versions that did it and whether in the
         sandbox; the options it was trained with; how the translation and the model were evaluated.
@@ -58,9 +60,10 @@ class Provenance(msgspec.Struct, frozen=True, kw_only=True):
     lineage: Lineage
     parity: Parity | None = None
     metrics: tuple[Metric, ...] = ()
+    git_ref: str = ""
 
     def __post_init__(self) -> None:
-        if self.version < 1 or not is_name(self.signed_by):
+        if self.version < 1 or not is_name(self.signed_by) or (self.git_ref and not is_name(self.git_ref)):
             raise ValueError("who signed it, or which version, cannot be")
 
 
@@ -100,13 +103,14 @@ def is_name(text: str) -> bool:
     return 0 < len(text) <= _LONGEST_NAME and text.isprintable()
 
 
-def sign(manifest: Manifest, version: int, by: str, at: datetime, key: Ed25519PrivateKey) -> bytes:
+def sign(manifest: Manifest, version: int, by: str, at: datetime, key: Ed25519PrivateKey, git_ref: str = "") -> bytes:
     """The signature of a bundle whose files were verified, as the bytes of ``signature.dsse``."""
     claim = Provenance(
         model=manifest.name,
         version=version,
         signed_by=by,
         signed_at=at,
+        git_ref=git_ref,
         source=manifest.source,
         lineage=manifest.lineage,
         parity=manifest.parity,

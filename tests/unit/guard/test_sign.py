@@ -51,10 +51,18 @@ def test_the_statement_is_in_totos_and_names_every_file() -> None:
     assert subject == {**files, "manifest.json": {"sha256": BUNDLE.digest}}
 
 
+def test_the_commit_it_was_made_from_is_signed_too() -> None:
+    raw = sign(BUNDLE.manifest, 3, "Ada", NOW, KEY, "v1.2-4-g0123abc")
+    assert verified(raw).provenance.git_ref == "v1.2-4-g0123abc"
+    with pytest.raises(ValueError, match="cannot be"):
+        sign(BUNDLE.manifest, 3, "Ada", NOW, KEY, "two\nlines")
+
+
 def test_the_predicate_is_where_it_came_from() -> None:
     claim, manifest = statement()["predicate"], json.loads(BUNDLE.manifest.to_bytes())
     assert (claim["model"], claim["version"], claim["signed_by"]) == ("churn", 3, "Ada")
     assert claim["signed_at"] == "2026-01-02T03:04:05Z"
+    assert claim["git_ref"] == ""
     assert {name: claim[name] for name in ("source", "lineage", "metrics")} == {
         name: manifest[name] for name in ("source", "lineage", "metrics")
     }

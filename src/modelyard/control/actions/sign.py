@@ -48,7 +48,9 @@ class Verified:
         return sha256(self.manifest.to_bytes())
 
 
-def sign(home: Home, reference: Reference, key: Path | None = None, *, by: str = "") -> tuple[Version, Signed]:
+def sign(
+    home: Home, reference: Reference, key: Path | None = None, *, by: str = "", git_ref: str = ""
+) -> tuple[Version, Signed]:
     """Sign a version, after every byte of it was verified; a signature that it had is replaced.
 
     Parameters
@@ -61,6 +63,8 @@ def sign(home: Home, reference: Reference, key: Path | None = None, *, by: str =
         File of the signing key; the installation's own without it, which is made when there is none.
     by : str
         Who says so; the actor's name without it.
+    git_ref : str
+        The commit that it was made from, if that is to be said.
 
     Raises
     ------
@@ -76,7 +80,9 @@ def sign(home: Home, reference: Reference, key: Path | None = None, *, by: str =
         who = by or home.actor.name
         if not signing.is_name(who):
             raise InvalidRequest(what="who signs has to be a name of one line", cause="at most 255 characters")
-    envelope = signing.sign(manifest, version.version, who, datetime.now(UTC), private)
+        if git_ref and not signing.is_name(git_ref):
+            raise InvalidRequest(what="a git ref has to be one line", cause="at most 255 characters")
+    envelope = signing.sign(manifest, version.version, who, datetime.now(UTC), private, git_ref)
     public = private.public_key()
     signed = signing.verify(envelope, manifest, {signer.key_id(public): public})
     with home.change(_SIGN, str(version)) as (connection, record):
