@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import socket
+from collections.abc import Callable
 
 import pytest
 
@@ -10,17 +11,21 @@ from modelyard.core.errors import Conflict, Denied
 from modelyard.serve.sockets import listen
 
 
+@pytest.mark.row("AUT-05")
 @pytest.mark.parametrize(
     "host",
     ["0.0.0.0", "::", "192.168.0.1", "example.org", "", "127.example.org", "127.0.0.1.example.org", "128.0.0.1", "127"],
 )
-def test_other_machines_may_call_only_with_keys_that_nobody_can_read(host: str) -> None:
+def test_other_machines_may_call_only_with_keys_that_nobody_can_read(
+    host: str, record_property: Callable[[str, object], None]
+) -> None:
     with pytest.raises(Denied, match="without keys") as caught:
         listen(host, 0, 0, private=True)
     assert "modelyard init" in caught.value.hint
     with pytest.raises(Denied, match="without TLS") as caught:
         listen(host, 0, 0, keys=True)
     assert "--tls-cert" in caught.value.hint
+    record_property("number", "0 of 9 hosts listened on without keys, or without TLS")
 
 
 def test_with_both_it_listens_for_all() -> None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -23,6 +23,7 @@ from modelyard.serve.http.site import Guarded, Route
 from tests.models import linear_bundle
 from tests.unit.serve.desk import Answer, Desk, served
 
+Tell = Callable[[str, object], None]
 PEPPER = b"p" * 32
 NOW_S = datetime.now(UTC).timestamp()
 LIFE = {"not_before_s": NOW_S - 60, "expires_s": NOW_S + 36_000}
@@ -114,7 +115,8 @@ def test_only_these_are_public(desk: Desk) -> None:
     assert others in ([], [(b"/score", b"OPTIONS")])
 
 
-def test_strangers_get_nothing_but_that(desk: Desk, callers: Callers) -> None:
+@pytest.mark.row("AUT-01")
+def test_strangers_get_nothing_but_that(desk: Desk, callers: Callers, record_property: Tell) -> None:
     asked = 0
     for method, address, guarded in _asks(desk):
         for name, headers in callers.useless.items():
@@ -127,24 +129,34 @@ def test_strangers_get_nothing_but_that(desk: Desk, callers: Callers) -> None:
                 assert b"linear" not in answer.body.replace(b"/linear", b"")
             asked += 1
     assert asked > 500
+    record_property("number", f"0 mismatches of {asked:,}: HTTP routes x credentials that open nothing")
 
 
-def test_every_role_is_let_in_where_the_table_says_so_and_nowhere_else(desk: Desk, callers: Callers) -> None:
-    wrong = []
+@pytest.mark.row("AUT-01")
+def test_every_role_is_let_in_where_the_table_says_so_and_nowhere_else(
+    desk: Desk, callers: Callers, record_property: Tell
+) -> None:
+    wrong, asked = [], 0
     for method, address, guarded in _asks(desk):
         needs = _needs(guarded, address)
         for role, key in callers.roles.items():
             let_in = _ask(desk, method, address, _bearer(key)).status not in {401, 403}
             if let_in != (needs is None or needs.verb in ROLES[role]):
                 wrong.append((method, address, role))
+            asked += 1
     assert wrong == []
+    record_property("number", f"0 mismatches of {asked:,}: HTTP routes x roles")
 
 
-def test_a_key_for_another_model_opens_none_of_this_one(desk: Desk, callers: Callers) -> None:
+@pytest.mark.row("AUT-01")
+def test_a_key_for_another_model_opens_none_of_this_one(desk: Desk, callers: Callers, record_property: Tell) -> None:
+    asked = 0
     for method, address, guarded in _asks(desk):
         needs = _needs(guarded, address)
         status = _ask(desk, method, address, _bearer(callers.other)).status
         assert (status == 403) == (needs is not None and needs.verb is not Verb.METRICS), (method, address, status)
+        asked += 1
+    record_property("number", f"0 mismatches of {asked:,}: HTTP routes x a key of another model")
 
 
 @pytest.mark.parametrize("address", ["/nowhere", "/v2/models/secret", "/models/linear/", "/v2/models/linear/nowhere"])
@@ -165,6 +177,7 @@ def test_what_is_refused_by_role_says_which_scope_is_needed(desk: Desk, callers:
     )
 
 
+@pytest.mark.row("AUT-01")
 def test_a_route_without_a_permission_cannot_be_made() -> None:
     with pytest.raises(TypeError):
         Guarded(answer=lambda request: None)  # type: ignore[call-arg]
