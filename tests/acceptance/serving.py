@@ -29,6 +29,7 @@ from modelyard.core.settings import Settings
 from modelyard.core.signature import Feature, Signature, TensorSpec
 from modelyard.core.tensor import Datatype
 from modelyard.model.bundle import Bundle, seal
+from tests.watched import Watch
 
 START_S = 30.0
 
@@ -39,7 +40,8 @@ class Served:
     PORT: tuple[str, ...] = ("--port", "0")
 
     def __init__(self, home: Path, *args: str, **environ: str) -> None:
-        env = {**os.environ, "MODELYARD_HOME": str(home), "PYTHONUNBUFFERED": "1", **environ}
+        self.watch = Watch()
+        env = self.watch.environ({**os.environ, "MODELYARD_HOME": str(home), "PYTHONUNBUFFERED": "1", **environ})
         self.home = home
         command = [sys.executable, "-m", "modelyard", "serve", "--json", *self.PORT, *args]
         self.process = subprocess.Popen(command, env=env, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
@@ -132,7 +134,7 @@ class Served:
             return receive(sock)
 
     def stop(self, number: int = signal.SIGINT, timeout_s: float = 40.0) -> int:
-        """Stop it and give its exit code."""
+        """Stop it and give its exit code; an error when it did what no server may do (`tests.watched`)."""
         if self.process.poll() is None:
             self.process.send_signal(number)
         try:
@@ -148,6 +150,7 @@ class Served:
         assert self.process.stderr is not None
         self.process.stdout.close()
         self.process.stderr.close()
+        self.watch.done()
         return code
 
 

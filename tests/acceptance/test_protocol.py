@@ -25,7 +25,7 @@ LIMITS = Limits(
     write_s=2.0,
     connections=300,
 )
-HOST = b"Host: a\r\n"
+HOST = b"Host: localhost\r\n"
 BODY = b'{"feature": 3}'
 GOOD = b"POST /models/linear/predict HTTP/1.1\r\n" + HOST + b"Content-Length: 14\r\n\r\n" + BODY
 
@@ -43,7 +43,7 @@ def statuses(answer: bytes) -> list[int]:
 
 
 def test_pipelined_answers_come_in_order(served: Served) -> None:
-    ask = b"POST /models/%s/predict HTTP/1.1\r\nHost: a\r\nContent-Length: 14\r\n\r\n%s"
+    ask = b"POST /models/%s/predict HTTP/1.1\r\nHost: localhost\r\nContent-Length: 14\r\n\r\n%s"
     slow = ask % (b"slow", BODY)
     fast = ask % (b"linear", BODY)
     with socket.create_connection(("127.0.0.1", served.port)) as sock:
@@ -106,14 +106,14 @@ def test_expect_100_continue(served: Served) -> None:
 
 
 def test_a_100_mb_body_is_refused_before_it_is_sent(served: Served) -> None:
-    head = b"POST /models/linear/predict HTTP/1.1\r\nHost: a\r\nContent-Length: 104857600\r\n\r\n"
+    head = b"POST /models/linear/predict HTTP/1.1\r\nHost: localhost\r\nContent-Length: 104857600\r\n\r\n"
     assert statuses(served.raw(head)) == [413]
 
 
 def test_a_100_mb_body_that_comes_anyway(served: Served) -> None:
     status, _, answer = 0, None, b""
     with socket.create_connection(("127.0.0.1", served.port)) as sock:
-        sock.sendall(b"POST /models/linear/predict HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked\r\n\r\n")
+        sock.sendall(b"POST /models/linear/predict HTTP/1.1\r\nHost: localhost\r\nTransfer-Encoding: chunked\r\n\r\n")
         piece = b"10000\r\n" + b"0" * 0x10000 + b"\r\n"
         try:
             for _ in range(1600):
@@ -134,13 +134,13 @@ def test_body_limit_is_exact(served: Served, size: int) -> None:
 
 
 LIMIT_CASES = [
-    ("long header", b"GET /livez HTTP/1.1\r\nHost: a\r\nX: " + b"a" * 5000 + b"\r\n\r\n", 431),
-    ("endless header", b"GET /livez HTTP/1.1\r\nHost: a\r\nX: " + b"a" * 600_000, 431),
-    ("many headers", b"GET /livez HTTP/1.1\r\nHost: a\r\n" + b"X: 1\r\n" * 30 + b"\r\n", 431),
-    ("long address", b"GET /" + b"a" * 2000 + b" HTTP/1.1\r\nHost: a\r\n\r\n", 414),
+    ("long header", b"GET /livez HTTP/1.1\r\nHost: localhost\r\nX: " + b"a" * 5000 + b"\r\n\r\n", 431),
+    ("endless header", b"GET /livez HTTP/1.1\r\nHost: localhost\r\nX: " + b"a" * 600_000, 431),
+    ("many headers", b"GET /livez HTTP/1.1\r\nHost: localhost\r\n" + b"X: 1\r\n" * 30 + b"\r\n", 431),
+    ("long address", b"GET /" + b"a" * 2000 + b" HTTP/1.1\r\nHost: localhost\r\n\r\n", 414),
     ("no host", b"GET /livez HTTP/1.1\r\n\r\n", 400),
-    ("two hosts", b"GET /livez HTTP/1.1\r\nHost: a\r\nHost: b\r\n\r\n", 400),
-    ("unknown expectation", b"POST /x HTTP/1.1\r\nHost: a\r\nContent-Length: 1\r\nExpect: cake\r\n\r\n", 417),
+    ("two hosts", b"GET /livez HTTP/1.1\r\nHost: localhost\r\nHost: b\r\n\r\n", 400),
+    ("unknown expectation", b"POST /x HTTP/1.1\r\nHost: localhost\r\nContent-Length: 1\r\nExpect: cake\r\n\r\n", 417),
 ]
 
 
@@ -176,7 +176,7 @@ SMUGGLING = [
 @pytest.mark.parametrize("rest", [row[1] for row in SMUGGLING], ids=[row[0] for row in SMUGGLING])
 def test_framing_that_could_smuggle(served: Served, rest: bytes) -> None:
     """One answer at most to each, never two, never a 5xx; a refusal closes the connection."""
-    answer = served.raw(b"POST /models/linear/predict HTTP/1.1\r\nHost: a\r\n" + rest)
+    answer = served.raw(b"POST /models/linear/predict HTTP/1.1\r\nHost: localhost\r\n" + rest)
     got = statuses(answer)
     assert len(got) <= 1
     assert all(400 <= status < 500 for status in got)
@@ -192,7 +192,7 @@ def test_what_is_not_http(served: Served, data: bytes) -> None:
 
 
 def test_upgrade_is_answered_and_closed(served: Served) -> None:
-    ask = b"GET /livez HTTP/1.1\r\nHost: a\r\nConnection: Upgrade, HTTP2-Settings\r\nUpgrade: h2c\r\n\r\n"
+    ask = b"GET /livez HTTP/1.1\r\nHost: localhost\r\nConnection: Upgrade, HTTP2-Settings\r\nUpgrade: h2c\r\n\r\n"
     with socket.create_connection(("127.0.0.1", served.port)) as sock:
         sock.sendall(ask)
         assert statuses(receive(sock)) == [200]
@@ -227,8 +227,8 @@ def closes_within(served: Served, data: bytes, drip: bytes, limit_s: float) -> t
     [
         (b"", b"", []),
         (b"GET /livez HTT", b"", [408]),
-        (b"GET /livez HTTP/1.1\r\nHost: a\r\n", b"X: 1\r\n", [408]),
-        (b"POST /models/linear/predict HTTP/1.1\r\nHost: a\r\nContent-Length: 1000\r\n\r\n", b"a", [408]),
+        (b"GET /livez HTTP/1.1\r\nHost: localhost\r\n", b"X: 1\r\n", [408]),
+        (b"POST /models/linear/predict HTTP/1.1\r\nHost: localhost\r\nContent-Length: 1000\r\n\r\n", b"a", [408]),
     ],
     ids=["silent", "half a line", "trickled headers", "trickled body"],
 )
@@ -247,7 +247,7 @@ def test_idle_connections_are_closed(served: Served) -> None:
 def test_a_reader_that_stops_reading(served: Served) -> None:
     """Its connection is given up; nobody else notices."""
     rows = b'{"feature": [' + b",".join([b"1.2345678"] * 9000) + b"]}"
-    ask = b"POST /models/linear/predict HTTP/1.1\r\nHost: a\r\nContent-Length: %d\r\n\r\n" % len(rows) + rows
+    ask = b"POST /models/linear/predict HTTP/1.1\r\nHost: localhost\r\nContent-Length: %d\r\n\r\n" % len(rows) + rows
     with socket.create_connection(("127.0.0.1", served.port)) as sock:
         sock.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
         sock.settimeout(0.5)
@@ -290,7 +290,7 @@ def test_two_hundred_slow_clients_do_not_stop_a_normal_one(served: Served) -> No
     slow = [socket.create_connection(("127.0.0.1", served.port)) for _ in range(200)]
     try:
         for sock in slow:
-            sock.sendall(b"POST /models/linear/predict HTTP/1.1\r\nHost: a\r\nContent-Le")
+            sock.sendall(b"POST /models/linear/predict HTTP/1.1\r\nHost: localhost\r\nContent-Le")
         for _ in range(100):
             assert served.post("/models/linear/predict", {"feature": 3}) == (200, {"prediction": [6.0]})
     finally:
@@ -303,7 +303,7 @@ def test_who_sends_too_much_is_told_so_and_not_cut_off(served: Served, framing: 
     """A client that writes its whole body before it reads must find the refusal, not a reset connection."""
     piece = b"x" * 1_000_000
     with socket.create_connection(("127.0.0.1", served.port), timeout=10) as sock:
-        sock.sendall(f"POST /predict HTTP/1.1\r\nHost: a\r\n{framing}\r\n\r\n".encode())
+        sock.sendall(f"POST /predict HTTP/1.1\r\nHost: localhost\r\n{framing}\r\n\r\n".encode())
         for _ in range(40):
             sock.sendall(b"f4240\r\n" + piece + b"\r\n" if "chunked" in framing else piece)
         answer = receive(sock)
@@ -313,7 +313,7 @@ def test_who_sends_too_much_is_told_so_and_not_cut_off(served: Served, framing: 
 
 def test_who_goes_on_after_a_refusal_is_closed_in_the_end(served: Served) -> None:
     with socket.create_connection(("127.0.0.1", served.port), timeout=10) as sock:
-        sock.sendall(b"POST /predict HTTP/1.1\r\nHost: a\r\nContent-Length: 4000000000\r\n\r\n")
+        sock.sendall(b"POST /predict HTTP/1.1\r\nHost: localhost\r\nContent-Length: 4000000000\r\n\r\n")
         started = time.monotonic()
         with contextlib.suppress(ConnectionError):
             while time.monotonic() - started < 20:

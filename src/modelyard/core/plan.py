@@ -129,17 +129,17 @@ class Access(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=Tr
         The table of trusted issuers and their keys; it need not be there.
     certificates : str
         What clients' certificates may; it need not be there.
-    """
     hosts : tuple of str
         Names that the server may be called by, as `guard.edges.Hosts` takes them; without any, by every name where
         keys are needed, and by this machine's own where they are not.
+    """
 
     keys: str = ""
     peppers: str = ""
     tokens: str = ""
     certificates: str = ""
-
     hosts: tuple[str, ...] = ()
+
 
 class Plan(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
     """What to serve.

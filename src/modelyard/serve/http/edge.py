@@ -29,7 +29,7 @@ def flaw(head: Head, version: str, hosts: Hosts, own: Callable[[], str]) -> Flaw
     """
     host = head.headers.get(b"host")
     try:
-        if host is not None or version != "1.0" or hosts.names:  # HTTP/1.0 has no Host: some health checks do without
+        if host is not None or version != "1.0":  # which has no Host: no browser speaks it, some health checks do
             hosts.check(host, own)
         if not head.path.startswith(b"/") and head.path != b"*":
             raise InvalidRequest(what="the address has to be a path: this is no proxy")
