@@ -29,42 +29,6 @@ def size(count: int) -> str:
     return f"{count} B" if unit == "B" else f"{value:.1f} {unit}"
 
 
-def model_document(model: Model) -> dict[str, Any]:
-    """One line of ``model list``."""
-    return {
-        "name": model.name,
-        "versions": len(model.versions),
-        "latest": model.latest.version,
-        "default": model.default.version,
-        "aliases": dict(sorted(model.aliases.items())),
-        "task": model.latest.task,
-        "updated_at": model.latest.created_at.isoformat(),
-    }
-
-
-def version_document(version: Version, aliases: Sequence[str]) -> dict[str, Any]:
-    """One version, as every command prints it."""
-    return {
-        "name": version.name,
-        "version": version.version,
-        "digest": version.digest,
-        "task": version.task,
-        "source_format": version.source_format,
-        "size_bytes": version.size_bytes,
-        "metrics": msgspec.to_builtins(version.metrics),
-        "created_at": version.created_at.isoformat(),
-        "aliases": list(aliases),
-    }
-
-
-def shown_document(shown: Shown) -> dict[str, Any]:
-    """Everything that ``model show`` knows."""
-    manifest = msgspec.to_builtins(shown.bundle.manifest)
-    details = {key: manifest[key] for key in ("runtime", "signature", "source", "parity", "lineage", "files")}
-    rows = shown.bundle.samples.rows
-    return {**version_document(shown.version, shown.aliases), **details, "example": rows[0] if rows else None}
-
-
 def models_text(screen: Screen, models: Sequence[Model]) -> str:
     """The table of ``model list``."""
     rows = [

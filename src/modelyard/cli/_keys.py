@@ -1,4 +1,4 @@
-"""Keys in words and in JSON, for the commands that print them."""
+"""Keys in words, for the commands that print them."""
 
 from __future__ import annotations
 
@@ -6,10 +6,10 @@ from datetime import UTC, datetime
 from typing import Any
 
 from modelyard.cli.screen import Screen
+from modelyard.control import documents
 from modelyard.control.actions.keys import Minted
 from modelyard.core.identity import ROLES, Scope, scopes
 from modelyard.guard.keyring import GrantedKey, Keyring, KeyState
-from modelyard.guard.power import Power
 
 
 def say(screen: Screen, minted: Minted) -> None:
@@ -18,48 +18,20 @@ def say(screen: Screen, minted: Minted) -> None:
     screen.say("Key", f"{minted.key.name} ({minted.key.id})")
     screen.say("May", rights(power.scopes))
     screen.say("From", ", ".join(map(str, power.networks)) or "anywhere")
+    if minted.state is KeyState.WAITING:
+        screen.say("Begins", f"{_moment(power.not_before)} UTC")
     screen.say("Until", f"{_moment(power.expires_at)} UTC ({_days(power.expires_at, datetime.now(UTC))})")
     screen.say("It is shown this once. What is kept here cannot be used as a key.")
 
 
 def show(screen: Screen, minted: Minted, **more: Any) -> None:
     """The key itself: the result of the command, alone on standard output."""
-    state = KeyState.ORPHANED if minted.power is None else KeyState.LIVE
-    screen.show({"key": minted.text, **document(minted.key, minted.power, state), **more}, minted.text)
-
-
-def document(key: GrantedKey, power: Power | None, state: KeyState) -> dict[str, Any]:
-    """A key as plain data, with what it may today."""
-    left = power or key.grant
-    return {
-        "id": key.id,
-        "name": key.name,
-        "environment": key.environment,
-        "state": str(state),
-        "scopes": sorted(map(str, left.scopes)),
-        "networks": list(map(str, left.networks)),
-        "rate": key.rate,
-        "not_before": left.not_before.isoformat(),
-        "expires_at": left.expires_at.isoformat(),
-        "created_by": key.created_by,
-        "created_at": key.created_at.isoformat(),
-        "revoked_at": key.revoked_at and key.revoked_at.isoformat(),
-        "last_used_at": key.last_used_at and key.last_used_at.isoformat(),
-        "secrets": [
-            {"created_at": one.created_at.isoformat(), "expires_at": one.expires_at and one.expires_at.isoformat()}
-            for one in key.secrets
-        ],
-    }
-
-
-def documents(ring: Keyring, now: datetime, *, revoked: bool) -> list[dict[str, Any]]:
-    """The keys by name, the revoked ones when they are wanted."""
-    return [document(key, ring.power(key.id), ring.state(key, now)) for key in _wanted(ring, revoked=revoked)]
+    screen.show({**documents.minted(minted), **more}, minted.text)
 
 
 def table(screen: Screen, ring: Keyring, now: datetime, *, revoked: bool) -> str:
     """The keys by name, in columns."""
-    rows = [_row(ring, key, now) for key in _wanted(ring, revoked=revoked)]
+    rows = [_row(ring, key, now) for key in ring.by_name(revoked=revoked)]
     used = any(row[-1] for row in rows)
     header = ["NAME", "ID", "MAY", "FROM", "UNTIL (UTC)", "STATE", "MADE BY", *(["LAST USED (UTC)"] if used else [])]
     return screen.table(header, [row if used else row[:-1] for row in rows])
@@ -72,11 +44,6 @@ def rights(granted: frozenset[Scope]) -> str:
         if granted == frozenset().union(*(scopes(role, pattern) for pattern in patterns or ["*"])):
             return f"{role} of {', '.join(patterns)}" if patterns and patterns != ["*"] else str(role)
     return ", ".join(sorted(map(str, granted)))
-
-
-def _wanted(ring: Keyring, *, revoked: bool) -> list[GrantedKey]:
-    kept = (key for key in ring.keys.values() if revoked or key.revoked_at is None)
-    return sorted(kept, key=lambda key: (key.name, key.created_at))
 
 
 def _row(ring: Keyring, key: GrantedKey, now: datetime) -> list[str]:

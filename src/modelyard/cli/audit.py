@@ -12,6 +12,7 @@ import click
 
 from modelyard.cli.root import with_screen
 from modelyard.cli.screen import Screen
+from modelyard.control import documents
 from modelyard.core.settings import Settings
 
 if TYPE_CHECKING:
@@ -66,7 +67,7 @@ def list_(screen: Screen, settings: Settings, about: str, outcome: str | None, *
     from modelyard.guard.records import Filter  # noqa: PLC0415 - as above
 
     found = audit.find(_home(settings), Filter(object=about, outcome=outcome or "", **wanted))
-    screen.show([_document(record) for record in found], _text(screen, found) if found else "There are no records.")
+    screen.show([documents.record(one) for one in found], _text(screen, found) if found else "There are no records.")
 
 
 @command.command()
@@ -84,7 +85,7 @@ def export(screen: Screen, settings: Settings, file: Path | None) -> None:
         if screen.as_json:
             from modelyard.guard.records import Filter  # noqa: PLC0415 - as above
 
-            screen.show([_document(record) for record in audit.find(home, Filter())])
+            screen.show([documents.record(record) for record in audit.find(home, Filter())])
             return
         for line in audit.export(home):
             click.echo(line)
@@ -121,7 +122,7 @@ def verify(
         screen.say("Agrees", f"with {report.checkpoints} checkpoint(s)")
     if not checkpoints:
         screen.warn("no checkpoint from elsewhere: whether the end was cut off cannot be told", fix=_KEEP)
-    screen.show({"records": report.size, "hash": report.hash, "checkpoints": report.checkpoints, "sound": True})
+    screen.show(documents.report(report))
 
 
 _KEEP = "modelyard audit checkpoint --to SINK, and later: modelyard audit verify --checkpoint FILE"
@@ -146,10 +147,6 @@ def checkpoint(screen: Screen, settings: Settings, to: Sequence[str]) -> None:
     screen.say("Sent", f"to {', '.join(sent.to)}")
     screen.say("Key", sent.key)
     screen.show(document)
-
-
-def _document(record: Record) -> dict[str, Any]:
-    return {name: getattr(record, name) for name in record.__struct_fields__}
 
 
 def _text(screen: Screen, found: Sequence[Record]) -> str:

@@ -11,6 +11,7 @@ import msgspec
 
 from modelyard.cli.root import with_screen
 from modelyard.cli.screen import Screen
+from modelyard.control import documents
 from modelyard.core.settings import Settings
 
 if TYPE_CHECKING:
@@ -100,17 +101,12 @@ def list_(screen: Screen, settings: Settings) -> None:
     known = issuers.listed(home)
     rows = [[one.url, one.audience, " ".join(one.algorithms), _age(one, table), _claims(one)] for one in known]
     text = screen.table(("ISSUER", "AUDIENCE", "SIGNED", "KEYS", "CLAIMS"), rows) if rows else "No issuer is believed."
-    screen.show([{**msgspec.to_builtins(one), "fetched_s": _fetched(one, table)} for one in known], text)
+    screen.show([documents.issuer(one, table) for one in known], text)
 
 
 def _claims(issuer: Issuer) -> str:
     worth = (f"{one.path}={one.value} {one.role}" + f":{one.models}" * (one.models != "*") for one in issuer.claim)
     return ", ".join(worth) or "none"
-
-
-def _fetched(issuer: Issuer, table: IssuerTable) -> float | None:
-    keys = table.jwks.get(issuer.url)
-    return keys.fetched_s if keys else None
 
 
 def _age(issuer: Issuer, table: IssuerTable) -> str:

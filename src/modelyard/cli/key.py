@@ -10,7 +10,8 @@ import click
 
 from modelyard.cli.root import with_screen
 from modelyard.cli.screen import Screen
-from modelyard.core.identity import Role, Scope, parse_scope, scopes
+from modelyard.control import documents
+from modelyard.core.identity import Role
 from modelyard.core.settings import Settings
 
 if TYPE_CHECKING:
@@ -31,6 +32,25 @@ class _Duration(click.ParamType[timedelta]):
         if found is None:
             self.fail(f"{value!r} is not a number with one of {', '.join(_UNITS)} after it, such as 30d", param, ctx)
         return timedelta(**{_UNITS[found[2]]: int(found[1])})
+
+
+class _Start(_Duration):
+    """When something begins: a time in ISO form (UTC unless it says otherwise), or in how long."""
+
+    name = "time"
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> timedelta:
+        """How long from now."""
+        if _DURATION.fullmatch(str(value)):
+            return super().convert(value, param, ctx)
+        try:
+            at = datetime.fromisoformat(str(value))
+        except ValueError:
+            self.fail(f"{value!r} is not a time: write 2h, 7d or 2026-01-31T08:00", param, ctx)
+        wait = (at if at.tzinfo else at.replace(tzinfo=UTC)) - datetime.now(UTC)
+        if wait < timedelta(0):
+            self.fail(f"{value!r} is in the past", param, ctx)
+        return wait
 
 
 @click.group("key")
@@ -54,6 +74,9 @@ def _home(settings: Settings) -> Home:
 @click.option("--models", multiple=True, metavar="PATTERN", help="For which models, such as 'fraud-*'.  [default: *]")
 @click.option("--scope", multiple=True, metavar="SCOPE", help="What else it may, such as model:churn:predict.")
 @click.option("--expires", type=_Duration(), default="90d", show_default=True, help="How long it lives; at most 365d.")
+@click.option(
+    "--not-before", type=_Start(), default="0s", help="From when: 2h, 7d or 2026-01-31T08:00.  [default: now]"
+)
 @click.option("--network", multiple=True, metavar="CIDR", help="From where it may be used.  [default: anywhere]")
 @click.option("--rate", default="", metavar="CLASS", help="Its rate class.  [default: the usual one]")
 @click.option("--env", "environment", default="live", show_default=True, help="What it begins with, after my_.")
@@ -68,13 +91,17 @@ def create(screen: Screen, settings: Settings, name: str, **flags: Any) -> None:
     """  # noqa: D301 - click's own mark, which a raw string would print
     from modelyard.cli import _keys  # noqa: PLC0415 - as above
     from modelyard.control.actions import keys  # noqa: PLC0415 - as above
-    from modelyard.guard.grant import Grant  # noqa: PLC0415 - as above
+    from modelyard.guard.grant import Grant, wanted_scopes  # noqa: PLC0415 - as above
 
+    if flags["models"] and flags["scope"] and flags["role"] is None:
+        raise click.UsageError("--models says for which models a --role is; a --scope names its own")
+    role = None if flags["role"] is None else Role(flags["role"])
     grant = Grant(
         name=name,
-        scopes=_scopes(flags["role"], flags["models"], flags["scope"]),
+        scopes=wanted_scopes(role, flags["models"], flags["scope"]),
         environment=flags["environment"],
         life=flags["expires"],
+        wait=flags["not_before"],
         networks=flags["network"],
         rate=flags["rate"],
     )
@@ -97,7 +124,7 @@ def list_(screen: Screen, settings: Settings, *, revoked: bool) -> None:
     if keys.refresh(home):
         screen.beside().say("Mended", "the key table, which a command left behind that was interrupted")
     ring, now = keys.read(home), datetime.now(UTC)
-    found = _keys.documents(ring, now, revoked=revoked)
+    found = documents.keys(ring, now, revoked=revoked)
     screen.show(found, _keys.table(screen, ring, now, revoked=revoked) if found else "There are no keys yet.")
     if not ring.keys and not screen.as_json:
         screen.next("modelyard init")
@@ -121,7 +148,7 @@ def rotate(screen: Screen, settings: Settings, key: str, *, overlap: timedelta, 
     if finish:
         kept = keys.finish(_home(settings), key)
         screen.say("Finished", f"{kept.name} ({kept.id}) has its newest secret only")
-        screen.show({"id": kept.id, "name": kept.name, "secrets": len(kept.secrets)})
+        screen.show(documents.finished(kept))
         return
     beside = screen.beside()
     minted = keys.rotate(_home(settings), key, overlap)
@@ -145,7 +172,7 @@ def revoke(screen: Screen, settings: Settings, key: str) -> None:
     screen.say("Revoked", f"{ended.name} ({ended.id}); running servers refuse it within a few seconds")
     for other in others:
         screen.say("", f"and {other.name} ({other.id}), which it made")
-    screen.show({"id": ended.id, "name": ended.name, "with": [{"id": one.id, "name": one.name} for one in others]})
+    screen.show(documents.revoked(ended, others))
 
 
 @command.command()
@@ -162,13 +189,3 @@ def pepper(screen: Screen, settings: Settings) -> None:
     if removed:
         screen.say("Removed", ", ".join(f"pepper-{old}" for old in removed))
     screen.show({"pepper": number, "removed": list(removed)})
-
-
-def _scopes(role: str | None, models: tuple[str, ...], texts: tuple[str, ...]) -> frozenset[Scope]:
-    """What a role and single scopes amount to; a key may predict when nothing is said."""
-    if models and texts and role is None:
-        raise click.UsageError("--models says for which models a --role is; a --scope names its own")
-    if role is None and not texts:
-        role = Role.PREDICTOR
-    named = frozenset().union(*(scopes(Role(role), pattern) for pattern in models or ("*",))) if role else frozenset()
-    return frozenset(map(parse_scope, [*map(str, named), *texts]))

@@ -9,6 +9,7 @@ import click
 
 from modelyard.cli.root import with_screen
 from modelyard.cli.screen import Screen
+from modelyard.control import documents
 from modelyard.core.errors import Denied
 from modelyard.core.reference import parse_reference
 from modelyard.core.settings import Settings
@@ -40,7 +41,7 @@ def list_(screen: Screen, settings: Settings) -> None:
 
     models = _home(settings).catalogue.models()
     text = _describe.models_text(screen, models) if models else "There are no models yet."
-    screen.show([_describe.model_document(model) for model in models], text)
+    screen.show([documents.model(model) for model in models], text)
     if not models and not screen.as_json:
         screen.next("modelyard train data.csv --target COLUMN", "modelyard import FILE")
 
@@ -58,7 +59,7 @@ def show(screen: Screen, settings: Settings, model: str, *, example: bool) -> No
     if example:
         Screen(as_json=True).show(shown.example)
         return
-    screen.show(_describe.shown_document(shown), _describe.shown_text(screen, shown))
+    screen.show(documents.shown(shown), _describe.shown_text(screen, shown))
 
 
 @command.command()
@@ -69,8 +70,7 @@ def versions(screen: Screen, settings: Settings, name: str) -> None:
     from modelyard.cli import _describe  # noqa: PLC0415 - as above
 
     model = _home(settings).catalogue.model(parse_reference(name).name)
-    documents = [_describe.version_document(item, model.aliases_of(item)) for item in reversed(model.versions)]
-    screen.show(documents, _describe.versions_text(screen, model))
+    screen.show(documents.versions(model), _describe.versions_text(screen, model))
 
 
 @command.command()
@@ -103,7 +103,7 @@ def alias(screen: Screen, settings: Settings, model: str, alias: str | None, *, 
         moved = f" (before: {before})" if before not in {None, version.version} else ""
         screen.say("Alias", f"{reference.name}@{wanted} → {version}{moved}")
     after = None if remove else version.version
-    screen.show({"name": reference.name, "alias": wanted, "before": before, "after": after})
+    screen.show(documents.alias(reference.name, wanted, before, after))
 
 
 @command.command()
@@ -155,4 +155,4 @@ def rm(screen: Screen, settings: Settings, model: str, *, force: bool, yes: bool
         raise Denied(what=f"{reference} was not removed: nobody said yes", hint=f"modelyard model rm {reference} -y")
     removed = remove(home, reference, force=force)
     screen.say("Removed", ", ".join(str(version) for version in removed))
-    screen.show({"removed": [{"name": item.name, "version": item.version} for item in removed]})
+    screen.show(documents.removed(removed))

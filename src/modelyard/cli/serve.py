@@ -11,6 +11,7 @@ import click
 from click.core import ParameterSource
 
 from modelyard.cli._folders import with_folders
+from modelyard.cli._hosts import read_hosts
 from modelyard.cli._tls import tls_files, tls_options
 from modelyard.cli.main import AHEAD
 from modelyard.cli.root import with_screen
@@ -49,16 +50,6 @@ def _workers(ctx: click.Context, param: click.Parameter, value: str) -> int:
     return number
 
 
-def _hosts(ctx: click.Context, param: click.Parameter, value: tuple[str, ...]) -> tuple[str, ...]:
-    """Names of a server, each of which can be one."""
-    del ctx, param
-    if value:
-        from modelyard.guard.edges import Hosts  # noqa: PLC0415 - imported when there is something to read
-
-        Hosts(value)
-    return value
-
-
 @click.command("serve")
 @click.argument("models", nargs=-1, metavar="[MODEL|DIR]...")
 @click.option("--host", default="127.0.0.1", show_default=True, help="Address to listen on.")
@@ -75,7 +66,7 @@ def _hosts(ctx: click.Context, param: click.Parameter, value: tuple[str, ...]) -
 @click.option(
     "--allow-host",
     multiple=True,
-    callback=_hosts,
+    callback=read_hosts,
     metavar="NAME",
     help="A name that callers use for this server, such as api.example.com or *.example.com.  [default: with keys,"
     " any; without, this machine's own]",

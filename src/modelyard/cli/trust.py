@@ -6,10 +6,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 import click
-import msgspec
 
 from modelyard.cli.root import with_screen
 from modelyard.cli.screen import Screen
+from modelyard.control import documents
 from modelyard.core.reference import check_name
 from modelyard.core.settings import Settings
 from modelyard.core.trust import SHORT
@@ -55,7 +55,7 @@ def list_(screen: Screen, settings: Settings) -> None:
     from modelyard.control.actions import trust  # noqa: PLC0415 - as above
 
     found = trust.read(_home(settings))
-    document = {"keys": msgspec.to_builtins(found.keys), "minimums": found.minimums}
+    document = documents.trust(found)
     if not found.keys:
         screen.show(document, "No key is trusted yet.")
         return

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import ipaddress
 import re
+from collections.abc import Sequence
 from datetime import timedelta
 
 import msgspec
 
 from modelyard.core.errors import InvalidName, InvalidRequest
-from modelyard.core.identity import Scope, parse_scope
+from modelyard.core.identity import OF_MODELS, ROLES, Role, Scope, parse_scope
 from modelyard.core.reference import check_name
 
 #: How long a key lives when nothing is said, and at most.
@@ -71,6 +72,14 @@ class Grant(msgspec.Struct, frozen=True, kw_only=True):
             read_network(text)
         if len(self.rate) > _LONGEST_RATE or not self.rate.isprintable():
             raise InvalidRequest(what=f"the name of a rate class has at most {_LONGEST_RATE} characters that print")
+
+
+def wanted_scopes(role: Role | None, models: Sequence[str], texts: Sequence[str]) -> frozenset[Scope]:
+    """What a role (of these models, or of all) and single scopes amount to; a predictor's where nothing is said."""
+    role = Role.PREDICTOR if role is None and not texts else role
+    verbs = ROLES[role] if role else ()
+    named = [f"model:{pattern}:{verb}" for verb in verbs if verb in OF_MODELS for pattern in models or ("*",)]
+    return frozenset(map(parse_scope, [*named, *(f"server:{verb}" for verb in verbs if verb not in OF_MODELS), *texts]))
 
 
 def read_network(text: str) -> Network:

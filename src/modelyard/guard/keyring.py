@@ -128,6 +128,11 @@ class Keyring:
             return KeyState.WAITING
         return KeyState.LIVE if now < power.expires_at else KeyState.ENDED
 
+    def by_name(self, *, revoked: bool = False) -> list[GrantedKey]:
+        """The keys by name, then by age; the revoked ones too when they are wanted."""
+        kept = (key for key in self.keys.values() if revoked or key.revoked_at is None)
+        return sorted(kept, key=lambda key: (key.name, key.created_at, key.id))
+
     def made_by(self, key_id: str) -> Iterator[GrantedKey]:
         """The keys that this one made, and those made by them."""
         makers = {f"{OF_KEY}{key_id}"}

@@ -124,8 +124,8 @@ class Filter(msgspec.Struct, frozen=True):
         In an action or object, a ``*`` stands for any number of characters.
     limit : int
         So many of the newest at most; 0 for all.
-    after : int
-        Only records with a higher number.
+    after, before : int
+        Only records with a higher, or with a lower number; 0 for no bound.
     """
 
     since: datetime | None = None
@@ -135,10 +135,13 @@ class Filter(msgspec.Struct, frozen=True):
     outcome: str = ""
     limit: int = 0
     after: int = 0
+    before: int = 0
 
     def _conditions(self) -> Iterator[tuple[str, str | int]]:
         if self.after:
             yield "sequence > ?", self.after
+        if self.before:
+            yield "sequence < ?", self.before
         if self.since is not None:
             yield "at >= ?", self.since.astimezone(UTC).isoformat(timespec="microseconds")
         for name in ("actor", "action", "object", "outcome"):

@@ -10,9 +10,10 @@ from typing import TYPE_CHECKING
 import msgspec
 
 from modelyard.core.errors import ModelyardError, Unavailable
+from modelyard.core.plan import Access
 from modelyard.guard import keyring, peppers
 from modelyard.guard.grant import USUAL_OVERLAP
-from modelyard.guard.keyring import GrantedKey, Keyring
+from modelyard.guard.keyring import GrantedKey, Keyring, KeyState
 from modelyard.guard.power import Power
 from modelyard.store import files
 
@@ -34,11 +35,14 @@ class Minted(msgspec.Struct, frozen=True):
         As it is kept.
     power : Power or None
         What it may today.
+    state : KeyState
+        How it is now.
     """
 
     text: str
     key: GrantedKey
     power: Power | None
+    state: KeyState
 
     def __repr__(self) -> str:
         return f"<Minted {self.key}>"
@@ -172,6 +176,19 @@ def refresh(home: Home) -> bool:
     return True
 
 
+def access(home: Home, hosts: tuple[str, ...] = ()) -> Access:
+    """Where servers find out who may call them, and by which names; a table that was left behind is mended first."""
+    refresh(home)
+    settings = home.settings
+    return Access(
+        keys=str(settings.keys),
+        peppers=str(settings.secrets),
+        tokens=str(settings.tokens),
+        certificates=str(settings.certificates),
+        hosts=hosts,
+    )
+
+
 def described(grant: Grant) -> dict[str, str]:
     """What the audit log keeps of a grant."""
     return {
@@ -192,7 +209,8 @@ def announced(home: Home, minted: Key, done: str) -> Minted:
     """What was made, once running servers can know it."""
     _announce(home, done)
     ring = read(home)
-    return Minted(str(minted), ring.keys[minted.id], ring.power(minted.id))
+    key = ring.keys[minted.id]
+    return Minted(str(minted), key, ring.power(key.id), ring.state(key, datetime.now(UTC)))
 
 
 def _announce(home: Home, done: str) -> None:

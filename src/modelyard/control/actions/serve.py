@@ -74,7 +74,7 @@ def serve(
         # What opens the registry is imported here, while the workers import theirs.
         from msgspec import structs  # noqa: PLC0415 - as above
 
-        from modelyard.control.actions import audit, plans  # noqa: PLC0415 - as above
+        from modelyard.control.actions import audit, journals, plans  # noqa: PLC0415 - as above
         from modelyard.control.actions.home import open_home  # noqa: PLC0415 - as above
         from modelyard.control.actions.porter import Porter  # noqa: PLC0415 - as above
         from modelyard.core.plan import Limits  # noqa: PLC0415 - as above
@@ -92,7 +92,7 @@ def serve(
                 raise NotFound(what="model", name="", cause="the registry is empty", hint=hint)
             clerk.begin(home, supervisor.answer)
             plans.save(home, name, plan)
-        with audit.told(home), Porter(home) as clerk.porter, _keeper(settings, options, on_event) as clerk.keeper:
+        with audit.told(home), journals.kept(home), Porter(home) as clerk.porter, _keeper(settings, options, on_event) as clerk.keeper:
             supervisor.run()
     finally:
         supervisor.close()
@@ -102,21 +102,11 @@ def serve(
 
 
 def _access(home: Home, options: Options) -> Access:
-    """Where workers find out who may call them; a key table that a killed command left behind is mended."""
+    """Where workers find out who may call them, and by which names."""
     from modelyard.control.actions import keys  # noqa: PLC0415 - imported while workers start
     from modelyard.core.plan import Access  # noqa: PLC0415 - as above
 
-    if not options.keys:
-        return Access(hosts=options.hosts)
-    keys.refresh(home)
-    settings = home.settings
-    return Access(
-        keys=str(settings.keys),
-        peppers=str(settings.secrets),
-        tokens=str(settings.tokens),
-        certificates=str(settings.certificates),
-        hosts=options.hosts,
-    )
+    return keys.access(home, options.hosts) if options.keys else Access(hosts=options.hosts)
 
 
 def _keeper(

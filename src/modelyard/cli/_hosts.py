@@ -1,0 +1,15 @@
+"""The names of a server, as commands are told them."""
+
+from __future__ import annotations
+
+import click
+
+
+def read_hosts(ctx: click.Context, param: click.Parameter, value: tuple[str, ...]) -> tuple[str, ...]:
+    """Names of a server, each of which can be one."""
+    del ctx, param
+    if value:
+        from modelyard.guard.edges import Hosts  # noqa: PLC0415 - imported when there is something to read
+
+        Hosts(value)
+    return value
