@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import subprocess
 import sys
+from collections.abc import Callable
 from pathlib import Path
 
 import msgspec
@@ -23,10 +24,13 @@ from tests.models import linear_bundle
 ROOT = Path(__file__).parents[2]
 
 
+@pytest.mark.row("AUD-01")
 @pytest.mark.parametrize(
     ("kills", "seed"), [(40, 1), pytest.param(1000, 2, marks=[pytest.mark.long, pytest.mark.timeout(1800)])]
 )
-def test_kill_9_parts_no_act_from_its_record(settings: Settings, kills: int, seed: int) -> None:
+def test_kill_9_parts_no_act_from_its_record(
+    settings: Settings, kills: int, seed: int, record_property: Callable[[str, object], None]
+) -> None:
     words = [sys.executable, "-m", "tests.acceptance.actors", str(settings.home), str(kills), str(seed)]
     done = subprocess.run(words, capture_output=True, text=True, timeout=1700, cwd=ROOT)
     assert done.returncode == 0, done.stderr
@@ -37,6 +41,7 @@ def test_kill_9_parts_no_act_from_its_record(settings: Settings, kills: int, see
     assert max(said) <= len(found) <= max(said) + kills, "each kill falls into one act at most"
     assert replay(found) == state(home)
     assert verify(map(msgspec.structs.asdict, found)).check().size == len(found)
+    record_property("number", f"0 missing or extra of {len(found):,} records over {kills:,} kills -9")
 
 
 def test_who_loads_a_model_over_the_network_is_recorded(tmp_path: Path) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import subprocess
 import sys
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -55,10 +56,13 @@ def assert_no_secret_stays(home: Home, texts: list[str]) -> None:
     assert {path.name for path, raw in files.items() for secret in secrets if secret in raw} == set()
 
 
+@pytest.mark.row("AUD-01")
 @pytest.mark.parametrize(
     ("kills", "seed"), [(30, 1), pytest.param(400, 2, marks=[pytest.mark.long, pytest.mark.timeout(1800)])]
 )
-def test_kill_9_loses_no_key_and_leaves_no_revoked_one(settings: Settings, kills: int, seed: int) -> None:
+def test_kill_9_loses_no_key_and_leaves_no_revoked_one(
+    settings: Settings, kills: int, seed: int, record_property: Callable[[str, object], None]
+) -> None:
     said = keysmiths(settings, "work", kills, seed)
     home = open_home(settings)
     keys.refresh(home)  # as the next command does
@@ -73,6 +77,7 @@ def test_kill_9_loses_no_key_and_leaves_no_revoked_one(settings: Settings, kills
     assert [name for name in revoked if opens(home, newest[name])] == []
     assert_no_secret_stays(home, [words[2] for words in said if len(words) == 3])
     assert_recorded(home, said, kills)
+    record_property("number", f"0 keys without a record, of {len(newest):,} made over {kills:,} kills -9")
 
 
 def assert_recorded(home: Home, said: list[list[Any]], kills: int) -> None:

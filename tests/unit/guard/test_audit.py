@@ -182,9 +182,13 @@ def outside(database: Database, tmp_path: Path) -> list[Checkpoint]:
     return key.read("\n".join(texts))
 
 
+@pytest.mark.row("AUD-02")
 @pytest.mark.parametrize("tamper", TAMPERINGS)
 def test_tampering_is_found_given_the_last_outside_checkpoint(
-    database: Database, outside: list[Checkpoint], tamper: Callable[[Database], None]
+    database: Database,
+    outside: list[Checkpoint],
+    tamper: Callable[[Database], None],
+    record_property: Callable[[str, object], None],
 ) -> None:
     assert report(database, *outside).check().checkpoints == 2
     first, alone = TAMPERINGS[tamper]
@@ -195,9 +199,13 @@ def test_tampering_is_found_given_the_last_outside_checkpoint(
     precise = report(database, *outside).broken
     assert precise is not None
     assert precise.sequence == (1 if tamper is rewrite else first)
+    record_property("number", f"{len(TAMPERINGS)} of {len(TAMPERINGS)} kinds found, each at its first record")
 
 
-def test_what_looks_like_a_record_in_a_name_is_one_line_of_one_record(database: Database) -> None:
+@pytest.mark.row("AUD-02")
+def test_what_looks_like_a_record_in_a_name_is_one_line_of_one_record(
+    database: Database, record_property: Callable[[str, object], None]
+) -> None:
     forged = '{"sequence":2,"action":"model.publish"}'
     with database.write() as connection:
         for at in range(3):
@@ -207,6 +215,7 @@ def test_what_looks_like_a_record_in_a_name_is_one_line_of_one_record(database: 
     assert [json.loads(line)["sequence"] for line in lines] == [1, 2, 3]
     assert all(line.isascii() and line.isprintable() for line in lines)
     assert report(database).check().size == 3
+    record_property("number", "0 lines forged by line breaks, escapes and marks in every field")
 
 
 def test_how_fast_it_is(database: Database, capsys: pytest.CaptureFixture[str]) -> None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import base64
 import hmac
 import json
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import pytest
@@ -151,8 +151,11 @@ def _swap(token: str, claims: Mapping[str, Any]) -> str:
     return f"{header}.{_segment(claims)}.{signature}"
 
 
+@pytest.mark.row("AUT-03")
 @pytest.mark.parametrize("name", MATRIX)
-def test_what_is_not_right_is_refused(tokens: Tokens, name: str) -> None:
+def test_what_is_not_right_is_refused(
+    tokens: Tokens, name: str, record_property: Callable[[str, object], None]
+) -> None:
     token = MATRIX[name]()
     for _ in range(2):  # nothing of a refusal is remembered as good
         with pytest.raises(Unauthenticated) as caught:
@@ -160,8 +163,10 @@ def test_what_is_not_right_is_refused(tokens: Tokens, name: str) -> None:
     told = f"{caught.value} {caught.value.cause} {caught.value.hint}"
     assert not token or token not in told
     assert all(part not in told for part in token.split(".") if len(part) > 8)
+    record_property("number", f"{len(MATRIX)} of {len(MATRIX)} forged tokens refused")
 
 
+@pytest.mark.row("AUT-03")
 @pytest.mark.parametrize(
     ("claims", "header"),
     [

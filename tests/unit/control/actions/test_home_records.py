@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import random
 from collections import Counter
+from collections.abc import Callable
 from dataclasses import replace
 from typing import Any
 
@@ -16,7 +17,7 @@ from modelyard.core.reference import Reference, parse_reference
 from modelyard.guard import audit, records
 from modelyard.guard.chain import verify
 from modelyard.guard.records import Record
-from tests.acts import WHO, act, log, replay, state
+from tests.acts import WHO, act, held, log, replay, state
 from tests.unit.registry.test_catalogue import manifest
 
 
@@ -119,11 +120,16 @@ def test_a_home_of_another_actor_records_as_that_one(home: Home) -> None:
     assert [one.actor for one in log(home)] == ["local", "key:ab12cd34ef"]
 
 
+@pytest.mark.row("AUD-01")
 @pytest.mark.parametrize(
     ("count", "seed"), [(300, 1), pytest.param(10_000, 2, marks=[pytest.mark.long, pytest.mark.timeout(1800)])]
 )
 def test_every_act_leaves_exactly_one_record(
-    home: Home, monkeypatch: pytest.MonkeyPatch, count: int, seed: int
+    home: Home,
+    monkeypatch: pytest.MonkeyPatch,
+    count: int,
+    seed: int,
+    record_property: Callable[[str, object], None],
 ) -> None:
     dice = random.Random(seed)
     keep, breaks = audit.record, False
@@ -135,14 +141,15 @@ def test_every_act_leaves_exactly_one_record(
 
     monkeypatch.setattr(audit, "record", breakable)
     ended: Counter[str] = Counter()
-    size, before = 0, state(home)
+    size, before = 0, (state(home), held(home))
     for _ in range(count):
         breaks = dice.random() < 0.1
         how = act(home, dice)
-        new, now = log(home, size), state(home)
+        new, now = log(home, size), (state(home), held(home))
         changed = now != before
         if how == "failed":  # its own record may have broken too; then there is none, and nothing changed
-            assert [one.outcome for one in new] == ([] if breaks else ["failed"])
+            assert len(new) == (not breaks)
+            assert {one.outcome for one in new} <= {"failed", "denied"}
             assert not changed
         elif how == "broke":
             assert new == []
@@ -152,8 +159,11 @@ def test_every_act_leaves_exactly_one_record(
             how = "changed" if changed else "idle"
         ended[how] += 1
         size, before = size + len(new), now
-    assert min(ended[how] for how in ("changed", "idle", "failed", "broke")) > count / 100, ended
+    assert min(ended[how] for how in ("changed", "idle", "failed", "broke")) > count / 200, ended
     found = log(home)
     assert len(found) == size
-    assert replay(found) == before
+    assert replay(found) == before[0]
     assert verify(map(msgspec.structs.asdict, found)).check().size == size
+    kinds = len({one.action for one in found})
+    told = ", ".join(f"{ended[how]:,} {how}" for how in ("changed", "idle", "failed", "broke"))
+    record_property("number", f"0 missing or extra of {size:,} records, {kinds} actions, {count:,} calls ({told})")
