@@ -141,9 +141,11 @@ class Envelopes:
             aside.unlink(missing_ok=True)
         return True
 
-    def remove(self, digest: str) -> bytes | None:
-        """Forget it; what was there, if anything."""
+    def remove(self, digest: str, holds: Callable[[], bool] = lambda: True) -> bytes | None:
+        """Forget it; what was there, if anything. Not when `holds`, asked as for `replace`, says no."""
         with self.locked():
+            if not holds():
+                return None
             before = self.raw(digest)
             (self._folder / digest).unlink(missing_ok=True)
         files.sync_folder(self._folder)

@@ -13,12 +13,12 @@ from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from typing import NamedTuple
 
-from modelyard.core.errors import ModelyardError, NotFound, StoreDamaged
+from modelyard.core.errors import NotFound, StoreDamaged
 from modelyard.store import envelopes
 from modelyard.store.blobs import Blob, Blobs, check_digest
 from modelyard.store.envelopes import Envelope, Envelopes, MasterKeys
 
-_TRIES = 5  # a reader whose blob is replaced while it reads looks again
+_TRIES = 3  # a reader whose blob is replaced while it reads looks again, and then holds the envelopes
 
 
 class Places(NamedTuple):
@@ -53,10 +53,10 @@ class SealedBlobs:
             check_digest(digest)
         if self.on():
             found = self._seal(chunks, digest)
-            self.places.plain.delete(found)
+            self._bare(found)
         else:
             found = self.places.plain.put(chunks, digest=digest)
-            self._forget(found)
+            self._forget(found, lambda: self.places.plain.has(found))
         return found
 
     def get(self, digest: str) -> bytes:
@@ -65,16 +65,19 @@ class SealedBlobs:
         for _ in range(_TRIES):
             envelope = self.places.envelopes.read(digest)
             try:
-                return self.places.plain.get(digest) if envelope is None else self._open(digest, envelope)
-            except (NotFound, StoreDamaged) as exc:
-                error: ModelyardError = exc
-            if self.places.envelopes.read(digest) == envelope:
-                break
-        raise error
+                return self._read(digest, envelope)
+            except NotFound:  # or it is just being kept the other way
+                continue
+            except StoreDamaged:
+                if self.places.envelopes.read(digest) == envelope:
+                    raise
+        with self.places.envelopes.locked():
+            return self._read(digest, self.places.envelopes.read(digest))
 
     def has(self, digest: str) -> bool:
         """Whether it is kept, either way."""
-        return self.places.envelopes.has(check_digest(digest)) or self.places.plain.has(digest)
+        sealed = self.places.envelopes
+        return sealed.has(check_digest(digest)) or self.places.plain.has(digest) or sealed.has(digest)
 
     def delete(self, digest: str) -> None:
         """Forget it, either way."""
@@ -158,6 +161,9 @@ class SealedBlobs:
             if self.places.envelopes.replace(digest, before, after, lambda: self.keys.current == master):  # noqa: B023
                 return before, True
 
+    def _read(self, digest: str, envelope: Envelope | None) -> bytes:
+        return self.places.plain.get(digest) if envelope is None else self._open(digest, envelope)
+
     def _open(self, digest: str, envelope: Envelope) -> bytes:
         from modelyard.store import cipher  # noqa: PLC0415 - as above
 
@@ -167,10 +173,19 @@ class SealedBlobs:
         except (NotFound, StoreDamaged) as exc:
             raise StoreDamaged(what=f"encrypted blob {digest[:12]} was changed or is missing") from exc
 
-    def _forget(self, digest: str) -> None:
-        """The envelope first: without it the encrypted bytes are garbage."""
+    def _bare(self, digest: str) -> None:
+        """Remove the bytes as they are, unless the envelope is gone again: somebody of the other mind was faster.
+
+        Of two who keep a blob in two ways, each would else remove what the other has kept.
+        """
+        with self.places.envelopes.locked():
+            if self.places.envelopes.has(digest):
+                self.places.plain.delete(digest)
+
+    def _forget(self, digest: str, holds: Callable[[], bool] = lambda: True) -> None:
+        """The envelope first: without it the encrypted bytes are garbage. Not when `holds`, as above, says no."""
         if self.places.envelopes.has(digest):
-            self._drop(digest, self.places.envelopes.remove(digest))
+            self._drop(digest, self.places.envelopes.remove(digest, holds))
 
     def _drop(self, digest: str, raw: bytes | None) -> None:
         """Remove the bytes that an envelope named which is no more; those of a damaged one are left to `sweep`."""

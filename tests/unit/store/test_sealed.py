@@ -7,16 +7,19 @@ import secrets
 import threading
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from modelyard.core.errors import NotFound, StoreDamaged, Unavailable
 from modelyard.guard.keysources import FileSource
 from modelyard.guard.masterkeys import Keys, Ring
-from modelyard.store.blobs import open_blobs
+from modelyard.store.blobs import Blobs, open_blobs
+from modelyard.store.cipher import SEGMENT_BYTES
 from modelyard.store.envelopes import Envelopes
 from modelyard.store.sealed import Places, SealedBlobs
 
+HEAD, STEP = 31, SEGMENT_BYTES + 16  # of a sealed file, and of each segment in it
 CANARY = b"canary-" + secrets.token_hex(8).encode()
 
 
@@ -97,6 +100,7 @@ def swap(one: Path, other: Path) -> None:
     other.write_bytes(raw)
 
 
+@pytest.mark.row("CRY-01")
 def test_swapped_blobs_and_envelopes_are_found(shelf: Shelf) -> None:
     one, other = shelf.put(b"x" * 1000), shelf.put(b"y" * 1000)
     for paths in [(shelf.sealed(one), shelf.sealed(other)), (shelf.envelope(one), shelf.envelope(other))]:
@@ -108,7 +112,10 @@ def test_swapped_blobs_and_envelopes_are_found(shelf: Shelf) -> None:
     assert shelf.blobs.get(one) == b"x" * 1000
 
 
-def test_a_thousand_flipped_bits_on_disk_are_a_thousand_found(shelf: Shelf) -> None:
+@pytest.mark.row("CRY-01")
+def test_a_thousand_flipped_bits_on_disk_are_a_thousand_found(
+    shelf: Shelf, record_property: Callable[[str, object], None]
+) -> None:
     name = shelf.put(CANARY * 50)
     dice, found, files = random.Random(2), 0, [shelf.sealed(name), shelf.envelope(name)]
     for turn in range(1000):
@@ -125,6 +132,57 @@ def test_a_thousand_flipped_bits_on_disk_are_a_thousand_found(shelf: Shelf) -> N
         path.write_bytes(raw)
     assert found == 1000
     assert shelf.blobs.get(name) == CANARY * 50
+    record_property("number", f"{found:,} of 1,000 flipped bits of blobs and envelopes found")
+
+
+def _flipped(raw: bytes, dice: random.Random) -> bytes:
+    damaged, place = bytearray(raw), dice.randrange(len(raw) * 8)
+    damaged[place // 8] ^= 1 << (place % 8)
+    return bytes(damaged)
+
+
+def _cut(raw: bytes, dice: random.Random) -> bytes:
+    at = dice.choice([dice.randrange(len(raw)), HEAD, HEAD + STEP, HEAD + 2 * STEP, len(raw) - 1, len(raw) - 16, 0])
+    return raw[:at]
+
+
+def _longer(raw: bytes, dice: random.Random) -> bytes:
+    return raw + dice.choice([b"\0", raw[-1:], raw[HEAD : HEAD + STEP], dice.randbytes(17)])
+
+
+def _swapped(raw: bytes, dice: random.Random) -> bytes:
+    parts = [raw[at : at + STEP] for at in range(HEAD, len(raw), STEP)]
+    one, other = dice.sample(range(len(parts)), 2)
+    parts[one], parts[other] = parts[other], parts[one]
+    return raw[:HEAD] + b"".join(parts)
+
+
+def _dropped(raw: bytes, dice: random.Random) -> bytes:
+    at = HEAD + STEP * dice.randrange(3)
+    return raw[:at] + raw[at + STEP :]
+
+
+@pytest.mark.row("CRY-01")
+@pytest.mark.parametrize("count", [60, pytest.param(1000, marks=pytest.mark.long)])
+def test_damage_of_every_kind_is_found_and_leaves_nothing_readable(
+    shelf: Shelf, count: int, record_property: Callable[[str, object], None]
+) -> None:
+    """Of a blob of several segments, of which others before the damage are sound."""
+    dice, found = random.Random(3), 0
+    content = CANARY + bytes(range(256)) * ((3 * SEGMENT_BYTES + 5000) // 256)
+    name, twin = shelf.put(content), shelf.put(content[::-1])
+    path, raw = shelf.sealed(name), shelf.sealed(name).read_bytes()
+    other = shelf.sealed(twin).read_bytes()
+    kinds = [_flipped, _cut, _longer, _swapped, _dropped, lambda raw, dice: other]
+    for turn in range(count):
+        path.write_bytes(kinds[turn % len(kinds)](raw, dice))
+        with pytest.raises(StoreDamaged):
+            shelf.blobs.get(name)
+        assert not shelf.holds(CANARY)
+        found += 1
+    path.write_bytes(raw)
+    assert shelf.blobs.get(name) == content
+    record_property("number", f"{found:,} of {count:,} flips, cuts, additions, swaps found; 0 partial plaintext files")
 
 
 def test_a_missing_envelope_is_not_found_and_missing_bytes_are_damage(shelf: Shelf) -> None:
@@ -166,6 +224,66 @@ def test_rewrapping_writes_envelopes_alone(shelf: Shelf) -> None:
     shelf.keys.keep(Ring({}).with_new())
     with pytest.raises(Unavailable, match="not at hand"):
         shelf.blobs.get(name)
+
+
+class Between:
+    """A store in which something happens just after a call, once."""
+
+    def __init__(self, store: Blobs, call: str, act: Callable[[], object]) -> None:
+        self._store, self._call, self._act = store, call, [act]
+
+    def __getattr__(self, name: str) -> Any:
+        real = getattr(self._store, name)
+        return self._then_act(real) if name == self._call else real
+
+    def _then_act(self, real: Callable[..., Any]) -> Callable[..., Any]:
+        def call(*args: Any, **options: Any) -> Any:
+            try:
+                return real(*args, **options)
+            finally:
+                if self._act:
+                    self._act.pop()()
+
+        return call
+
+
+def put_in_between(shelf: Shelf, *, first_on: bool, place: str, call: str) -> None:
+    """Somebody keeps a blob, and just after that call another keeps it the other way."""
+    shelf.on = first_on
+
+    def other() -> None:
+        shelf.blobs = plain
+        shelf.on = not first_on
+        shelf.put(CANARY)
+
+    plain = shelf.blobs
+    meddled = Between(getattr(shelf.places, place), call, other)
+    shelf.blobs = SealedBlobs(shelf.places._replace(**{place: meddled}), shelf.keys, lambda: shelf.on)
+    name = shelf.put(CANARY)
+    assert shelf.on is not first_on
+    assert shelf.blobs.get(name) == CANARY
+    assert shelf.blobs.has(name)
+    shelf.blobs.convert(name)
+    assert shelf.blobs.get(name) == CANARY
+    assert shelf.blobs.strangers() == ()
+
+
+def test_two_who_keep_a_blob_in_two_ways_do_not_lose_it(shelf: Shelf) -> None:
+    put_in_between(shelf, first_on=False, place="plain", call="put")
+    put_in_between(shelf, first_on=True, place="sealed", call="put")
+    put_in_between(shelf, first_on=True, place="envelopes", call="replace")
+
+
+def test_a_reader_whose_blob_is_kept_another_way_and_back_again_finds_it(shelf: Shelf) -> None:
+    shelf.on = False
+    name = shelf.put(CANARY)
+    shelf.on = True
+    shelf.put(CANARY)
+    stale = [None, None, None]  # a reader that looks always just before it changes
+    real = shelf.places.envelopes.read
+    shelf.places.envelopes.read = lambda digest: stale.pop() if stale else real(digest)  # type: ignore[method-assign]
+    assert shelf.blobs.get(name) == CANARY
+    assert stale == []
 
 
 def test_readers_and_writers_while_it_is_turned_on_and_off_and_keys_change(shelf: Shelf) -> None:
