@@ -60,9 +60,15 @@ def _home(settings: Settings) -> Home:
 @click.option("--object", "about", default="", help="To what, such as churn@3 or 'churn*'.")
 @click.option("--outcome", type=click.Choice(["done", "denied", "failed"]), help="How it ended.")
 @click.option("--limit", type=click.IntRange(0), default=50, show_default=True, help="The newest so many; 0 for all.")
+@click.option("--predictions", is_flag=True, help="List predictions instead, of models for which they are audited.")
+@click.option("--model", default="", help="Of this model; with --predictions.")
 @with_screen
 def list_(screen: Screen, settings: Settings, about: str, outcome: str | None, **wanted: Any) -> None:
     """List what was done, oldest first."""
+    model = wanted.pop("model")
+    if wanted.pop("predictions"):
+        _predictions(screen, _home(settings), model, wanted["since"], wanted["limit"])
+        return
     from modelyard.control.actions import audit  # noqa: PLC0415 - as above
     from modelyard.guard.records import Filter  # noqa: PLC0415 - as above
 
@@ -72,8 +78,9 @@ def list_(screen: Screen, settings: Settings, about: str, outcome: str | None, *
 
 @command.command()
 @click.argument("file", required=False, type=click.Path(path_type=Path, dir_okay=False))
+@click.option("--predictions", is_flag=True, help="The lines about predictions instead.")
 @with_screen
-def export(screen: Screen, settings: Settings, file: Path | None) -> None:
+def export(screen: Screen, settings: Settings, file: Path | None, *, predictions: bool) -> None:
     """Write the whole log as JSON lines, to FILE or to standard output.
 
     `modelyard audit verify FILE` checks it on any machine.
@@ -81,6 +88,9 @@ def export(screen: Screen, settings: Settings, file: Path | None) -> None:
     from modelyard.control.actions import audit  # noqa: PLC0415 - as above
 
     home = _home(settings)
+    if predictions:
+        _export_predictions(screen, home, file)
+        return
     if file is None:
         if screen.as_json:
             from modelyard.guard.records import Filter  # noqa: PLC0415 - as above
@@ -114,10 +124,14 @@ def verify(
     Without a checkpoint from elsewhere, records that were cut off at the end, and a log that was written anew as a
     whole, look as if nothing had happened.
     """
-    from modelyard.control.actions import audit  # noqa: PLC0415 - as above
+    from modelyard.control.actions import audit, predictions  # noqa: PLC0415 - as above
 
-    report = audit.verify(_home(settings), checkpoints, exported=exported, key=key)
+    home = _home(settings)
+    report = audit.verify(home, checkpoints, exported=exported, key=key)
+    found = predictions.verify(home) if exported is None else None
     screen.say("Verified", f"{report.size} record(s), each as it was recorded; the last is {report.hash[:12]}")
+    if found is not None and found.segments:
+        screen.say("Predictions", f"{found.lines} line(s) in {found.segments} segment(s), each as it was written")
     if report.checkpoints:
         screen.say("Agrees", f"with {report.checkpoints} checkpoint(s)")
     if not checkpoints:
@@ -147,6 +161,46 @@ def checkpoint(screen: Screen, settings: Settings, to: Sequence[str]) -> None:
     screen.say("Sent", f"to {', '.join(sent.to)}")
     screen.say("Key", sent.key)
     screen.show(document)
+
+
+def _predictions(screen: Screen, home: Home, model: str, since: datetime | None, limit: int) -> None:
+    from modelyard.control.actions import predictions  # noqa: PLC0415 - as above
+
+    found = predictions.find(home, model, since=since, limit=limit)
+    header = ("TIME (UTC)", "CALLER", "VERSION", "ROWS", "SECONDS", "OUTCOME", "REQUEST")
+    rows = [
+        (
+            str(one.get("at"))[:19],
+            str(one.get("caller")),
+            f"{one.get('model')}@{one.get('version')}",
+            str(one.get("rows")),
+            str(one.get("seconds")),
+            str(one.get("outcome")),
+            str(one.get("id")),
+        )
+        for one in found
+    ]
+    none = "No predictions are recorded. For a model: modelyard privacy audit MODEL on"
+    shown = [[_shown(cell) for cell in row] for row in rows]
+    screen.show(found, screen.table(header, shown, right=(3, 4)) if rows else none)
+
+
+def _export_predictions(screen: Screen, home: Home, file: Path | None) -> None:
+    import json  # noqa: PLC0415 - for this one
+
+    from modelyard.control.actions import predictions  # noqa: PLC0415 - as above
+    from modelyard.store import files  # noqa: PLC0415 - as above
+
+    found = predictions.find(home)
+    if file is not None:
+        files.replace(file.absolute(), "".join(f"{json.dumps(one)}\n" for one in found).encode())
+        screen.say("Exported", f"{len(found)} line(s) to {file}")
+        screen.show({"path": str(file), "lines": len(found)})
+    elif screen.as_json:
+        screen.show(found)
+    else:
+        for one in found:
+            click.echo(json.dumps(one))
 
 
 def _text(screen: Screen, found: Sequence[Record]) -> str:

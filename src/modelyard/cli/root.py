@@ -30,6 +30,7 @@ COMMANDS: dict[str, tuple[str, str]] = {
     "model": ("modelyard.cli.model", "List, show, compare, alias, export and remove models."),
     "key": ("modelyard.cli.key", "Make, list, rotate and revoke the keys of callers."),
     "audit": ("modelyard.cli.audit", "List, export and verify the record of what was done."),
+    "privacy": ("modelyard.cli.privacy", "Say what is kept of questions and answers; erase persons from it."),
     "sign": ("modelyard.cli.sign", "Sign a version: its bytes, and how it came to be."),
     "verify": ("modelyard.cli.verify", "Verify a version or an exported folder, and who signed it."),
     "trust": ("modelyard.cli.trust", "Say whose signatures count, for which models."),

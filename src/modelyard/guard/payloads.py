@@ -10,7 +10,6 @@ from __future__ import annotations
 
 import base64
 import binascii
-import os
 import struct
 from collections.abc import Iterator, Sequence
 from pathlib import Path
@@ -23,13 +22,13 @@ from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 from cryptography.hazmat.primitives.hpke import AEAD, KDF, KEM, Suite
 
 from modelyard.core.errors import StoreDamaged
-from modelyard.guard.segments import SEALED, Growing, new_name
-from modelyard.store import cipher, files
+from modelyard.guard.segments import SEALED, begun, new_name, replace
+from modelyard.store import cipher
 
 FORMAT = "MYP1"
 _SUITE = Suite(KEM.X25519, KDF.HKDF_SHA256, AEAD.AES_256_GCM)
 _INFO = b"modelyard capture\n"
-_LENGTH = struct.Struct(">I")
+_PART = struct.Struct(">II")  # number of a part, its length
 _NONCE = struct.Struct(">IQ")
 _LARGEST = 1 << 31
 
@@ -62,13 +61,14 @@ class Sealing:
         Whose.
     public : str
         The capture key's public half, raw, in base64.
+    turn : int
+        Since which turn of the worker's plan.
     """
 
-    def __init__(self, folder: Path, worker: int, public: str) -> None:
-        name = new_name(worker)
+    def __init__(self, folder: Path, worker: int, public: str, turn: int = 0) -> None:
+        name = new_name(worker, turn)
         head, self._gcm = _begun(name, folder.name, public)
-        self._file = Growing(folder, name)
-        self._file.write(head)
+        self._file = begun(folder, name, head)
         self._head = head
         self._parts = 0
 
@@ -79,8 +79,8 @@ class Sealing:
 
     def append(self, bodies: Sequence[bytes]) -> None:
         """Add what was kept, each a JSON object; all of it or, when the disk is full, nothing."""
+        self._parts += 1  # also when it cannot be written: no number is used twice with one key
         self._file.write(_part(self._gcm, self._head, self._parts, b"\n".join(bodies)))
-        self._parts += 1
 
     def sync(self) -> None:
         """What was added survives a power cut."""
@@ -100,41 +100,26 @@ def read(path: Path, private: bytes) -> Iterator[bytes]:
     at = raw.find(b"\n") + 1
     line = raw[:at]
     gcm = AESGCM(_key(line, path, private))
-    number = 0
-    while at + _LENGTH.size <= len(raw):
-        (length,) = _LENGTH.unpack_from(raw, at)
-        at += _LENGTH.size
+    last = 0
+    while at + _PART.size <= len(raw):
+        number, length = _PART.unpack_from(raw, at)
+        at += _PART.size
         if at + length > len(raw):
             return
+        if number <= last:
+            raise _changed(path)
         try:
             clear = gcm.decrypt(_NONCE.pack(0, number), raw[at : at + length], line)
         except InvalidTag:
             raise _changed(path) from None
         yield from clear.split(b"\n")
-        at, number = at + length, number + 1
+        at, last = at + length, number
 
 
 def rewrite(path: Path, bodies: Sequence[bytes], public: str) -> None:
-    """Put these in the place of all that a segment held, under another key; what was there is overwritten.
-
-    Without any, the segment goes. Whatever interrupts this, the segment is there as it was or as it is to be.
-    """
-    old = os.open(path, os.O_RDWR)
-    try:
-        if bodies:
-            head, gcm = _begun(path.stem, path.parent.name, public)
-            files.replace(path, head + _part(gcm, head, 0, b"\n".join(bodies)))
-        else:
-            path.unlink()
-            files.sync_folder(path.parent)
-        _overwrite(old)
-    finally:
-        os.close(old)
-
-
-def remove(path: Path) -> None:
-    """Forget a segment: its name, its key, its bytes."""
-    rewrite(path, (), "")
+    """Put these in the place of all that a segment held, under another key; see `segments.replace`."""
+    head, gcm = _begun(path.stem, path.parent.name, public)
+    replace(path, head + _part(gcm, head, 1, b"\n".join(bodies)) if bodies else None)
 
 
 def new_private() -> bytes:
@@ -160,7 +145,7 @@ def _part(gcm: AESGCM, head: bytes, number: int, clear: bytes) -> bytes:
     if len(clear) > _LARGEST:
         raise ValueError("a part of a segment is too large")
     sealed = gcm.encrypt(_NONCE.pack(0, number), clear, head)
-    return _LENGTH.pack(len(sealed)) + sealed
+    return _PART.pack(number, len(sealed)) + sealed
 
 
 def _key(line: bytes, path: Path, private: bytes) -> bytes:
@@ -176,15 +161,6 @@ def _key(line: bytes, path: Path, private: bytes) -> bytes:
 
 def _context(name: str, model: str) -> bytes:
     return _INFO + f"{model}\n{name}".encode()
-
-
-def _overwrite(fd: int) -> None:
-    """Zeros over what was there, so that nothing of it is left where the file system writes in place."""
-    left, zeros = os.fstat(fd).st_size, bytes(1 << 16)
-    os.lseek(fd, 0, os.SEEK_SET)
-    while left > 0:
-        left -= os.write(fd, zeros[:left])
-    os.fsync(fd)
 
 
 def _changed(path: Path) -> StoreDamaged:

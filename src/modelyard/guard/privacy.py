@@ -1,4 +1,4 @@
-"""What an installation keeps of questions and answers: its configuration, pseudonyms, and the key that opens captures."""
+"""What is kept of questions and answers: the configuration, pseudonyms, and the key that opens captures."""
 
 from __future__ import annotations
 
@@ -32,10 +32,13 @@ class Kept(msgspec.Struct, frozen=True, forbid_unknown_fields=True, omit_default
         See `core.privacy.Journaling`.
     models : dict of str to Privacy
         Of which models something is kept.
+    former : dict of str to Privacy
+        What was said last of those of which nothing of a kind is kept any more: what there is goes in its time.
     """
 
     turn: int = 0
     models: dict[str, Privacy] = {}
+    former: dict[str, Privacy] = {}
 
     def to_bytes(self) -> bytes:
         """As a file."""

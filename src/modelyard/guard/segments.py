@@ -1,7 +1,7 @@
 r"""Segments: the files that a journal is made of, each written by one worker and changed by nobody when it is closed.
 
-While it grows, its name ends in ``.open`` and the kernel holds it for its writer; so whoever finds one that nobody holds
-knows that its writer died. Lines about predictions are chained: behind every line stands
+While it grows, its name ends in ``.open`` and the kernel holds it for its writer; so whoever finds one that nobody
+holds knows that its writer died. Lines about predictions are chained: behind every line stands
 ``SHA256(hash of the line before, in hex || the line without its hash)``, and the first line says which segment it is.
 What the last hash was goes into the audit log when the segment is closed, so that nobody can change it afterwards.
 """
@@ -89,9 +89,26 @@ class Growing:
             os.close(self._fd)
 
 
-def new_name(worker: int) -> str:
+def begun(folder: Path, name: str, head: bytes) -> Growing:
+    """A new segment with this at its beginning; none when the disk is full."""
+    file = Growing(folder, name)
+    try:
+        file.write(head)
+    except BaseException:
+        file.close(CLOSED)
+        raise
+    return file
+
+
+def new_name(worker: int, turn: int) -> str:
     """A name for a segment: names of one model are in the order of their beginnings."""
-    return f"{datetime.now(UTC):%Y%m%dT%H%M%S%f}-{worker}-{os.urandom(4).hex()}"
+    return f"{datetime.now(UTC):%Y%m%dT%H%M%S%f}-{worker}-{turn}-{os.urandom(4).hex()}"
+
+
+def turn(path: Path) -> int:
+    """Since which turn of its plan its writer writes, by its name."""
+    parts = path.stem.split("-")
+    return int(parts[2]) if len(parts) > 2 and parts[2].isdecimal() else 0
 
 
 def began(path: Path) -> datetime | None:
@@ -109,16 +126,16 @@ class Lines:
     ----------
     folder : Path
         Of the model.
-    worker : int
-        Whose.
+    worker, turn : int
+        Whose, and since which turn of its plan.
     """
 
-    def __init__(self, folder: Path, worker: int) -> None:
-        name = new_name(worker)
-        self._file = Growing(folder, name)
-        self._last = GENESIS
-        self.count = -1  # the head is none of them
-        self.append([msgspec.json.encode({"segment": name, "model": folder.name, "worker": worker})])
+    def __init__(self, folder: Path, worker: int, turn: int = 0) -> None:
+        name = new_name(worker, turn)
+        head = msgspec.json.encode({"segment": name, "model": folder.name, "worker": worker})
+        self._last, line = _chained(GENESIS, head)
+        self._file = begun(folder, name, line)
+        self.count = 0
 
     @property
     def size_bytes(self) -> int:
@@ -129,8 +146,8 @@ class Lines:
         """Add these lines, each a JSON object; all of them or, when the disk is full, none."""
         last, lines = self._last, []
         for body in bodies:
-            last = hashlib.sha256(last.encode() + body).hexdigest()
-            lines.append(b"".join((body[:-1], _HASH, last.encode(), _END)))
+            last, line = _chained(last, body)
+            lines.append(line)
         self._file.write(b"".join(lines))
         self._last, self.count = last, self.count + len(lines)
 
@@ -146,14 +163,14 @@ class Lines:
 class Tail(NamedTuple):
     """How far a segment is sound: so many lines about predictions, the last hash, bytes; and what is wrong then."""
 
-    count: int
+    lines: int
     hash: str
     size_bytes: int
     problem: str = ""
 
 
 def follow(path: Path) -> Tail:
-    """The chain of a segment from its first line on, as far as it holds. The head has to name this segment and model."""
+    """The chain of a segment from its first line on, as far as it holds; the head has to name this segment."""
     count, last, size = -1, GENESIS, 0
     with path.open("rb") as file:
         for line in file:
@@ -203,6 +220,46 @@ def mend(path: Path) -> Path | None:
         return None
     os.truncate(path, tail.size_bytes)
     return path.rename(path.with_suffix(CLOSED))
+
+
+def replace(path: Path, raw: bytes | None) -> None:
+    """Put these bytes in the place of a segment, or nothing; what was there is overwritten with zeros.
+
+    Whatever interrupts this, the segment is there as it was or as it is to be.
+    """
+    try:
+        old = os.open(path, os.O_RDWR)
+    except FileNotFoundError:  # somebody else was faster
+        return
+    try:
+        if raw is None:
+            path.unlink()
+            files.sync_folder(path.parent)
+        else:
+            files.replace(path, raw)
+        _overwrite(old)
+    finally:
+        os.close(old)
+
+
+def remove(path: Path) -> None:
+    """Forget a segment: its name, its key, its bytes."""
+    replace(path, None)
+
+
+def _overwrite(fd: int) -> None:
+    """Zeros over what was there, so that nothing of it is left where the file system writes in place."""
+    left, zeros = os.fstat(fd).st_size, bytes(1 << 16)
+    os.lseek(fd, 0, os.SEEK_SET)
+    while left > 0:
+        left -= os.write(fd, zeros[:left])
+    os.fsync(fd)
+
+
+def _chained(before: str, body: bytes) -> tuple[str, bytes]:
+    """The hash of a line after the one with this hash, and the line with it."""
+    link = hashlib.sha256(before.encode() + body).hexdigest()
+    return link, b"".join((body[:-1], _HASH, link.encode(), _END))
 
 
 def _parted(line: bytes) -> tuple[bytes, str]:

@@ -20,6 +20,7 @@ from modelyard.core.errors import Conflict, StoreDamaged, Unavailable
 from modelyard.guard import encrypt
 from modelyard.guard.encrypt import Encryption, Kept
 from modelyard.guard.masterkeys import Keys
+from modelyard.guard.privacy import CaptureKey
 from modelyard.store import volatile
 from modelyard.store.sealed import SealedBlobs
 
@@ -109,6 +110,7 @@ def turn_on(
         volatile.folder_for(home.settings.home, home.settings.memory)
         _switch(home, wanted, "encryption.on", detail)
     done = _convert(blobs, on_step)
+    CaptureKey(home.settings.secrets).keep(_keys(home, wanted), wrapped=True)
     with home.artifacts.alone():  # so that what is unfinished will never be finished: its writer died
         blobs.places.plain.sweep(0)
     plans.announce(home, "what is stored is encrypted")
@@ -133,6 +135,7 @@ def turn_off(home: Home, on_step: OnStep = lambda done, total: None) -> int:
         if _is_used(blobs):
             detail["master"] = _keys(home, before).current  # `Unavailable` before anything was changed
         _switch(home, msgspec.structs.replace(before, on=False), "encryption.off", detail)
+    CaptureKey(home.settings.secrets).keep(_keys(home, before), wrapped=False)
     done = _convert(blobs, on_step)
     plans.announce(home, "what is stored is decrypted")
     with suppress(Unavailable), home.artifacts.alone():  # without memory there is nothing in it
@@ -176,6 +179,7 @@ def rotate(home: Home, *, forget: bool = False, on_step: OnStep = lambda done, t
         for at, digest in enumerate(stale):
             done += blobs.rewrap(digest)
             on_step(at + 1, len(stale))
+    CaptureKey(home.settings.secrets).keep(keys, wrapped=encrypt.read(home.settings.encryption).on)
     forgotten = _forget(home, blobs, keys) if forget else ()
     return Rotated(keys.current, done, forgotten)
 

@@ -9,6 +9,7 @@ from pathlib import Path
 import msgspec
 
 from modelyard.control.actions.home import Home
+from modelyard.control.actions.journals import journaling
 from modelyard.control.actions.notary import Notary
 from modelyard.core.errors import CorruptBundle, InvalidRequest, ModelyardError, NotFound, Unavailable, Untrusted
 from modelyard.core.plan import Limits, Plan, PlannedModel, Tuning
@@ -191,7 +192,10 @@ def _plan(home: Home, asked: Plan, *, strict: bool) -> Plan:
     known = {model.name: tuple(item.version for item in model.versions) for model in catalogue}
     ordered = tuple(sorted(models, key=lambda model: model.name))
     known = known if asked.explicit else {}
-    return msgspec.structs.replace(asked, models=ordered, known=known, signatures=notary.trust, refused=refused)
+    journal = journaling(home, {model.name for model in ordered})
+    return msgspec.structs.replace(
+        asked, models=ordered, known=known, signatures=notary.trust, refused=refused, journal=journal
+    )
 
 
 def _planned(notary: Notary, model: Model, references: Sequence[Reference], tuning: Tuning) -> list[PlannedModel]:

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
-from contextlib import AbstractContextManager, nullcontext
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import replace
 from functools import cached_property, partial
 from pathlib import Path
@@ -74,7 +74,7 @@ def serve(
         # What opens the registry is imported here, while the workers import theirs.
         from msgspec import structs  # noqa: PLC0415 - as above
 
-        from modelyard.control.actions import audit, journals, plans  # noqa: PLC0415 - as above
+        from modelyard.control.actions import plans  # noqa: PLC0415 - as above
         from modelyard.control.actions.home import open_home  # noqa: PLC0415 - as above
         from modelyard.control.actions.porter import Porter  # noqa: PLC0415 - as above
         from modelyard.core.plan import Limits  # noqa: PLC0415 - as above
@@ -92,13 +92,22 @@ def serve(
                 raise NotFound(what="model", name="", cause="the registry is empty", hint=hint)
             clerk.begin(home, supervisor.answer)
             plans.save(home, name, plan)
-        with audit.told(home), journals.kept(home), Porter(home) as clerk.porter, _keeper(settings, options, on_event) as clerk.keeper:
+        with _chores(home), Porter(home) as clerk.porter, _keeper(settings, options, on_event) as clerk.keeper:
             supervisor.run()
     finally:
         supervisor.close()
         path.unlink(missing_ok=True)
         if home is not None:
             plans.tidy(home)
+
+
+@contextmanager
+def _chores(home: Home) -> Iterator[None]:
+    """What is done beside answering: checkpoints of the audit log, and what workers wrote down of predictions."""
+    from modelyard.control.actions import audit, journals  # noqa: PLC0415 - imported while workers start
+
+    with audit.told(home), journals.kept(home):
+        yield
 
 
 def _access(home: Home, options: Options) -> Access:
