@@ -5,11 +5,13 @@ from __future__ import annotations
 import os
 import secrets
 import shutil
+import sqlite3
 import subprocess
 import sys
 import tempfile
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from contextlib import closing
 from pathlib import Path
 
 import msgspec
@@ -73,7 +75,10 @@ def modelyard(settings: Settings, *words: str, **environ: str) -> str:
     return done.stdout
 
 
-def test_a_canary_is_on_no_disk_while_it_is_served(settings: Settings, tmp_path: Path, memory: Path) -> None:
+@pytest.mark.row("CRY-01")
+def test_a_canary_is_on_no_disk_while_it_is_served(
+    settings: Settings, tmp_path: Path, memory: Path, record_property: Callable[[str, object], None]
+) -> None:
     canary = f"canary-{secrets.token_hex(16)}"
     needle, temp = canary.encode(), tmp_path / "temp"
     temp.mkdir()
@@ -83,15 +88,23 @@ def test_a_canary_is_on_no_disk_while_it_is_served(settings: Settings, tmp_path:
     exported.mkdir()
     marked(canary).write(exported)
     modelyard(settings, "import", str(exported), TMPDIR=str(temp))
-    with Served(settings.home, "--workers", "2", **told) as server:
+    with (
+        Served(settings.home, "--workers", "2", **told) as server,
+        closing(sqlite3.connect(settings.database)) as reader,
+    ):
+        reader.execute("BEGIN")  # as long as somebody reads, what is written stays in the database's log
+        reader.execute("SELECT * FROM models").fetchall()
         assert server.post("/predict", ROW) == (200, {"prediction": [6.0]})
         publish(open_home(settings), marked(canary, slope=7.0))
         wait_until(lambda: server.post("/predict", ROW) == (200, {"prediction": [21.0]}))
         assert hits(needle, settings.home, temp) == []
+        searched = [path for folder in (settings.home, temp) for path in folder.rglob("*") if path.is_file()]
+        assert {".db", ".db-wal"} <= {"".join(path.suffixes) for path in searched}
         assert hits(needle, memory), "the canary can be seen where it may be"
     assert hits(needle, settings.home, temp, memory) == [], "and it is gone with the server"
     encrypt.turn_off(open_home(settings))
     assert hits(needle, settings.home), "it can be seen on a disk, when it is there"
+    record_property("number", f"0 hits in {len(searched)} files: home, database and its log, temporary files")
 
 
 def test_turned_on_under_a_server_that_goes_on_answering(settings: Settings, memory: Path) -> None:
@@ -131,10 +144,13 @@ def test_workers_are_not_told_the_master_key(settings: Settings, memory: Path) -
     assert hits(key.encode(), settings.home) == []
 
 
+@pytest.mark.row("CRY-01")
 @pytest.mark.parametrize(
     ("kills", "seed"), [(12, 1), pytest.param(300, 2, marks=[pytest.mark.long, pytest.mark.timeout(1800)])]
 )
-def test_kill_9_loses_nothing(settings: Settings, memory: Path, kills: int, seed: int) -> None:
+def test_kill_9_loses_nothing(
+    settings: Settings, memory: Path, kills: int, seed: int, record_property: Callable[[str, object], None]
+) -> None:
     home = open_home(settings)
     bundles = [marked(f"canary {at}", slope=2.0 + at) for at in range(4)]
     for bundle in bundles:
@@ -150,6 +166,7 @@ def test_kill_9_loses_nothing(settings: Settings, memory: Path, kills: int, seed
     assert_tidy(home)
     encrypt.turn_off(home)
     assert [home.artifacts.read(bundle.digest) for bundle in bundles] == bundles
+    record_property("number", f"0 versions lost and 0 hits after {kills} kills -9 while keys change")
 
 
 def assert_tidy(home: Home) -> None:
