@@ -98,8 +98,9 @@ def _measure(options: argparse.Namespace) -> None:
         for contest in contests(choice, items, number):
             _one(contest, setting, options.results)
     if "w1" in options.items:
-        command = (sys.executable, "-m", "benchmarks.anatomy", work, options.results / results.STEPS)
-        subprocess.run(command, check=True, cwd=environments.ROOT)
+        for module, file in (("anatomy", results.STEPS), ("access", results.COSTS)):
+            command = (sys.executable, "-m", f"benchmarks.{module}", work, options.results / file)
+            subprocess.run(command, check=True, cwd=environments.ROOT)
 
 
 def _items(work: Path) -> dict[str, Item]:

@@ -8,44 +8,27 @@ of its times counts.
 
 from __future__ import annotations
 
-import asyncio
 import json
 import sys
-import tempfile
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
 from dataclasses import asdict, dataclass
 from functools import partial
+from itertools import repeat
 from pathlib import Path
-from time import perf_counter
 from typing import Any
 from unittest.mock import patch
 
 import uvloop
 
-from benchmarks.items import read
+from benchmarks.desk import Desk, message, opened, turn
 from benchmarks.process import SERVER_CORE, use
 from benchmarks.results import Steps
 from benchmarks.systems.modelyard import FIELDS, V2
-from benchmarks.wire import Exchange
-from modelyard.control.actions.home import open_home
-from modelyard.control.actions.show import show
-from modelyard.core.plan import Limits
-from modelyard.core.reference import parse_reference
-from modelyard.core.settings import Settings
-from modelyard.guard.gate import OpenGate
 from modelyard.serve import batching
-from modelyard.serve.http.contracts import USUAL
-from modelyard.serve.http.protocol import Connection, Server
-from modelyard.serve.http.routes import Routes
-from modelyard.serve.http.site import Site
-from modelyard.serve.plane import Plane, Roster, ServedModel
-from modelyard.serve.replica import Replica
-from modelyard.watch.counters import UNROUTED, Page
 
 TOGETHER = (64, 1)
 TURNS = 300
-_LEAST_REQUESTS = 256  # of a turn
 _CONSTANT = b"GET /livez HTTP/1.1\r\nHost: 127.0.0.1:8080\r\n\r\n"
 
 
@@ -58,33 +41,13 @@ class Step:
 
 
 class _Desk:
-    """One worker's router with one model, and connections to it whose answers go nowhere."""
+    """A desk, and what of one address is left out."""
 
-    def __init__(self, replica: Replica, page: Page, run: Path, path: bytes) -> None:
-        self.replica = replica
-        self.lane = replica._loop_lane
-        self.routes = Routes(Site(Plane(), run, contracts=USUAL), page.counter(UNROUTED), OpenGate())
-        model = ServedModel(name="w1", default=1, versions={1: replica}, aliases={})
-        self.routes.replace(Roster(models={"w1": model}))
-        self.server = Server(Limits(), self.routes)
-        self.endpoint: Any = self.routes._table[path].handlers[b"POST"].answer
+    def __init__(self, desk: Desk, path: bytes) -> None:
+        self.replica, self.routes, self.connect = desk.replica, desk.routes, desk.connect
+        self.lane = desk.replica._loop_lane
+        self.endpoint: Any = desk.routes._table[path].handlers[b"POST"].answer
         self.given = b"", b""
-
-    def connect(self) -> tuple[Connection, _Transport]:
-        connection, transport = Connection(self.server), _Transport()
-        connection.connection_made(transport)  # type: ignore[arg-type]
-        return connection, transport
-
-
-class _Transport:
-    def __init__(self) -> None:
-        self.last = b""
-
-    def write(self, data: bytes) -> None:
-        self.last = data
-
-    def is_reading(self) -> bool:
-        return True
 
 
 def _nothing(*_: Any) -> None:
@@ -138,26 +101,23 @@ STEPS = (
 )
 
 
-def dissect(  # noqa: PLR0913 - a replica and its surroundings, and how it is asked
-    replica: Replica, page: Page, run: Path, request: bytes, *, together: int, turns: int = TURNS, system: str = ""
-) -> Steps:
+def dissect(desk: Desk, request: bytes, *, together: int, turns: int = TURNS, system: str = "") -> Steps:
     """What every step costs, and a constant answer, when so many requests are answered together."""
-    desk = _Desk(replica, page, run, request.split(b" ", 2)[1])
-    us, constant_us = uvloop.run(_dissect(desk, request, together, turns))
+    us, constant_us = uvloop.run(_dissect(_Desk(desk, request.split(b" ", 2)[1]), request, together, turns))
     return Steps(system, together, us, constant_us)
 
 
 async def _dissect(desk: _Desk, request: bytes, together: int, turns: int) -> tuple[dict[str, float], float]:
     links = [desk.connect() for _ in range(together)]
-    await _turn(links, request)
+    await turn(links, repeat(request))
     assert all(b" 200 OK" in transport.last for _, transport in links)
     desk.given = _parts(links[0][1].last)
     constant, least = float("inf"), dict.fromkeys((step.name for step in STEPS), float("inf"))
     for _ in range(turns):
         for step in STEPS:
             with step.without(desk):
-                least[step.name] = min(least[step.name], await _turn(links, request))
-        constant = min(constant, await _turn(links, _CONSTANT))
+                least[step.name] = min(least[step.name], await turn(links, repeat(request)))
+        constant = min(constant, await turn(links, repeat(_CONSTANT)))
     before = [0.0, *least.values()]
     return {name: end - begin for (name, end), begin in zip(least.items(), before, strict=False)}, constant
 
@@ -168,45 +128,16 @@ def _parts(answer: bytes) -> tuple[bytes, bytes]:
     return head.partition(b"content-length: ")[0] + b"content-length: ", body
 
 
-async def _turn(links: list[tuple[Connection, _Transport]], request: bytes) -> float:
-    times = max(1, _LEAST_REQUESTS // len(links))
-    begin = perf_counter()
-    for _ in range(times):
-        for connection, _transport in links:
-            connection.data_received(request)
-        await asyncio.sleep(0)
-        for connection, _transport in links:
-            connection._queue.clear()
-    return (perf_counter() - begin) / times / len(links) * 1e6
-
-
-@contextmanager
-def _replica(home: Path) -> Iterator[tuple[Replica, Page, Path]]:
-    with tempfile.TemporaryDirectory() as folder:
-        page = Page(Path(folder), 0)
-        shown = show(open_home(Settings(home)), parse_reference("w1"))
-        yield Replica(shown.bundle, "w1", 1, page.counter("w1@1")), page, Path(folder)
-
-
-def _message(exchange: Exchange, work: Path) -> bytes:
-    item = read(work)["w1"]
-    body, headers = exchange.encode(item, item.questions[0])
-    lines = [f"{exchange.method} {exchange.path.format(name='w1')} HTTP/1.1", "Host: 127.0.0.1:8080"]
-    lines += [f"{name}: {value}" for name, value in headers.items()] + [f"Content-Length: {len(body)}", "", ""]
-    return "\r\n".join(lines).encode() + body
-
-
 def main(work: Path, out: Path) -> None:
     """Write the steps of both ways to ask, alone and in company."""
     use([SERVER_CORE])
-    found = []
-    with _replica(work / "home") as (replica, page, run):
-        for system in (FIELDS, V2):
-            message = _message(system.exchanges["w1"], work)
-            for together in TOGETHER:
-                steps = dissect(replica, page, run, message, together=together, system=system.name)
-                found.append(asdict(steps))
-    out.write_text(json.dumps(found, indent=1), "utf-8")
+    with opened(work / "home") as desk:
+        found = [
+            dissect(desk, message(system.exchanges["w1"], work), together=together, system=system.name)
+            for system in (FIELDS, V2)
+            for together in TOGETHER
+        ]
+    out.write_text(json.dumps([asdict(one) for one in found], indent=1), "utf-8")
 
 
 if __name__ == "__main__":

@@ -15,6 +15,7 @@ from typing import Any
 WORKERS = "workers"
 #: The file of w1's steps.
 STEPS = "steps.json"
+COSTS = "costs.json"
 CLIENT_BOUND = 0.9
 
 
@@ -113,13 +114,23 @@ class Steps:
 
 
 @dataclass(frozen=True)
+class Costs:
+    """What a request costs each sort of caller when so many are answered together, and what their heads are like."""
+
+    heads: str
+    together: int
+    us: dict[str, float]
+
+
+@dataclass(frozen=True)
 class Kept:
-    """What a folder of results holds: the machine, all pairs, who did not answer right, and w1's steps."""
+    """What a folder of results holds: the machine, all pairs, who did not answer right, and what w1's time goes to."""
 
     machine: str
     pairs: tuple[Pair, ...]
     failed: dict[str, dict[str, str]]
     steps: tuple[Steps, ...] = ()
+    costs: tuple[Costs, ...] = ()
 
     def of(self, item: str) -> list[Pair]:
         """The item's pairs."""
@@ -152,9 +163,13 @@ def load(folder: Path) -> Kept:
     pairs = [_pair(one) for document in documents.values() for one in document["pairs"]]
     machines = [document["machine"] for document in documents.values()] or [machine()]
     failed = {item: document["failed"] for item, document in documents.items()}
-    file = folder / STEPS
-    steps = [Steps(**one) for one in json.loads(file.read_text("utf-8"))] if file.exists() else []
-    return Kept(machines[-1], tuple(pairs), failed, tuple(steps))
+    steps = tuple(Steps(**one) for one in _listed(folder / STEPS))
+    costs = tuple(Costs(**one) for one in _listed(folder / COSTS))
+    return Kept(machines[-1], tuple(pairs), failed, steps, costs)
+
+
+def _listed(file: Path) -> list[Any]:
+    return json.loads(file.read_text("utf-8")) if file.exists() else []
 
 
 def machine() -> str:

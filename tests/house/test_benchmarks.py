@@ -9,7 +9,8 @@ from pathlib import Path
 
 import pytest
 
-from benchmarks import anatomy, document, report, results
+from benchmarks import access, anatomy, document, report, results
+from benchmarks.desk import Desk
 from benchmarks.items import TITLES, Item, agrees
 from benchmarks.pair import Setting, _turns
 from benchmarks.results import Pair, Side, Slice
@@ -174,10 +175,25 @@ def test_a_request_is_taken_apart_step_by_step(tmp_path: Path) -> None:
     replica = Replica(linear_bundle(), "w1", 1, page.counter("w1@1"))
     body = b'{"feature": 3}'
     request = b"POST /models/w1/predict HTTP/1.1\r\nHost: x\r\nContent-Length: %d\r\n\r\n%b" % (len(body), body)
-    found = anatomy.dissect(replica, page, tmp_path, request, together=2, turns=3)
+    found = anatomy.dissect(Desk(replica, page, tmp_path), request, together=2, turns=3)
     assert list(found.us) == [step.name for step in anatomy.STEPS]
     assert sum(found.us.values()) > found.constant_us > 0
     assert replica.waiting == 0
+
+
+def test_every_caller_is_answered_and_timed(tmp_path: Path) -> None:
+    page = Page(tmp_path, 0)
+    desk = Desk(Replica(linear_bundle(), "w1", 1, page.counter("w1@1")), page, tmp_path)
+    body = b'{"feature": 3}'
+    request = b"POST /models/w1/predict HTTP/1.1\r\nHost: localhost\r\nContent-Length: %d\r\n\r\n%b" % (len(body), body)
+    us = access.measure(desk, [request], together=2, turns=3)
+    assert list(us) == ["nobody asked", "a key", "a token"]
+    assert min(us.values()) > 0
+    costs = [{"heads": "the same head", "together": 2, "us": {"nobody asked": 5.0, "a key": 5.25}}]
+    results.keep(tmp_path, _pair("w1", "FastAPI", ours=60, peer=100))
+    (tmp_path / results.COSTS).write_text(json.dumps(costs), "utf-8")
+    text = report.whole(results.load(tmp_path))
+    assert _tables(text[text.index("### What it costs") :])[0][1:] == [["nobody asked", "5.00"], ["a key", "+0.25"]]
 
 
 def test_the_page_keeps_what_stands_around_the_block() -> None:
