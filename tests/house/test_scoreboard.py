@@ -56,7 +56,7 @@ def test_the_table_says_what_failed_what_is_missing_and_what_was_skipped(tmp_pat
     assert rows["AUT-02"]["failed"][0].endswith("test_half[False]")
     assert rows["AUT-01"]["numbers"] == ["0 mismatches of 7"]
     assert rows["AUT-03"]["numbers"] == ["took [ages]"]
-    for words in ("the sky fell", "took [ages]", "2 of 22 rows shown", "missing"):
+    for words in ("the sky fell", "took [ages]", f"2 of {len(ROWS)} rows shown", "missing"):
         assert words in text
     assert "not asked for" not in text
     assert max(map(len, text.splitlines())) < 200

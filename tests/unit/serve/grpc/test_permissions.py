@@ -161,3 +161,24 @@ def test_strangers_do_not_learn_what_is_there(tmp_path: Path, path: str) -> None
         assert caught.value.code() is grpc.StatusCode.UNAUTHENTICATED
 
     talk(tmp_path, KeyGate(KeyTable(), {}), work)
+
+
+def test_who_is_turned_away_is_remembered_with_what_it_wanted(tmp_path: Path) -> None:
+    key = keys.mint("live")
+    gate = KeyGate(KeyTable(keys=(_row(key, Role.VIEWER),)), {1: PEPPER})
+
+    async def work(server: Server, ask: Ask) -> None:
+        for method in ("ModelInfer", "ModelStreamInfer"):
+            await ask(method, x_api_key=str(key))
+            await ask(method)
+        await ask("ServerLive")
+        assert server.gate.visits is gate.visits
+
+    talk(tmp_path, gate, work)
+    seen = {tuple(denial): tally.count for denial, tally in gate.visits.denied.items()}
+    assert seen == {
+        (f"key:{key.id}", "model:linear:predict", "FORBIDDEN"): 2,
+        ("unknown", "ModelInfer", "UNAUTHENTICATED"): 1,
+        ("unknown", "ModelStreamInfer", "UNAUTHENTICATED"): 1,
+    }
+    assert set(gate.visits.used) == {key.id}

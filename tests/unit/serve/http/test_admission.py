@@ -243,3 +243,26 @@ def test_what_is_large_is_not_read_for_who_may_not_send_it(tmp_path: Path, calle
     assert asyncio.run(answer(viewer)).startswith(b"HTTP/1.1 403 ")
     predictor = f"Authorization: Bearer {callers.roles[Role.PREDICTOR]}\r\n".encode()
     assert asyncio.run(answer(predictor)) == b""  # the rest of the body is waited for
+
+
+def test_who_is_turned_away_is_remembered_with_what_it_wanted(tmp_path: Path, callers: Callers) -> None:
+    viewer, bound = callers.roles[Role.VIEWER], keys.mint("live")
+    gate = KeyGate(KeyTable(keys=(_row(viewer, Role.VIEWER), _elsewhere(bound))), {1: PEPPER})
+    desk = Desk(tmp_path, contracts=tuple(CONTRACTS), gate=gate)
+    desk.serve(served(desk.page, linear_bundle()))
+    for _ in range(2):
+        desk.ask("POST", "/models/linear/predict", {"feature": 3}, **_bearer(viewer))
+    desk.ask("POST", "/v2/repository/models/other/load", b"{}", **_bearer(viewer))
+    desk.ask("POST", "/v2/repository/models/other/load", b"{}")
+    desk.ask("GET", "/metrics", **_bearer(bound))
+    desk.ask("GET", "/nowhere")
+    desk.ask("GET", "/nowhere", **_bearer(viewer))
+    seen = {tuple(denial): tally.count for denial, tally in gate.visits.denied.items()}
+    assert seen == {
+        (f"key:{viewer.id}", "model:linear:predict", "FORBIDDEN"): 2,
+        (f"key:{viewer.id}", "model:other:deploy", "FORBIDDEN"): 1,
+        ("unknown", "model:other:deploy", "UNAUTHENTICATED"): 1,
+        (f"key:{bound.id}", "server:metrics", "FORBIDDEN"): 1,
+        ("unknown", "", "UNAUTHENTICATED"): 1,
+    }
+    assert set(gate.visits.used) == {viewer.id, bound.id}
