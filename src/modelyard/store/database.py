@@ -9,12 +9,12 @@ import os
 import shutil
 import sqlite3
 from collections.abc import Iterator
-from contextlib import closing, contextmanager
+from contextlib import AbstractContextManager, ExitStack, closing, contextmanager
 from functools import cached_property, partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
-from modelyard.core.errors import ModelyardError, StoreDamaged, StoreFull, Unavailable
+from modelyard.core.errors import Busy, ModelyardError, StoreDamaged, StoreFull, Unavailable
 from modelyard.store import files, migrations
 
 if TYPE_CHECKING:
@@ -36,16 +36,24 @@ class Database:
     ----------
     path : Path
         A file that `open` has checked.
+    hurry_s : float, optional
+        How long a change waits for others: so long for other writers of ours, and so long for other programs. Without
+        it, for the first as long as it takes, and for the second `BUSY_S`.
     """
 
-    def __init__(self, path: Path) -> None:
+    def __init__(self, path: Path, hurry_s: float | None = None) -> None:
         self._path = path
+        self._hurry_s = hurry_s
+
+    def hurried(self, hurry_s: float) -> Database:
+        """The same database, for those whose callers wait for an answer."""
+        return Database(self._path, hurry_s)
 
     @cached_property
     def _writer(self) -> Writer:
         from modelyard.store.writer import Writer  # noqa: PLC0415 - brings SQLAlchemy, for those who write
 
-        return Writer(partial(_connect, self._path, "mode=rw"), partial(_explain, path=self._path))
+        return Writer(partial(_connect, self._path, "mode=rw", self._hurry_s), partial(_explain, path=self._path))
 
     @classmethod
     def open(cls, path: Path) -> Database:
@@ -116,18 +124,40 @@ class Database:
         Writers queue for the folder first: SQLite's own wait, whose pauses grow, starves some of fifty writers at once.
         """
         begin = self._writer.begin  # which may take its time to import; nobody should wait for that
-        with files.locked(self._path.parent), _translated(self._path), begin() as connection:
+        with self._turn(), _translated(self._path), begin() as connection:
             yield connection
 
+    def _turn(self) -> AbstractContextManager[None]:
+        """Our turn among the writers of the folder."""
+        folder = self._path.parent
+        return files.locked(folder) if self._hurry_s is None else _hurried(folder, self._hurry_s)
 
-def _connect(path: Path, query: str) -> sqlite3.Connection:
+
+@contextmanager
+def _hurried(folder: Path, wait_s: float) -> Iterator[None]:
+    """Hold the folder, or say soon that others are still at work there."""
+    with ExitStack() as held:
+        try:
+            held.enter_context(files.locked(folder, wait_s=wait_s))
+        except Busy as exc:
+            what = f"others have been changing the home for {wait_s:g} s"
+            raise Unavailable(what=what, hint="try again in a second") from exc
+        yield
+
+
+def _connect(path: Path, query: str, wait_s: float | None = None) -> sqlite3.Connection:
     """A connection that never makes the file, and begins no transaction unless told to."""
     raw = sqlite3.connect(
-        f"{path.as_uri()}?{query}", uri=True, timeout=BUSY_S, isolation_level=None, check_same_thread=False
+        f"{path.as_uri()}?{query}",
+        uri=True,
+        timeout=BUSY_S if wait_s is None else wait_s,
+        isolation_level=None,
+        check_same_thread=False,
     )
     try:
         raw.execute("PRAGMA synchronous=FULL")
         raw.execute("PRAGMA foreign_keys=ON")
+        raw.execute("PRAGMA secure_delete=ON")  # what is deleted is overwritten
         raw.execute("SELECT 1 FROM sqlite_schema")  # the file is not looked at before
     except sqlite3.Error:
         raw.close()
@@ -182,7 +212,7 @@ def _explain(exc: sqlite3.Error, path: Path) -> ModelyardError | None:
         return StoreDamaged(what=f"{path.name}: {exc}")
     if code in {sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED, sqlite3.SQLITE_PROTOCOL}:
         return Unavailable(
-            what=f"the database is locked: another program has been writing {path.name} for {BUSY_S:g} s",
+            what=f"the database is locked: another program has been writing {path.name} for too long",
             hint="wait for the other program to finish, then run the same command again",
         )
     full = code == sqlite3.SQLITE_IOERR and shutil.disk_usage(path.parent).free < _ROOM_BYTES

@@ -9,7 +9,7 @@ import signal
 import socket
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager, suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from ssl import SSLContext, SSLObject, SSLSocket
 from typing import Any
@@ -26,6 +26,7 @@ from modelyard.control.api.reception import Reception
 from modelyard.control.api.wire import Wire
 from modelyard.core.errors import Denied, ModelyardError
 from modelyard.core.settings import Settings
+from modelyard.guard import rows  # noqa: F401 - what changes rows is imported before anybody waits for it
 from modelyard.guard.edges import LOOPBACK, Hosts
 from modelyard.guard.tls import Contexts, Files
 from modelyard.serve.entrance import Entrance
@@ -34,6 +35,7 @@ from modelyard.serve.sockets import listen
 Event = Mapping[str, Any]
 Tell = Callable[[Event], None]
 
+_HURRY_S = 0.9  # for a change, twice at most: whoever waits for an answer is told within two seconds
 _LOOK_S = 1.0  # between two looks at the certificate's files, and at who came
 
 
@@ -88,6 +90,7 @@ def run(settings: Settings, options: Options, on_event: Tell) -> None:
     private = options.behind_tls_proxy or contexts is not None
     with listen(options.host, options.port, keys=True, private=private) as sockets:
         home = open_home(settings)
+        home = replace(home, database=home.database.hurried(_HURRY_S))
         with audit.told(home), Porter(home) as porter, Keeper(settings, on_event) as keeper:
             access = keys.access(home)
             entrance = Entrance(access, keeper.want)

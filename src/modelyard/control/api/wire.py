@@ -18,6 +18,8 @@ from modelyard.serve.http.errors import refusal
 
 #: How long a head, a whole request, and a client that does not take its answer are waited for, in seconds.
 HEAD_S, REQUEST_S, TAKE_S = 10.0, 60.0, 60.0
+#: How long a client is heard out whose request was refused, in seconds.
+LINGER_S = 1.0
 #: The largest head and address in bytes, and the most headers.
 HEAD_BYTES, URL_BYTES, MOST_HEADERS = 16 * 1024, 8 * 1024, 100
 #: Connections at once.
@@ -31,6 +33,7 @@ class Wire(HttpToolsProtocol):
     _taking: asyncio.TimerHandle | None = None
     _peer: Peer | None = None
     _flaw: tuple[int, str] | None = None
+    _over = False
     _in_head = True
     _size = 0
 
@@ -51,13 +54,13 @@ class Wire(HttpToolsProtocol):
 
     def data_received(self, data: bytes) -> None:
         """A piece of a request, however small."""
-        if self.transport.is_closing():
+        if self._over or self.transport.is_closing():
             return
         if self._timer is None:
             self._wait(HEAD_S)
         self._size += len(data)
         super().data_received(data)
-        if self._in_head and self._size > HEAD_BYTES and not self.transport.is_closing():
+        if self._in_head and self._size > HEAD_BYTES:
             self._refuse(431, f"the head is larger than {HEAD_BYTES} bytes")
 
     def send_400_response(self, msg: str) -> None:
@@ -127,8 +130,6 @@ class Wire(HttpToolsProtocol):
         cycle: RequestResponseCycle | None = self.cycle  # None before the first request
         if cycle is not None and not cycle.response_complete and not cycle.more_body:
             self._wait(limit_s)  # an answer is on its way; what it drips behind that is looked at afterwards
-        elif cycle is not None and not cycle.response_complete and cycle.response_started:
-            self.transport.abort()
         elif self._size:
             self._refuse(408, f"the request did not arrive within {limit_s:g} s")
         else:
@@ -142,7 +143,15 @@ class Wire(HttpToolsProtocol):
     def _refuse(self, status: int, detail: str) -> None:
         """The last thing that this connection hears."""
         self._stop()
-        if self.transport.is_closing():
+        if self._over or self.transport.is_closing():
+            return
+        self._over = True
+        cycle: RequestResponseCycle | None = self.cycle
+        if cycle is not None and self._in_head and not cycle.response_complete:
+            cycle.keep_alive = False  # the request before gets its answer, which is the last
+            return
+        if cycle is not None and not self._in_head and cycle.response_started:
+            self.transport.close()  # this one had its answer before it was whole
             return
         body = refusal(status, detail)
         head: list[tuple[bytes, bytes]] = [
@@ -154,7 +163,11 @@ class Wire(HttpToolsProtocol):
         ]
         lines = b"".join(b"%b: %b\r\n" % line for line in head)
         self.transport.write(STATUS_LINE[status] + lines + b"\r\n" + body)
-        self.transport.close()
+        if self.transport.can_write_eof():  # closed at once, what still arrives would take the answer away again
+            self.transport.write_eof()
+            self._timer = self.loop.call_later(LINGER_S, self.transport.close)
+        else:
+            self.transport.close()
 
     _head = 0
     headers: Any
