@@ -114,9 +114,8 @@ def _with(request: bytes, line: str) -> bytes:
 def main(work: Path, out: Path) -> None:
     """Write what each caller costs, alone and in company."""
     use([SERVER_CORE])
-    exchange = FIELDS.exchanges["w1"]
-    same = [message(exchange, work)]
-    ids = [message(exchange, work, f"X-Request-Id: call-{number:08}") for number in range(_HEADS)]
+    same = [message(FIELDS.exchanges["w1"], work)]
+    ids = [_with(same[0], f"X-Request-Id: call-{number:08}") for number in range(_HEADS)]
     with opened(work / "home") as desk:
         found = [
             Costs(heads, together, measure(desk, requests, together=together))

@@ -90,10 +90,10 @@ def opened(home: Path) -> Iterator[Desk]:
         yield Desk(Replica(shown.bundle, "w1", 1, page.counter("w1@1")), page, Path(folder))
 
 
-def message(exchange: Exchange, work: Path, *extra: str) -> bytes:
-    """The first question of w1, as it is sent, with these lines in its head."""
+def message(exchange: Exchange, work: Path) -> bytes:
+    """The first question of w1, as it is sent."""
     item = read(work)["w1"]
     body, headers = exchange.encode(item, item.questions[0])
-    lines = [f"{exchange.method} {exchange.path.format(name='w1')} HTTP/1.1", "Host: 127.0.0.1:8080", *extra]
+    lines = [f"{exchange.method} {exchange.path.format(name='w1')} HTTP/1.1", "Host: 127.0.0.1:8080"]
     lines += [f"{name}: {value}" for name, value in headers.items()] + [f"Content-Length: {len(body)}", "", ""]
     return "\r\n".join(lines).encode() + body
