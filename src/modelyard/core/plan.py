@@ -5,6 +5,8 @@ from __future__ import annotations
 import msgspec
 
 from modelyard.core.errors import InvalidRequest
+from modelyard.core.privacy import Journaling
+from modelyard.core.rates import Rate
 from modelyard.core.trust import Trust
 
 PLAN_VERSION = 1
@@ -167,6 +169,12 @@ class Plan(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True
         Who may call.
     signatures : Trust
         What a version has to show to be served; a replica looks again.
+    journal : Journaling
+        What is written down of predictions; nothing by default.
+    rates : dict of str to tuple of Rate
+        What callers may ask, by the class that their keys name; under the empty name, all others.
+    usage : str
+        The file of what they have used up; without one it ends with the server.
     refused : dict of str to str
         Models of which something was asked for that is not planned, and why: they are as they were, or not served.
     """
@@ -182,6 +190,9 @@ class Plan(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True
     tunings: dict[str, Tuning] = {}
     access: Access = Access()
     signatures: Trust = Trust()
+    journal: Journaling = Journaling()
+    rates: dict[str, tuple[Rate, ...]] = {}
+    usage: str = ""
     refused: dict[str, str] = {}
 
     def __post_init__(self) -> None:

@@ -107,6 +107,16 @@ class Settings:
         return self.home / "journal"
 
     @property
+    def rates(self) -> Path:
+        """What callers may ask, by rate class."""
+        return self.home / "rates.json"
+
+    @property
+    def usage(self) -> Path:
+        """What callers have used up of a day, a file for each running server."""
+        return self.home / "usage"
+
+    @property
     def bench(self) -> Path:
         """Reports of load tests."""
         return self.home / "bench"

@@ -24,6 +24,7 @@ from modelyard.model.trial import varied
 from modelyard.serve.batching import Answered, Lane, Model, Reply, ThreadLane
 from modelyard.serve.cache import Cache, Recall, Submit
 from modelyard.serve.policy import Policy, decide, measure, unheeded
+from modelyard.serve.witness import Witness
 from modelyard.watch.counters import Counter
 
 log = logging.getLogger("modelyard")
@@ -85,12 +86,25 @@ class Replica:
         self.policy = decide(self._times, lambda: steady(self._runner, trials, _STEADY_S), tuning)
         self.unheeded = unheeded(tuning, self.policy)
         self.cache = self._make_cache(trials)
-        self.submit = self._ask
+        self._recall: Submit | None = None
         if self.cache is not None:
-            self.submit = Recall(self.cache, self.label, self._ask, counter, self._count).submit
+            self._recall = Recall(self.cache, self.label, self._ask, counter, self._count).submit
+        self.watch(None)
         for note in self.unheeded:
             log.warning("%s: %s", self.label, note)
         self.load_s = perf_counter() - started
+
+    def watch(self, witness: Witness | None) -> None:
+        """Have this witness write down what is asked from now on; None for nobody, which costs nothing.
+
+        What is captured is asked of the model, for a cache knows answers without their questions.
+        """
+        #: Told of every answer and refusal by whoever gives it.
+        self.witness = witness
+        submit: Submit = self._ask
+        if self._recall is not None and not (witness is not None and witness.captures):
+            submit = self._recall
+        self.submit = submit if witness is None else witness.guarded(submit)
 
     def _make_cache(self, trials: Sequence[Array]) -> Cache | None:
         """What is asked before the model, when it is wanted and may be; without one nothing is paid."""
@@ -167,7 +181,9 @@ class Replica:
     def count_error(self, error: ModelyardError, started_s: float) -> None:
         """Count one request that was refused, or that failed. On the event loop only."""
         seconds = perf_counter() - started_s
-        if error.kind in {Kind.INVALID, Kind.TOO_LARGE, Kind.UNSUPPORTED, Kind.NOT_FOUND}:
+        if error.kind is Kind.LIMITED:
+            self.counter.limited()
+        elif error.kind in {Kind.INVALID, Kind.TOO_LARGE, Kind.UNSUPPORTED, Kind.NOT_FOUND}:
             self.counter.invalid(seconds)
         else:
             self.counter.failed(seconds)

@@ -27,7 +27,7 @@ _LABEL_BYTES = 128
 _WORDS = 32
 _INVALID, _FAILED, _ROWS, _SECONDS, _BUCKET0 = 0, 1, 2, 3, 4
 # Behind the buckets:
-_DECODE, _QUEUE, _INFER, _LOST, _LAST, _CALLS, _HITS, _MISSES = (_WORDS - at for at in range(1, 9))
+_DECODE, _QUEUE, _INFER, _LOST, _LAST, _CALLS, _HITS, _MISSES, _UNKEPT, _LIMITED = (_WORDS - at for at in range(1, 11))
 _TABLE_BYTES = SLOTS * _LABEL_BYTES
 _PAGE_BYTES = _TABLE_BYTES + SLOTS * _WORDS * 8
 _PREFIX = "counters-"
@@ -57,6 +57,10 @@ class Totals:
         Calls of the model that gave an answer; requests that meet share one.
     hits, misses : int
         Requests answered from the cache, and requests that were looked for there in vain.
+    limited : int
+        Requests refused because their callers had asked too much already.
+    unkept : int
+        Lines and captures that should have been written down and were not.
     """
 
     ok: int
@@ -73,6 +77,8 @@ class Totals:
     calls: int = 0
     hits: int = 0
     misses: int = 0
+    unkept: int = 0
+    limited: int = 0
 
     @property
     def encode_s(self) -> float:
@@ -95,6 +101,8 @@ class Totals:
         self.calls += other.calls
         self.hits += other.hits
         self.misses += other.misses
+        self.unkept += other.unkept
+        self.limited += other.limited
 
 
 class Counter:
@@ -151,6 +159,10 @@ class Counter:
         """One look into the cache."""
         self._words[_HITS if hit else _MISSES] += 1
 
+    def lost(self, count: int) -> None:
+        """So many lines or captures could not be written down."""
+        self._words[_UNKEPT] += count
+
     def invalid(self, seconds: float = 0.0) -> None:
         """One request refused for what it held."""
         self._words[_INVALID] += 1
@@ -160,6 +172,10 @@ class Counter:
         """One request failed on our side."""
         self._words[_FAILED] += 1
         self._floats[_LOST] += seconds
+
+    def limited(self) -> None:
+        """One request refused because its caller had asked too much already."""
+        self._words[_LIMITED] += 1
 
 
 class Page:
@@ -229,6 +245,8 @@ def _totals(words: memoryview[int], floats: memoryview[float], at: int) -> Total
         calls=int(words[at + _CALLS]),
         hits=int(words[at + _HITS]),
         misses=int(words[at + _MISSES]),
+        unkept=int(words[at + _UNKEPT]),
+        limited=int(words[at + _LIMITED]),
     )
 
 

@@ -29,7 +29,7 @@ def exposition(totals: Mapping[str, Totals], gauges: Mapping[str, tuple[str, flo
     .. [1] Prometheus, *Exposition formats*.
     """
     models = {label: total for label, total in sorted(totals.items()) if label != UNROUTED}
-    lines = [*_requests(models), *_rows(models), *_looks(models), *_latency(models)]
+    lines = [*_requests(models), *_limited(models), *_rows(models), *_looks(models), *_latency(models)]
     refused = totals.get(UNROUTED)
     lines += _family("modelyard_unrouted_requests_total", "counter", "Requests that reached no model, by outcome.")
     for outcome, value in _outcomes(refused) if refused else ():
@@ -46,6 +46,13 @@ def _requests(models: Mapping[str, Totals]) -> Iterable[str]:
             yield f'modelyard_requests_total{{{_pair(label)},outcome="{outcome}"}} {value}'
 
 
+def _limited(models: Mapping[str, Totals]) -> Iterable[str]:
+    name = "modelyard_limited_total"
+    yield from _family(name, "counter", "Prediction requests refused because their callers had asked too much.")
+    for label, total in models.items():
+        yield f"{name}{{{_pair(label)}}} {total.limited}"
+
+
 def _rows(models: Mapping[str, Totals]) -> Iterable[str]:
     yield from _family("modelyard_rows_total", "counter", "Rows predicted by model and version.")
     for label, total in models.items():
@@ -54,6 +61,7 @@ def _rows(models: Mapping[str, Totals]) -> Iterable[str]:
 
 def _looks(models: Mapping[str, Totals]) -> Iterable[str]:
     for name, what, text in (
+        ("modelyard_journal_dropped_total", "unkept", "Lines and captures that could not be written down."),
         ("modelyard_cache_hits_total", "hits", "Prediction requests answered from the cache."),
         ("modelyard_cache_misses_total", "misses", "Prediction requests that the cache had no answer to."),
     ):
