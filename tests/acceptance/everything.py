@@ -10,7 +10,7 @@ from urllib.parse import quote
 
 import grpc
 
-from modelyard.serve.grpc.messages import SERVICE, message
+from modelyard.serve.grpc.messages import PACKAGE, SERVICE, message
 from tests.acceptance.calls import dial
 from tests.acceptance.serving import Served
 
@@ -23,6 +23,7 @@ HEADERS = (
 )  # fmt: skip
 #: Names that other servers take addresses under; this one has no such field.
 _TAKEN_ELSEWHERE = ("url", "uri", "source", "path", "file", "callback", "model_url", "artifact_uri", "host", "endpoint")
+_DEPTH = 4
 _PARAMETERS = {"config": "{}", "file:1/model.onnx": "AAAA", "max_batch_size": "1"}
 _BODIES = (
     {"instances": ["a"], "parameters": {"a": "b"}},
@@ -106,7 +107,7 @@ def _calls(served: Served, word: str) -> int:
     methods = file.services_by_name[SERVICE.rpartition(".")[2]].methods
     with dial(served) as channel:
         for method in methods:
-            asked = filled(message(method.input_type.name), word).SerializeToString()
+            asked = filled(_name(method.input_type), word).SerializeToString()
             if method.client_streaming:
                 call = channel.stream_stream(f"/{SERVICE}/{method.name}", None, None)
                 _settled(lambda call=call, asked=asked: list(call(iter([asked]), timeout=20)))
@@ -125,35 +126,32 @@ def _settled(call: Any) -> None:
     assert code not in {grpc.StatusCode.INTERNAL, grpc.StatusCode.UNKNOWN, grpc.StatusCode.UNAVAILABLE}
 
 
-def filled(kind: Any, word: str, depth: int = 0) -> Any:
-    """A message of this class with every field set; texts and bytes are the word."""
-    made = kind()
-    for field in kind.DESCRIPTOR.fields:
-        if depth > 3:
-            continue
-        if field.message_type is not None and field.message_type.GetOptions().map_entry:
-            value = field.message_type.fields_by_name["value"]
-            entry = getattr(made, field.name)
+def filled(name: str, word: str, depth: int = 0) -> Any:
+    """A message of this name with every field set; texts and bytes are the word."""
+    made = message(name)()
+    for field in made.DESCRIPTOR.fields if depth < _DEPTH else ():
+        of = field.message_type
+        place = getattr(made, field.name)
+        if of is not None and of.GetOptions().map_entry:
+            value = of.fields_by_name["value"]
             if value.message_type is not None:
-                entry[word].CopyFrom(filled(value.message_type._concrete_class, word, depth + 1))
+                place[word].CopyFrom(filled(_name(value.message_type), word, depth + 1))
             else:
-                entry[word] = _scalar(value, word)
-        elif field.message_type is not None:
-            inner = filled(field.message_type._concrete_class, word, depth + 1)
-            if field.is_repeated:
-                getattr(made, field.name).append(inner)
-            else:
-                getattr(made, field.name).CopyFrom(inner)
-        elif field.is_repeated:
-            getattr(made, field.name).append(_scalar(field, word))
+                place[word] = _scalar(value, word)
+        elif hasattr(place, "append"):
+            place.append(_scalar(field, word) if of is None else filled(_name(of), word, depth + 1))
+        elif of is not None:
+            place.CopyFrom(filled(_name(of), word, depth + 1))
         else:
             setattr(made, field.name, _scalar(field, word))
     return made
 
 
+def _name(descriptor: Any) -> str:
+    return str(descriptor.full_name.removeprefix(f"{PACKAGE}."))
+
+
 def _scalar(field: Any, word: str) -> Any:
-    if field.type == field.TYPE_STRING:
-        return word
-    if field.type == field.TYPE_BYTES:
-        return word.encode()
+    if field.type in {field.TYPE_STRING, field.TYPE_BYTES}:
+        return word if field.type == field.TYPE_STRING else word.encode()
     return field.type == field.TYPE_BOOL or 1

@@ -121,7 +121,11 @@ class Servicer:
             if needs is not None:
                 asked.caller.check(needs(request))
             if later:
-                answer(request, self._later(asked, response), asked.caller.principal)
+                told = self._later(asked, response)
+                try:
+                    answer(request, told, asked.caller.principal)
+                except ModelyardError as exc:  # what is refused at once is not under way any longer
+                    told(None, exc)
             else:
                 asked.reply(json_format.ParseDict(answer(request), response()).SerializeToString())
 
