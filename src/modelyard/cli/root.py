@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import sys
 from collections.abc import Callable
 from functools import wraps
 from importlib import import_module
+from pathlib import Path
 from typing import Any
 
 import click
@@ -14,7 +16,7 @@ import click
 import modelyard
 from modelyard.cli import errors
 from modelyard.cli.screen import Screen
-from modelyard.core.errors import Internal, ModelyardError, nearest
+from modelyard.core.errors import Internal, InvalidRequest, ModelyardError, nearest
 from modelyard.core.settings import Settings
 
 #: Command -> (module that defines `command`, line in the help). The table is complete without importing anything.
@@ -40,6 +42,9 @@ COMMANDS: dict[str, tuple[str, str]] = {
     "doctor": ("modelyard.cli.doctor", "Check this installation and say how to mend it."),
     "explain": ("modelyard.cli.explain", "Explain an error code."),
 }
+
+#: What the system says of words that can be no file; many a word is looked at as one.
+_NO_FILES = frozenset({errno.ENAMETOOLONG, errno.ELOOP, errno.ENOTDIR, errno.EISDIR})
 
 
 class LazyGroup(click.Group):
@@ -124,6 +129,9 @@ def _guard(screen: Screen, call: Callable[[], int | None]) -> int:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 0
     except Exception as exc:  # the process border: no traceback reaches a user who did not ask for one
+        if isinstance(exc, OSError) and exc.errno in _NO_FILES:
+            name = Path(os.fsdecode(exc.filename or "")).name
+            return errors.report(InvalidRequest(what=f"{name[:80]!r} can be no file here", cause=exc.strerror), screen)
         if screen.verbose:
             raise
         hint = "run the same command with -v and send us what it prints"

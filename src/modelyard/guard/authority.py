@@ -19,6 +19,7 @@ from modelyard.core.errors import InvalidName, InvalidRequest
 AUTHORITY_LIFE, LIFE = timedelta(days=5 * 365), timedelta(days=397)
 _BACKDATED = timedelta(minutes=5)  # for clocks that are behind
 _LONGEST = 250
+_ANEW = "remove ca.pem and ca-key.pem, make certificates again: modelyard tls dev; and let clients trust the new ca.pem"
 
 
 @dataclass(frozen=True)
@@ -87,9 +88,14 @@ def certificate(by: Pair, names: Sequence[str], *, client: bool = False) -> Pair
         The authority cannot be read.
     """
     signer = _certificate(by.cert)
-    signing = serialization.load_pem_private_key(by.key, None)
+    try:
+        signing = serialization.load_pem_private_key(by.key, None)
+    except (ValueError, TypeError, UnsupportedAlgorithm) as exc:
+        raise InvalidRequest(what="the authority's key cannot be read", hint=_ANEW) from exc
     if not isinstance(signing, ec.EllipticCurvePrivateKey):
-        raise InvalidRequest(what="the authority's key is not one that Modelyard made")
+        raise InvalidRequest(what="the authority's key is not one that Modelyard made", hint=_ANEW)
+    if signing.public_key() != signer.public_key():
+        raise InvalidRequest(what="the authority's key is another certificate's", hint=_ANEW)
     key = ec.generate_private_key(ec.SECP256R1())
     alternative = x509.SubjectAlternativeName([_name(name) for name in names])
     title = names[0].removeprefix("uri:")[:64]

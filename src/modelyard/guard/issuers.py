@@ -87,6 +87,11 @@ class Issuer(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=Tr
             raise ValueError(f"algorithms are {', '.join(ALGORITHMS)}; not {', '.join(unknown) or 'none'}")
         if not self.types:
             raise ValueError("types are missing")
+        for name, text in (*(("a type", kind) for kind in self.types), ("ca", self.ca)):
+            if text and not text.isprintable():
+                raise ValueError(f"{name} is of printable characters")
+        if "#" in self.url:  # what comes before a subject, in a caller's name
+            raise ValueError("url has no '#' in it")
 
 
 class FetchedKeys(msgspec.Struct, frozen=True, forbid_unknown_fields=True):

@@ -81,6 +81,16 @@ def test_verbose_shows_where_a_bug_came_from() -> None:
     assert isinstance(done.exception, ZeroDivisionError)
 
 
+@pytest.mark.parametrize("word", ["a" * 300, "x/" * 3000])
+@pytest.mark.parametrize("command", ["verify WORD", "import WORD", "trust remove WORD", "model export linear WORD"])
+def test_words_that_can_be_no_file(command: str, word: str, tmp_path: Path) -> None:
+    words = command.replace("WORD", word).split(" ")
+    result = CliRunner(env={"MODELYARD_HOME": str(tmp_path)}).invoke(root, words)
+    assert result.exit_code in {1, 2, 3}, result.output
+    assert "INTERNAL" not in result.stderr
+    assert word not in result.stderr
+
+
 def test_interrupted() -> None:
     done = CliRunner().invoke(_command(KeyboardInterrupt()))
     assert done.exit_code == 130

@@ -45,3 +45,12 @@ def test_what_is_no_certificate_says_so(raw: bytes) -> None:
         authority.show(raw)
     with pytest.raises(InvalidRequest):
         authority.fits(CA.cert, b"x")
+
+
+@pytest.mark.parametrize(
+    "key", [b"", b"-----BEGIN PRIVATE KEY-----\nAAAA\n-----END PRIVATE KEY-----\n", authority.authority().key]
+)
+def test_an_authority_whose_key_is_no_longer_its_own_says_so(key: bytes) -> None:
+    with pytest.raises(InvalidRequest, match="the authority's key") as caught:
+        authority.certificate(authority.Pair(CA.cert, key), ["localhost"])
+    assert "modelyard tls dev" in caught.value.hint

@@ -85,7 +85,7 @@ def _discovered(url: str, ca: str) -> str:
     issuers.check_address(url)
     try:
         document = json.loads(jwks.get(url.rstrip("/") + _DISCOVERY, ca))
-    except ValueError as exc:
+    except (ValueError, RecursionError) as exc:
         raise Unavailable(what=f"{url} does not say where its keys are", hint="say it: --jwks URL") from exc
     found = document.get("jwks_uri") if isinstance(document, dict) else None
     if not isinstance(found, str) or document.get("issuer") != url:

@@ -125,7 +125,7 @@ def refresh(settings: Settings, wanted: Iterable[str] = (), get_keys: Fetch = fe
         Why keys could not be fetched, by the issuer's url. Those that are there already stay.
     """
     trusted, wished, table = read(settings), frozenset(wanted), _kept(settings.tokens)
-    kept = table.jwks
+    kept = _still_good(table, trusted)
     troubles: dict[str, str] = {}
     fetched: dict[str, FetchedKeys] = {}
     for issuer in trusted:
@@ -154,10 +154,18 @@ def _write(settings: Settings, fetched: dict[str, FetchedKeys]) -> None:
     with files.locked(settings.home):
         trusted, old = read(settings), _kept(settings.tokens)
         urls = {issuer.url for issuer in trusted}
-        jwks = {url: keys for url, keys in {**old.jwks, **fetched}.items() if url in urls}
+        kept = _still_good(old, trusted)
+        jwks = {url: keys for url, keys in {**kept, **fetched}.items() if url in urls}
         table = IssuerTable(issuers=trusted, jwks=jwks)
         if table != old:
             files.replace(settings.tokens, table.to_bytes())
+
+
+def _still_good(table: IssuerTable, trusted: Iterable[Issuer]) -> dict[str, FetchedKeys]:
+    """Keys in the table that came from where the operator says now: those from another address are not believed."""
+    fetched_from = {issuer.url: (issuer.jwks, issuer.ca) for issuer in table.issuers}
+    now = {issuer.url for issuer in trusted if fetched_from.get(issuer.url) == (issuer.jwks, issuer.ca)}
+    return {url: keys for url, keys in table.jwks.items() if url in now}
 
 
 def _kept(path: Path) -> IssuerTable:

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 from modelyard.control.actions import configure
 from modelyard.control.actions.home import Home
-from modelyard.core.errors import Conflict, NotFound, Unavailable
+from modelyard.core.errors import Conflict, InvalidRequest, NotFound, Unavailable
 from modelyard.guard import certificates
 from modelyard.guard.certificates import Bearer
 from modelyard.store import files
@@ -39,7 +39,10 @@ def make(home: Home, names: Sequence[str] = ()) -> Made:
 
 
 def make_client(home: Home, name: str) -> Made:
-    """A certificate that a caller shows, with one name: ``uri:spiffe://example.org/scorer``, or a host's."""
+    """A certificate that a caller shows, with one name: ``uri:spiffe://example.org/scorer``, or a host's.
+
+    `Conflict` when its files would be those of another name, which is written alike in a file's name.
+    """
     stem = "".join(character if character.isalnum() or character in ".-" else "-" for character in name)[:100]
     return _make(home, [name], f"client-{stem}", f"client-{stem}-key", client=True)
 
@@ -52,10 +55,25 @@ def _make(home: Home, names: Sequence[str], cert: str, key: str, *, client: bool
     with home.change("certificate.make", made.cert.name) as (_, record):
         configure.check_may(home)
         pair = authority.certificate(_authority(folder), names, client=client)
+        if client:
+            _check_free(made, authority.show(pair.cert).names)
         record(made.cert.name, {"sha256": authority.show(pair.cert).digest, "names": " ".join(names)})
         files.replace(made.key, pair.key)
         files.replace(made.cert, pair.cert)
     return made
+
+
+def _check_free(made: Made, names: tuple[str, ...]) -> None:
+    """That nothing of another name is replaced: its certificate, or a key or certificate that is called so."""
+    from modelyard.guard import authority  # noqa: PLC0415 - as above
+
+    try:
+        free = not made.cert.exists() or authority.show(made.cert.read_bytes()).names == names
+    except InvalidRequest:  # a key
+        free = False
+    if not free or (made.key.exists() and b"PRIVATE KEY" not in made.key.read_bytes()):
+        hint = "use another name; or move those files away, if they are not needed"
+        raise Conflict(what=f"{made.cert.name} or {made.key.name} is there for another name", hint=hint)
 
 
 def _authority(folder: Path) -> Pair:

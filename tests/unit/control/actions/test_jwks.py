@@ -55,6 +55,17 @@ def until(condition: Callable[[], bool], limit_s: float = 10.0) -> None:
         time.sleep(0.01)
 
 
+def test_keys_from_another_address_are_not_believed(settings: Settings, provider: Provider) -> None:
+    """The operator has a reason to name another one; what was fetched before is forgotten, whoever answers there."""
+    issuer = trust(settings, provider)
+    jwks.refresh(settings)
+    assert provider.url in table(settings).jwks
+    moved = msgspec.structs.replace(issuer, jwks=provider.jwks.replace("/jwks", "/nowhere") + "x")
+    settings.issuers.write_bytes(issuers.write([moved]))
+    assert provider.url in jwks.refresh(settings), "it was asked at once"
+    assert table(settings).jwks == {}
+
+
 def test_keys_are_fetched_and_check_tokens(settings: Settings, provider: Provider) -> None:
     trust(settings, provider)
     assert jwks.refresh(settings) == {}

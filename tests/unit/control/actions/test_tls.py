@@ -43,6 +43,16 @@ def test_a_callers_certificate_has_one_name_and_a_file_of_its_own(home: Home) ->
     assert tls.show(made.cert).names == ("uri:spiffe://example.org/../scorer",)
 
 
+@pytest.mark.parametrize(("first", "second"), [("uri:a/b", "uri:a-b"), ("a", "a-key"), ("a-key", "a")])
+def test_a_name_that_is_written_alike_takes_no_files_away(home: Home, first: str, second: str) -> None:
+    made = tls.make_client(home, first)
+    before = made.cert.read_bytes(), made.key.read_bytes()
+    with pytest.raises(Conflict, match="for another name"):
+        tls.make_client(home, second)
+    assert (made.cert.read_bytes(), made.key.read_bytes()) == before
+    assert tls.make_client(home, first).cert.read_bytes() != before[0], "it is renewed"
+
+
 def test_a_name_that_is_none_changes_nothing(home: Home) -> None:
     made = tls.make(home)
     before = made.cert.read_bytes()
