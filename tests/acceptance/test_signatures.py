@@ -6,6 +6,8 @@ import json
 from pathlib import Path
 
 import pytest
+from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
+from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat
 
 from modelyard.control.actions import plans, trust
 from modelyard.control.actions.export import export
@@ -15,6 +17,7 @@ from modelyard.control.actions.sign import sign
 from modelyard.core.plan import Plan
 from modelyard.core.reference import parse_reference
 from modelyard.core.trust import Policy
+from modelyard.guard.signer import pem_of
 from tests.acceptance.load import wait_until
 from tests.acceptance.serving import Served, home_with
 from tests.models import linear_bundle
@@ -57,7 +60,40 @@ def test_an_unsigned_version_is_refused_and_the_old_one_goes_on(home: Home) -> N
         assert loads_cryptography(served) == [True, True]
 
 
-@pytest.mark.long
+def test_a_key_counts_for_its_own_models_alone(home: Home, tmp_path: Path) -> None:
+    """Two teams, each with a key: the other's signature is as good as none, and what was served goes on."""
+    key = Ed25519PrivateKey.generate()
+    private, public = tmp_path / "team.pem", tmp_path / "team.pub"
+    private.touch(mode=0o600)
+    private.write_bytes(key.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption()))
+    public.write_text(pem_of(key.public_key()))
+    trust.add(home, public, "fraud-*")
+    publish(home, linear_bundle("fraud-eu", slope=5.0))
+    sign(home, parse_reference("fraud-eu"), private)
+    with Served(home.settings.home, "--signatures", "enforce") as served:
+        assert served.post("/models/fraud-eu/predict", {"feature": 1})[0] == 200
+        publish(home, linear_bundle(slope=2.0))
+        sign(home, LINEAR, private)
+        told = served.wait_for("trouble")
+        while "signed with" not in told["trouble"]:  # it was published before it was signed
+            told = served.wait_for("trouble")
+        assert told["trouble"].startswith("linear@2 was signed with a key that is not trusted for it")
+        assert slope(served) == 1.0
+        trust.add(home, public, "linear")
+        wait_until(lambda: slope(served) == 2.0)
+
+
+def test_a_minimum_that_is_raised_holds_at_once(home: Home) -> None:
+    publish(home, linear_bundle(slope=2.0))
+    sign(home, LINEAR)
+    with Served(home.settings.home, "linear@1", "--signatures", "enforce") as served:
+        assert slope(served) == 1.0
+        trust.set_minimum(home, "linear", 2)
+        told = served.wait_for("trouble")
+        assert "is signed as version 1, and the least that counts is 2" in told["trouble"]
+        wait_until(lambda: served.post("/models/linear/predict", {"feature": 1})[0] == 404)
+
+
 def test_an_old_version_is_not_replayed(home: Home) -> None:
     """Soundly signed, and published again after it was replaced."""
     publish(home, linear_bundle(slope=2.0))
