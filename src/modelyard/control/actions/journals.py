@@ -162,7 +162,8 @@ def _days(kept: Kept, kind: str, model: str) -> float | None:
 
 def _remove(home: Home, kind: str, model: str, old: list[Path], before: datetime) -> int:
     """Recorded first: what is missing without a record looks as if somebody had hidden it."""
-    detail = {"kind": kind, "segments": str(len(old)), "before": before.isoformat(timespec="microseconds")}
+    last = max(path.stem for path in old)
+    detail = {"kind": kind, "segments": str(len(old)), "before": before.isoformat(), "through": last}
     with home.change(SWEEP, model) as (_, record):
         record(model, detail)
     for path in old:

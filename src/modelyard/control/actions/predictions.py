@@ -59,18 +59,17 @@ def verify(home: Home) -> Sound:
         lines, count = lines + tail.lines, count + 1
     for about, record in known.items():
         model, _, name = about.partition("/")
-        began = segments.began(Path(name))
-        if began is None or began.isoformat(timespec="microseconds") >= swept.get(model, ""):
+        if name > swept.get(model, ""):
             raise _broken(about, "is gone, and was not swept", record.sequence)
     return Sound(lines, count, len(journals.paths(home, PREDICTIONS, OPEN)))
 
 
 def _swept(sweeps: Iterator[Record]) -> dict[str, str]:
-    """Until when lines of each model were removed because their time was over."""
+    """The last segment of each model that was removed because its time was over; names are in the order of time."""
     until: dict[str, str] = {}
     for one in sweeps:
         if one.detail.get("kind") == PREDICTIONS and one.outcome == "done":
-            until[one.object] = max(until.get(one.object, ""), one.detail.get("before", ""))
+            until[one.object] = max(until.get(one.object, ""), one.detail.get("through", ""))
     return until
 
 
