@@ -196,7 +196,7 @@ def described(grant: Grant) -> dict[str, str]:
         "scopes": " ".join(sorted(map(str, grant.scopes))),
         "networks": " ".join(grant.networks),
         "rate": grant.rate,
-        "life_s": f"{grant.life.total_seconds():g}",
+        "life_s": f"{grant.life.total_seconds():.0f}",
     }
 
 
