@@ -14,7 +14,9 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from time import perf_counter
-from typing import Any, NamedTuple, Protocol
+from typing import Any, Protocol
+
+import msgspec
 
 log = logging.getLogger("modelyard")
 
@@ -94,7 +96,7 @@ class Stream:
             segment.close()
 
 
-class Entry(NamedTuple):
+class Entry(msgspec.Struct, frozen=True, gc=False):
     """Something to be written: where, how it is put into words, what of, and how large it is.
 
     Who counts what is lost is told so; None for what may not be lost, but waits until it can be written.

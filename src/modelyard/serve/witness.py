@@ -9,7 +9,7 @@ import threading
 from collections.abc import Callable, Mapping, Sequence
 from datetime import UTC, datetime
 from time import perf_counter
-from typing import Any, NamedTuple, Protocol
+from typing import Any, Protocol
 
 import msgspec
 import numpy as np
@@ -29,13 +29,29 @@ _OK = "OK"
 _ENTRY_BYTES = 512  # about what a line takes while it waits
 
 
-class Asked(NamedTuple):
+class Asked(msgspec.Struct, frozen=True, gc=False):
     """What an edge knows of a request: its id, who sent it, when it was read (`time.perf_counter`), its size."""
 
     id: str
     caller: str
     started_s: float
     size_bytes: int
+
+
+class Line(msgspec.Struct, frozen=True, gc=False):
+    """What is written down of a request: no value of it."""
+
+    at: datetime
+    id: str
+    caller: str
+    model: str
+    version: int
+    digest: str
+    rows: int
+    bytes_in: int
+    bytes_out: int
+    seconds: float
+    outcome: str
 
 
 class Watched(Protocol):
@@ -79,7 +95,7 @@ class Witness:
         self._lines, self._captures = streams
         audit, capture = wanted.audit, wanted.capture
         name = pseudonyms.of if audit is not None and audit.pseudonyms else None
-        self._line = _Line(replica, name)
+        self._line = _Lines(replica, name)
         self._blocks = audit is not None and audit.policy == "block"
         self._lose_lines = None if self._blocks else self.lose
         self._kept = Kept(replica, capture, pseudonyms) if capture is not None else None
@@ -108,24 +124,28 @@ class Witness:
 
     def answered(self, asked: Asked, question: InferRequest, given: InferResponse, size_bytes: int) -> None:
         """A request was answered, with so many bytes."""
-        if self._lines is not None:
-            self._note((asked, given.rows, size_bytes, perf_counter(), _OK))
+        lines = self._lines
+        if lines is not None:
+            journal = self._journal
+            if self._blocks or not journal.full:
+                told = (asked, given.rows, size_bytes, perf_counter(), _OK)
+                journal.put(Entry(lines, self._line, told, _ENTRY_BYTES, self._lose_lines))
+            else:
+                self.lose(1)
         kept = self._kept
         if kept is not None and kept.wants(asked.id):
             self._keep(kept, asked, question, given)
 
     def failed(self, asked: Asked, error: ModelyardError) -> None:
         """A request was refused, or failed."""
-        if self._lines is not None:
-            self._note((asked, 0, 0, perf_counter(), error.code))
-
-    def _note(self, told: tuple[Asked, int, int, float, str]) -> None:
-        journal = self._journal
-        if journal.full and not self._blocks:
-            self.lose(1)
+        lines = self._lines
+        if lines is None:
             return
-        assert self._lines is not None
-        journal.put(Entry(self._lines, self._line, told, _ENTRY_BYTES, self._lose_lines))
+        if self._blocks or not self._journal.full:
+            told = (asked, 0, 0, perf_counter(), error.code)
+            self._journal.put(Entry(lines, self._line, told, _ENTRY_BYTES, self._lose_lines))
+        else:
+            self.lose(1)
 
     def _keep(self, kept: Kept, asked: Asked, question: InferRequest, given: InferResponse) -> None:
         journal = self._journal
@@ -138,28 +158,20 @@ class Witness:
         journal.put(Entry(self._captures, kept, (asked, arrays, outputs, perf_counter()), size, self.lose))
 
 
-class _Line:
-    """A request as a line of JSON; called in the journal's thread."""
+class _Lines:
+    """Requests as lines of JSON; called in the journal's thread."""
 
     def __init__(self, replica: Watched, pseudonym: Callable[[str], str] | None) -> None:
-        self._said = {"model": replica.name, "version": replica.version, "digest": replica.bundle.digest}
+        self._model = (replica.name, replica.version, replica.bundle.digest)
         self._pseudonym = pseudonym
+        self._encode = msgspec.json.Encoder().encode
 
     def __call__(self, told: tuple[Asked, int, int, float, str]) -> bytes:
         asked, rows, size_bytes, ended_s, code = told
-        return msgspec.json.encode(
-            {
-                "at": moment(ended_s),
-                "id": asked.id,
-                "caller": asked.caller if self._pseudonym is None else self._pseudonym(asked.caller),
-                **self._said,
-                "rows": rows,
-                "bytes_in": asked.size_bytes,
-                "bytes_out": size_bytes,
-                "seconds": round(ended_s - asked.started_s, 6),
-                "outcome": code,
-            }
-        )
+        caller = asked.caller if self._pseudonym is None else self._pseudonym(asked.caller)
+        seconds = round(ended_s - asked.started_s, 6)
+        at = moment(ended_s)
+        return self._encode(Line(at, asked.id, caller, *self._model, rows, asked.size_bytes, size_bytes, seconds, code))
 
 
 class Kept:
@@ -224,10 +236,9 @@ def subject_text(value: Any) -> str:
     return str(int(value)) if isinstance(value, float) and value.is_integer() else str(value)
 
 
-def moment(perf_s: float) -> str:
+def moment(perf_s: float) -> datetime:
     """A time on the clock of `time.perf_counter` as a date, by the clock as it goes now."""
-    now = datetime.now(UTC).timestamp() - perf_counter() + perf_s
-    return datetime.fromtimestamp(now, UTC).isoformat(timespec="microseconds")
+    return datetime.fromtimestamp(datetime.now(UTC).timestamp() - perf_counter() + perf_s, UTC)
 
 
 def _columns(spec: TensorSpec) -> list[tuple[str, int | None]]:

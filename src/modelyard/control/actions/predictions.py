@@ -27,7 +27,7 @@ class Sound:
 
 def find(home: Home, model: str = "", *, since: datetime | None = None, limit: int = 0) -> list[dict[str, Any]]:
     """The newest so many lines, oldest first, or all; of one model, if one is named."""
-    wanted = "" if since is None else since.astimezone(UTC).isoformat(timespec="microseconds")
+    wanted = "" if since is None else since.astimezone(UTC).isoformat(timespec="microseconds")[:-6]  # without a zone
     found = [path for suffix in (LINES, CLOSED, OPEN) for path in journals.paths(home, PREDICTIONS, suffix, model)]
     told = [line for path in found for line in _read(path) if _at(line) >= wanted]
     return sorted(told, key=_at)[-limit:]
