@@ -18,6 +18,7 @@ from pathlib import Path
 
 from modelyard.control.actions.home import Home, open_home
 from modelyard.core.settings import Settings
+from modelyard.guard import audit, rows  # noqa: F401 - what is imported late is imported before the forks
 from tests.acceptance.publishers import fork, heard, iter_lines
 from tests.acts import act, log
 
@@ -37,7 +38,7 @@ def main() -> None:
     folder, rounds, seed = sys.argv[1:]
     dice = random.Random(int(seed))
     settings = Settings(home=Path(folder))
-    act(open_home(settings), dice)  # what is imported late is imported before the forks
+    act(open_home(settings), dice)  # and the home is there
     said: list[list[object]] = []
     for turn in range(int(rounds)):
         pid, reader = fork(lambda say, turn=turn: work(open_home(settings), int(seed) * 100_000 + turn, say))
