@@ -37,13 +37,14 @@ START_S = 30.0
 class Served:
     """One `modelyard serve` process and its workers."""
 
+    VERB = "serve"
     PORT: tuple[str, ...] = ("--port", "0")
 
     def __init__(self, home: Path, *args: str, **environ: str) -> None:
         self.watch = Watch()
         env = self.watch.environ({**os.environ, "MODELYARD_HOME": str(home), "PYTHONUNBUFFERED": "1", **environ})
         self.home = home
-        command = [sys.executable, "-m", "modelyard", "serve", "--json", *self.PORT, *args]
+        command = [sys.executable, "-m", "modelyard", self.VERB, "--json", *self.PORT, *args]
         self.process = subprocess.Popen(command, env=env, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
         self.events: list[dict[str, Any]] = []
         self.output = ""

@@ -117,6 +117,7 @@ def _endpoint(desk: Desk, route: Route) -> Endpoint:
         return await desk.answer(route, request)
 
     endpoint.__dict__["route"] = route  # for `check_declared`
+    endpoint.__annotations__ = {"request": Request, "return": Response}  # the names alone would be evaluated
     return endpoint
 
 

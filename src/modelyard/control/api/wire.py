@@ -72,6 +72,8 @@ class Wire(HttpToolsProtocol):
         super().on_message_begin()
         cast("dict[str, Any]", self.scope)[PEER] = self._peer
         self._in_head, self._head = True, 0
+        if self._timer is None:  # it came in one piece with the request before
+            self._wait(HEAD_S)
 
     def on_url(self, url: bytes) -> None:
         """A piece of its address."""

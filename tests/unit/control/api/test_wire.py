@@ -106,7 +106,9 @@ def test_an_answer_that_takes_long_is_waited_for(running: Running, monkeypatch: 
 
     monkeypatch.setattr(Desk, "_do", slow)
     head = HEAD + b"x-api-key: %b\r\n\r\n" % running.key.encode()
-    assert _status(running.send(head + b"G")) == 200
+    got = running.send(head + b"G")
+    assert _status(got) == 200
+    assert b"<open>" not in got
 
 
 @pytest.mark.row("NET-04")
