@@ -120,10 +120,12 @@ class Artifacts:
 
         `needed`, the folders that servers look at, is asked when nobody lays out.
         """
-        memory = self._memory()
-        if memory is None:
+        if self._memory() is None:
             return
         with self.alone():
+            memory = self._memory()  # asked again: it goes when nobody else is here
+            if memory is None:
+                return
             keep = {path.name for path in needed()}
             for path in (*_spare(self._folder, set()), *_spare(memory, keep)):
                 shutil.rmtree(path)

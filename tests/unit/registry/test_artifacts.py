@@ -182,6 +182,16 @@ def test_a_builder_that_died_leaves_nothing_for_long(artifacts: Artifacts, bundl
     assert not stale.exists()
 
 
+def test_memory_that_goes_before_anything_is_put_away(blobs: Blobs, bundle: Bundle, tmp_path: Path) -> None:
+    """Encryption is turned off at the same time, by another process."""
+    places: list[Path | None] = [None, tmp_path / "gone"]
+    artifacts = Artifacts(blobs, tmp_path / "bundles", lambda: places.pop() if places else None)
+    kept = tmp_path / "bundles" / "laid-out"
+    kept.mkdir()
+    artifacts.put_away(set)
+    assert (places, kept.is_dir()) == ([], True)
+
+
 def test_bundles_that_belong_into_memory_leave_the_disk(blobs: Blobs, bundle: Bundle, tmp_path: Path) -> None:
     memory = files.make_folder(tmp_path / "memory")
     place: list[Path] = []

@@ -109,7 +109,7 @@ def turn_on(
         detail = {"keys": str(wanted.kept), "master": keys.current}
         volatile.folder_for(home.settings.home, home.settings.memory)
         _switch(home, wanted, "encryption.on", detail)
-    done = _convert(blobs, on_step)
+    done = _convert(home, blobs, on_step)
     CaptureKey(home.settings.secrets).keep(_keys(home, wanted), wrapped=True)
     with home.artifacts.alone():  # so that what is unfinished will never be finished: its writer died
         blobs.places.plain.sweep(0)
@@ -136,10 +136,11 @@ def turn_off(home: Home, on_step: OnStep = lambda done, total: None) -> int:
             detail["master"] = _keys(home, before).current  # `Unavailable` before anything was changed
         _switch(home, msgspec.structs.replace(before, on=False), "encryption.off", detail)
     CaptureKey(home.settings.secrets).keep(_keys(home, before), wrapped=False)
-    done = _convert(blobs, on_step)
+    done = _convert(home, blobs, on_step)
     plans.announce(home, "what is stored is decrypted")
     with suppress(Unavailable), home.artifacts.alone():  # without memory there is nothing in it
-        shutil.rmtree(volatile.folder_for(home.settings.home, home.settings.memory))
+        if not encrypt.read(home.settings.encryption).on:  # by somebody else, meanwhile: it is needed again
+            shutil.rmtree(volatile.folder_for(home.settings.home, home.settings.memory))
     return done
 
 
@@ -214,13 +215,17 @@ def _record(home: Home, action: str, detail: dict[str, str]) -> None:
         record("home", detail)
 
 
-def _convert(blobs: SealedBlobs, on_step: OnStep) -> int:
-    """Keep every blob as it is wanted now; damaged ones stay as they are and are an error when all others are done."""
+def _convert(home: Home, blobs: SealedBlobs, on_step: OnStep) -> int:
+    """Keep every blob as it is wanted now; damaged ones stay as they are and are an error when all others are done.
+
+    Meanwhile nobody says otherwise, or takes what is being written for something that a dead writer left.
+    """
     wrong = blobs.strangers()
     damaged: list[str] = []
     for at, digest in enumerate(wrong):
         try:
-            blobs.convert(digest)
+            with home.artifacts.held():
+                blobs.convert(digest)
         except StoreDamaged:
             damaged.append(digest[:12])
         on_step(at + 1, len(wrong))

@@ -14,13 +14,14 @@ from modelyard.control.actions import encrypt as act
 from modelyard.control.actions import plans
 from modelyard.control.actions.home import Home, bytes_at_rest, open_home
 from modelyard.control.actions.publish import publish
-from modelyard.core.errors import Conflict, CorruptBundle, StoreDamaged, Unavailable
+from modelyard.core.errors import Busy, Conflict, CorruptBundle, StoreDamaged, Unavailable
 from modelyard.core.plan import Plan
 from modelyard.core.settings import Settings
-from modelyard.guard.encrypt import Kept
+from modelyard.guard.encrypt import Kept, read, save
 from modelyard.guard.masterkeys import Ring
 from modelyard.model.bundle import open_bundle
-from modelyard.store import volatile
+from modelyard.store import files, volatile
+from modelyard.store.sealed import SealedBlobs
 from tests.models import linear_bundle
 
 SHM = Path("/dev/shm")
@@ -263,3 +264,29 @@ def test_garbage_is_collected_and_damaged_envelopes_stop_nobody(home: Home) -> N
     next(home.settings.envelopes.iterdir()).write_bytes(b"damaged")
     publish(home, linear_bundle("third", slope=11.0))
     remove(home, Reference("third"))
+
+
+def test_memory_stays_when_it_is_turned_on_again_before_it_is_off(home: Home, memory: Path) -> None:
+    """Servers look there already."""
+    act.turn_on(home)
+    (laid_out,) = memory.iterdir()
+    (laid_out / "needed").touch()
+    wanted = read(home.settings.encryption)
+    act.turn_off(home, on_step=lambda done, total: save(home.settings.encryption, wanted))
+    assert (laid_out / "needed").exists()
+    act.turn_off(home)
+    assert not laid_out.exists()
+
+
+def test_nobody_says_otherwise_while_a_blob_is_converted(home: Home, monkeypatch: pytest.MonkeyPatch) -> None:
+    convert, refused = SealedBlobs.convert, []
+
+    def watched(blobs: SealedBlobs, digest: str) -> None:
+        with pytest.raises(Busy), files.locked(home.settings.bundles, wait_s=0):
+            pass
+        refused.append(digest)
+        convert(blobs, digest)
+
+    monkeypatch.setattr(SealedBlobs, "convert", watched)
+    assert act.turn_on(home) == len(refused) == len(BUNDLE.files) + 1
+    assert holding(home.settings.home) == []
