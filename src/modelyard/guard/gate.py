@@ -10,6 +10,7 @@ from __future__ import annotations
 import ipaddress
 from collections.abc import Callable, Mapping
 from datetime import UTC, datetime
+from functools import cached_property
 from hashlib import blake2b
 from time import perf_counter
 from typing import Protocol
@@ -20,6 +21,8 @@ from modelyard.core.identity import LOCAL, Permission, Principal, parse_scope
 from modelyard.guard import keys
 from modelyard.guard.certificates import Certificates, Peer
 from modelyard.guard.keytable import KeptKey, KeyTable
+from modelyard.guard.limits import Allowance, Limiter
+from modelyard.guard.strikes import Strikes
 from modelyard.guard.visits import Visits
 
 #: How long an answer about a credential holds, in seconds.
@@ -47,19 +50,23 @@ class Caller:
         When it has to be proven again, on the clock of `time.perf_counter`.
     networks : tuple of network
         From where it may call; from anywhere when empty.
-    rate : str
-        Name of its rate class.
+    allowance : Allowance, optional
+        What it may ask of models; None where nothing limits it.
     """
 
-    __slots__ = ("_allowed", "networks", "principal", "rate", "until_s")
+    __slots__ = ("_allowed", "allowance", "networks", "principal", "until_s")
 
     def __init__(
-        self, principal: Principal, until_s: float = _FOREVER, networks: tuple[Network, ...] = (), rate: str = ""
+        self,
+        principal: Principal,
+        until_s: float = _FOREVER,
+        networks: tuple[Network, ...] = (),
+        allowance: Allowance | None = None,
     ) -> None:
         self.principal = principal
         self.until_s = until_s
         self.networks = networks
-        self.rate = rate
+        self.allowance = allowance
         self._allowed: dict[Permission, bool] = {}
 
     def check(self, needs: Permission) -> None:
@@ -93,8 +100,16 @@ class Gate(Protocol):
     open: bool
     visits: Visits
 
-    def caller(self, authorization: str | None, api_key: str | None) -> Caller:
-        """Who sends these (values of ``Authorization`` and ``X-API-Key``); `Unauthenticated` when nobody known does."""
+    def caller(self, authorization: str | None, api_key: str | None, address: str = "") -> Caller:
+        """Who sends these (values of ``Authorization`` and ``X-API-Key``) from this address.
+
+        Raises
+        ------
+        Unauthenticated
+            Nobody who is known does.
+        RateLimited
+            Too much that was wrong came from there, and this was not looked at.
+        """
         ...
 
     def certified(self, peer: Peer | None) -> Caller:
@@ -106,14 +121,14 @@ class OpenGate:
     """Everybody who gets here may do everything: nobody but this machine does."""
 
     open = True
-    _local = Caller(LOCAL)
 
-    def __init__(self, visits: Visits | None = None) -> None:
+    def __init__(self, visits: Visits | None = None, limiter: Limiter | None = None) -> None:
         self.visits = visits or Visits()
+        self._local = Caller(LOCAL, allowance=limiter.of(LOCAL.name, "") if limiter is not None else None)
 
-    def caller(self, authorization: str | None, api_key: str | None) -> Caller:
+    def caller(self, authorization: str | None, api_key: str | None, address: str = "") -> Caller:
         """The local caller, whatever is sent."""
-        del authorization, api_key
+        del authorization, api_key, address
         return self._local
 
     def certified(self, peer: Peer | None) -> Caller:
@@ -143,6 +158,8 @@ class KeyGate:
     """
 
     open = False
+    #: Says what callers may ask of models; there is none where nothing limits anybody.
+    limiter: Limiter | None = None
 
     def __init__(
         self,
@@ -154,6 +171,8 @@ class KeyGate:
         newer: Callable[[Gate], Gate | None] = lambda gate: None,
     ) -> None:
         self.visits = visits or Visits()
+        #: Knows the addresses from which wrong credentials come; it outlives the gate too.
+        self.strikes = Strikes()
         self._newer = newer
         self._keys = {key.id: _Known(key) for key in table.keys}
         self._proven: dict[bytes, Caller] = {}
@@ -161,8 +180,8 @@ class KeyGate:
         self._tokens = tokens
         self._certificates = certificates or Certificates()
 
-    def caller(self, authorization: str | None, api_key: str | None) -> Caller:
-        """Who sends these; see `Gate.caller`."""
+    def caller(self, authorization: str | None, api_key: str | None, address: str = "") -> Caller:
+        """Who sends these; see `Gate.caller`. Who was let in before is looked at whatever else comes from there."""
         if authorization is not None and api_key is not None:
             raise Unauthenticated(what="two credentials were sent", hint="send Authorization or X-API-Key, not both")
         text = api_key if api_key is not None else _bearer(authorization)
@@ -171,13 +190,16 @@ class KeyGate:
         proof = blake2b(text.encode(), digest_size=16).digest()
         caller = self._proven.get(proof)
         if caller is None or perf_counter() > caller.until_s:
+            if caller is None:
+                self.strikes.check(address)
             try:
                 caller = self._prove(text)
             except Unauthenticated:
                 newer = self._newer(self)
                 if newer is None:
+                    self.strikes.add(address)
                     raise
-                return newer.caller(authorization, api_key)
+                return newer.caller(authorization, api_key, address)
             if len(self._proven) >= _REMEMBERED:
                 self._proven.clear()
             self._proven[proof] = caller  # whoever is refused is not remembered, and can push nobody out
@@ -187,8 +209,14 @@ class KeyGate:
         if self._tokens is not None and text.count(".") == 2:  # header, payload and signature of a token
             now = _now()
             principal, until_s = self._tokens(text, now)
-            return Caller(principal, _until(until_s, now))
+            return self._admitted(principal, _until(until_s, now))
         return self._by_key(keys.parse(text))
+
+    def _admitted(
+        self, principal: Principal, until_s: float, networks: tuple[Network, ...] = (), rate: str = ""
+    ) -> Caller:
+        allowance = self.limiter.of(principal.name, rate) if self.limiter is not None else None
+        return Caller(principal, until_s, networks, allowance)
 
     def certified(self, peer: Peer | None) -> Caller:
         """Who has this certificate; see `Gate.certified`."""
@@ -196,7 +224,7 @@ class KeyGate:
             raise Unauthenticated(what="no key was sent")
         now = _now()
         principal, until_s = self._certificates.proven(peer, now)
-        return Caller(principal, _until(until_s, now))
+        return self._admitted(principal, _until(until_s, now))
 
     def _by_key(self, key: keys.Key) -> Caller:
         """The caller with this key. Every refusal takes the same work, and says the same."""
@@ -214,17 +242,25 @@ class KeyGate:
         if now >= kept.expires_s:
             raise Unauthenticated(what="the key has expired", hint=f"modelyard key rotate {kept.id}")
         self.visits.used[kept.id] = now
-        return Caller(known.principal, _until(kept.expires_s, now), known.networks, kept.rate)
+        return self._admitted(known.principal, _until(kept.expires_s, now), known.networks, kept.rate)
 
 
 class _Known:
-    """A key of the table, read."""
+    """A key of the table; what its holder may is read when it is first used, as most of many are not."""
 
     def __init__(self, kept: KeptKey) -> None:
         self.kept = kept
-        self.principal = Principal(f"key:{kept.id}", frozenset(map(parse_scope, kept.scopes)), "key")
-        self.networks = tuple(map(ipaddress.ip_network, kept.networks))
         self.secrets = (*kept.secrets, None, None)[: max(_SECRETS, len(kept.secrets))]
+
+    @cached_property
+    def principal(self) -> Principal:
+        """Who has it."""
+        return Principal(f"key:{self.kept.id}", frozenset(map(parse_scope, self.kept.scopes)), "key")
+
+    @cached_property
+    def networks(self) -> tuple[Network, ...]:
+        """From where it may be used."""
+        return tuple(map(ipaddress.ip_network, self.kept.networks))
 
 
 def _now() -> float:

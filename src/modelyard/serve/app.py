@@ -28,11 +28,14 @@ from modelyard.serve.http.routes import Routes
 from modelyard.serve.http.site import Site
 from modelyard.serve.orders import EMPTY, Orders
 from modelyard.serve.plane import Loader, Plane, Roster
+from modelyard.serve.rationing import Rationing
 from modelyard.serve.recruits import receive
 from modelyard.serve.replica import Replica
 from modelyard.serve.repository import Repository
 from modelyard.serve.tickets import obey
 from modelyard.serve.turns import Turns
+from modelyard.serve.witnesses import Witnesses
+from modelyard.watch import logs
 from modelyard.watch.counters import UNROUTED, Page
 
 log = logging.getLogger("modelyard")
@@ -56,6 +59,8 @@ class Worker:
         if orders.repository == "explicit":
             self._plane.repository = Repository(orders.run, self._tell)
         self._page = Page(orders.run, orders.worker)
+        self._witnesses = Witnesses(orders.worker)
+        self._rationing = Rationing(orders.run, orders.workers, orders.worker)
         self._loader = Loader(self._page.counter, orders.cores)
         self._routes: Routes | None = None
         self._http: Server | None = None
@@ -77,7 +82,9 @@ class Worker:
                 contracts.contract(name)
             self._secure = Contexts(self._orders.tls) if self._orders.tls else None
             plan = await self._first_plan()
-            self._entrance = Entrance(plan.access, lambda url: self._tell({"wanted_keys": url}))
+            self._rationing.follow(plan)
+            wish, proxied = (lambda url: self._tell({"wanted_keys": url})), self._orders.proxied
+            self._entrance = Entrance(plan.access, wish, self._rationing.limiter, proxied=proxied)
             roster = await asyncio.to_thread(self._loader.load, plan, Roster(), strict=True)
         except ModelyardError as exc:
             self._tell({"failed": exc.to_wire()})
@@ -102,6 +109,8 @@ class Worker:
         await self._drain(listener)
         for task in tasks:
             task.cancel()
+        self._witnesses.journal.close()
+        self._rationing.close()
         return 0
 
     def _turns(self, sock: str) -> Turns | None:
@@ -145,6 +154,7 @@ class Worker:
                 self._loaded = False
                 memory.let_go_of_code()
             await self._catch_up()
+            self._rationing.turn()
             if self._entrance.renew(self._plane.roster.plan.access):
                 self._let_in()
             if self._secure is not None:
@@ -203,6 +213,15 @@ class Worker:
 
     def _swap(self, roster: Roster) -> None:
         assert self._routes is not None
+        try:
+            self._witnesses.follow(roster.replicas(), roster.plan.journal)
+        except (ModelyardError, OSError) as exc:
+            log.error("what is written down of predictions stays as it was: %s", exc)
+        try:
+            if self._rationing.follow(roster.plan):
+                self._entrance.limit(self._rationing.limiter)
+        except ModelyardError as exc:
+            log.error("what callers may ask stays as it was: %s", exc)
         self._routes.replace(roster)
         self._plane.roster = roster
         obey(self._orders.run, self._orders.worker, roster.plan.serial, roster.troubles)
@@ -285,7 +304,7 @@ def _new_loop() -> asyncio.AbstractEventLoop:
 def main(fd: int) -> int:
     """Run one worker until it is told to stop; `fd` is where its orders come from."""
     os.umask(0o077)
-    logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(message)s", stream=sys.stderr)
+    logs.configure(sys.stderr)
     with suppress(ModelyardError):  # imported while nobody needs it yet; the model that does says why it cannot be
         runtime.backend(runtime.USUAL)
     told = receive(fd)

@@ -21,6 +21,7 @@ import msgspec
 from modelyard.core.errors import Busy, Internal, ModelyardError, Timeout
 from modelyard.core.inference import Call, InferRequest, InferResponse
 from modelyard.core.tensor import Array, joined
+from modelyard.serve.places import Places
 from modelyard.serve.policy import Policy
 
 log = logging.getLogger("modelyard")
@@ -40,7 +41,7 @@ class Ask(msgspec.Struct, frozen=True, eq=False, gc=False):
     reply : Reply
         Who is told.
     caller : object
-        Who asks. The lane knows it by its identity only, to let it leave.
+        Who asks: known by its identity, to let it leave; and by its ``caller``, where it has one, to be fair.
     """
 
     asked: InferRequest
@@ -126,7 +127,7 @@ class Lane:
         self._model = model
         self._batch_rows = batch_rows
         self._queue_s = queue_s
-        self._waiting: deque[Ask] = deque()
+        self._waiting: deque[Ask] | Places[Ask] = deque()
         self._booked = False  # a turn of the loop will flush
         self._company = False  # whether requests met in the last call
 
@@ -223,6 +224,9 @@ class Lane:
 class ThreadLane(Lane):
     """A queue, and calls in threads that empty it. What arrives while all of them are busy is the next call.
 
+    Callers take turns, so that who asks much waits behind who asks little; and a queue that is full has room for
+    whoever has less than a fair share of it.
+
     Parameters
     ----------
     model : Model
@@ -235,6 +239,7 @@ class ThreadLane(Lane):
 
     def __init__(self, model: Model, policy: Policy, executor: Executor | None = None) -> None:
         super().__init__(model, policy.batch_rows, policy.queue_s)
+        self._waiting: Places[Ask] = Places()
         self._policy = policy
         self._executor = executor
         self._running = 0
@@ -248,13 +253,22 @@ class ThreadLane(Lane):
         if self._waiting:
             wait_s = self._policy.wait_s(len(self._waiting), self._rows)
             if len(self._waiting) >= self._policy.queue or wait_s > self._queue_s:
-                raise _busy(self._model.label, len(self._waiting), wait_s)
-        super().submit(asked, reply, caller)
+                self._make_room(_name(caller), _busy(self._model.label, len(self._waiting), wait_s))
+        self._waiting.append(Ask(asked, asked.rows, perf_counter(), reply, caller), _name(caller))
+        if not self._booked:
+            self._book()
         if self._window is not None and self._rows >= self._batch_rows:  # there is enough company
             self._window.cancel()
             self._window = None
             self._book()
         return self
+
+    def _make_room(self, name: str, busy: Busy) -> None:
+        """Send away the newest question of whoever has most places; `Busy` when that would be unfair."""
+        if not self._waiting.is_due(name):
+            raise busy
+        gone = self._waiting.give_up()
+        asyncio.get_running_loop().call_soon(self._reply, gone, None, busy)  # who asked in this turn is told after it
 
     @property
     def _rows(self) -> int:
@@ -323,6 +337,12 @@ def _outcomes(model: Model, batch: Batch) -> list[Outcome]:
 def _alike(first: Ask, other: Ask) -> bool:
     """Whether their rows can stand in one array: every axis but the first is the same."""
     return all(a.shape[1:] == b.shape[1:] for a, b in zip(first.asked.arrays, other.asked.arrays, strict=True))
+
+
+def _name(caller: Any) -> str:
+    """Whose question it is, where that is known."""
+    known = getattr(caller, "caller", None)
+    return "" if known is None else known.principal.name
 
 
 def _busy(label: str, waiting: int, wait_s: float) -> Busy:

@@ -14,7 +14,9 @@ from modelyard.guard.edges import LOOPBACK, Hosts
 from modelyard.guard.gate import Gate, KeyGate, OpenGate
 from modelyard.guard.issuers import IssuerTable
 from modelyard.guard.keytable import KeyTable
+from modelyard.guard.limits import Limiter
 from modelyard.guard.peppers import peppers
+from modelyard.guard.strikes import Strikes
 from modelyard.guard.visits import Visits
 
 log = logging.getLogger("modelyard")
@@ -31,6 +33,10 @@ class Entrance:
         Of the plan.
     wish : callable
         Told the address of an issuer whose newest keys are wanted.
+    limiter : Limiter, optional
+        Says what callers may ask; without one, nothing limits anybody.
+    proxied : bool
+        Whether all callers come through a proxy, so that addresses say nothing.
 
     Raises
     ------
@@ -38,12 +44,21 @@ class Entrance:
         A file is not there or cannot be read: without it nobody can be let in, and everybody may not.
     """
 
-    def __init__(self, access: Access, wish: Callable[[str], None] = lambda url: None) -> None:
+    def __init__(
+        self,
+        access: Access,
+        wish: Callable[[str], None] = lambda url: None,
+        limiter: Limiter | None = None,
+        *,
+        proxied: bool = False,
+    ) -> None:
         self._access = access
+        self._limiter = limiter
+        self._strikes = Strikes(0) if proxied else Strikes()
         self._wish = wish
         #: Who came, whichever gate was there then.
         self.visits = Visits()
-        self._stamp = self._look()
+        self._stamp: Stamp | None = self._look()
         self.gate: Gate = self._read()
         self._told = self.gate
         self.hosts = _hosts(access)
@@ -53,6 +68,10 @@ class Entrance:
         self._refresh(access)
         new, self._told = self.gate is not self._told, self.gate
         return new
+
+    def limit(self, limiter: Limiter | None) -> None:
+        """Have this say what callers may ask, from the next `renew` on; None where nothing limits anybody."""
+        self._limiter, self._stamp = limiter, None
 
     def _newer(self, gate: Gate) -> Gate | None:
         """The gate as the files are now, unless that is this one: who is not known may have got a key just now."""
@@ -72,14 +91,16 @@ class Entrance:
 
     def _read(self) -> Gate:
         if not self._access.keys:
-            return OpenGate(self.visits)
+            return OpenGate(self.visits, self._limiter)
         path = Path(self._access.keys)
         if not path.exists():
             raise NotFound(what="key table", name=path.name, hint="modelyard init")
         table = KeyTable.from_bytes(path.read_bytes())
         certificates = Certificates(read(_there(self._access.certificates)))
         secret = peppers(Path(self._access.peppers))
-        return KeyGate(table, secret, self._tokens(), certificates, self.visits, self._newer)
+        gate = KeyGate(table, secret, self._tokens(), certificates, self.visits, self._newer)
+        gate.limiter, gate.strikes = self._limiter, self._strikes
+        return gate
 
     def _tokens(self) -> Callable[[str, float], tuple[Principal, float]] | None:
         """What reads tokens, where any issuer is trusted; else its libraries are not imported."""

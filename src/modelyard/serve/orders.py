@@ -34,6 +34,8 @@ class Orders:
         As in `supervisor.Options`.
     tls : Files, optional
         As in `supervisor.Options`.
+    proxied : bool
+        Whether all callers come through a proxy.
     """
 
     worker: int
@@ -47,6 +49,7 @@ class Orders:
     drain_delay_s: float
     grace_s: float
     tls: Files | None = None
+    proxied: bool = False
 
     def to_json(self) -> str:
         """One line."""

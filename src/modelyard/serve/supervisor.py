@@ -184,6 +184,7 @@ class Supervisor:
             drain_delay_s=options.drain_delay_s,
             grace_s=options.grace_s,
             tls=options.tls,
+            proxied=options.behind_tls_proxy,
         )
         child.started = time.monotonic()
         recruit, self._recruit = self._recruit or Recruit(), None

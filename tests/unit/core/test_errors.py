@@ -58,6 +58,7 @@ FACTS = {
     "why": "is not signed",
     "sequence": 5,
     "wait_s": 0.5,
+    "host": "elsewhere.example",
 }
 
 

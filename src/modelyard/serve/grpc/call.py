@@ -19,7 +19,7 @@ from modelyard.serve.grpc.frames import DATA, END_HEADERS, END_STREAM, HEADERS, 
 from modelyard.serve.grpc.headers import ACCEPTED, FOREVER, OK_TRAILERS, RESPONSE, Head, trailers
 from modelyard.serve.grpc.inbox import PREFIX_BYTES, Inbox
 from modelyard.serve.grpc.outflow import Outflow
-from modelyard.serve.grpc.status import CODE, REQUEST_ID, STATUS, Code, sentence
+from modelyard.serve.grpc.status import CODE, PUSHBACK, REQUEST_ID, STATUS, Code, sentence
 
 log = logging.getLogger("modelyard")
 
@@ -200,7 +200,10 @@ class Call:
         """The end, by an error: its status and sentence, and beside them its code and the request's id."""
         self.witness(error)
         request_id = self.head.request_id or secrets.token_hex(8)
-        self.finish(STATUS[error.kind], sentence(error), ((CODE, error.code), (REQUEST_ID, request_id), *metadata))
+        told = [(CODE, error.code), (REQUEST_ID, request_id), *metadata]
+        if error.kind is Kind.LIMITED and "wait_s" in error.facts:
+            told.append((PUSHBACK, f"{error.facts['wait_s'] * 1000:.0f}"))
+        self.finish(STATUS[error.kind], sentence(error), told)
 
     def witness(self, error: ModelyardError) -> None:
         """Remember this answer, should it have turned the caller away."""

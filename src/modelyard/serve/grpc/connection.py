@@ -339,7 +339,7 @@ class Connection(asyncio.Protocol):
             return self._papers.caller(gate)
         caller = self._caller
         if caller is None or proof != self._proof or perf_counter() > caller.until_s:
-            caller = gate.caller(head.authorization, head.api_key)
+            caller = gate.caller(head.authorization, head.api_key, self._papers.address)
             self._caller, self._proof = caller, proof
         if caller.networks:
             caller.check_source(self._papers.address)

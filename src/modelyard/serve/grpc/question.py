@@ -3,15 +3,19 @@
 from __future__ import annotations
 
 import logging
+import secrets
 from collections.abc import Callable
 from time import perf_counter
 from typing import Any, Protocol
 
 from modelyard.core.errors import Internal, ModelyardError, Timeout
 from modelyard.core.inference import InferRequest, InferResponse
+from modelyard.guard.gate import Caller
 from modelyard.serve.batching import Ask, Lane
 from modelyard.serve.grpc.call import Call
 from modelyard.serve.replica import Replica
+from modelyard.serve.stay import Stay
+from modelyard.serve.witness import Asked
 
 log = logging.getLogger("modelyard")
 
@@ -47,7 +51,7 @@ class Question:
         Told the answer, or why there is none.
     """
 
-    __slots__ = ("_call", "_desk", "_failed", "_over", "_started", "_tell", "_waiting", "_words")
+    __slots__ = ("_call", "_desk", "_failed", "_over", "_request", "_started", "_stay", "_tell", "_waiting", "_words")
 
     def __init__(
         self,
@@ -65,14 +69,25 @@ class Question:
         self._started = perf_counter()
         self._over = False
         self._waiting: Lane | None = None
+        self._stay: Stay | None = None
+
+    @property
+    def caller(self) -> Caller:
+        """Who asks."""
+        return self._call.caller
 
     def ask(self, read: Callable[[Any, float], InferRequest], request: Any) -> InferRequest | None:
         """Read the question and ask the model; the rest comes by itself. The question, if it could be read."""
         self._desk.in_flight += 1
         asked, call = None, self._call
+        self._request = request
         call.on_leave = self._leave
         try:
+            if (allowance := call.caller.allowance) is not None:
+                self._stay = Stay(allowance, self._words.replica.name, self._started)
             asked = read(request, call.left())
+            if self._stay is not None:
+                self._stay.count(asked.rows)
             self._waiting = self._words.replica.submit(asked, self._reply, self)
         except ModelyardError as exc:
             self._fail(exc)
@@ -90,7 +105,11 @@ class Question:
             return None
         try:
             self._end()
-            self._tell(self._words.answer(ask.asked, given))
+            message = self._words.answer(ask.asked, given)
+            self._tell(message)
+            witness = self._words.replica.witness
+            if witness is not None:
+                witness.answered(self._asked(), ask.asked, given, len(message))
             return self._started
         except ModelyardError as exc:
             self._refuse(exc)
@@ -119,8 +138,18 @@ class Question:
         error.facts.setdefault("model", replica.label)
         replica.count_error(error, self._started)
         self._failed(error)
+        if replica.witness is not None:
+            replica.witness.failed(self._asked(), error)
+
+    def _asked(self) -> Asked:
+        call, request = self._call, self._request
+        size_bytes = len(request) if isinstance(request, bytes | bytearray | memoryview) else request.ByteSize()
+        name = call.head.request_id or secrets.token_hex(8)
+        return Asked(name, call.caller.principal.name, self._started, size_bytes)
 
     def _end(self) -> None:
         self._over = True
+        if self._stay is not None:
+            self._stay.end()
         self._desk.in_flight -= 1
         self._call.on_leave = None

@@ -45,6 +45,8 @@ STATUS: dict[Kind, Code] = {
 #: Trailing metadata of a refusal: the stable code that `modelyard explain` knows.
 CODE = "modelyard-code"
 REQUEST_ID = "x-request-id"
+#: When to ask again, in milliseconds; clients that try again by themselves keep to it.
+PUSHBACK = "grpc-retry-pushback-ms"
 _LONGEST = 2000  # bytes of a status message: they travel threefold at worst, and clients take 8 KiB of metadata in all
 
 

@@ -6,14 +6,16 @@ import asyncio
 import logging
 from typing import Protocol
 
-from modelyard.core.errors import Internal, Kind, ModelyardError
+from modelyard.core.errors import Internal, ModelyardError
 from modelyard.core.inference import InferRequest, InferResponse
 from modelyard.serve.batching import Ask
 from modelyard.serve.http import encoding
 from modelyard.serve.http.forms.tensors import HEADER_LENGTH
-from modelyard.serve.http.message import Request
+from modelyard.serve.http.message import Request, later
 from modelyard.serve.http.site import Refuse
 from modelyard.serve.replica import Replica
+from modelyard.serve.stay import Stay
+from modelyard.serve.witness import Asked
 
 log = logging.getLogger("modelyard")
 
@@ -49,12 +51,18 @@ class Endpoint:
 
     def __call__(self, request: Request) -> None:
         """Answer this request, now or later."""
-        if len(request.body) >= SLOW_BYTES and _is_read_slowly(request):
-            self._read_in_thread(request)
-            return
         try:
+            if (allowance := request.caller.allowance) is not None:
+                request.stay = Stay(allowance, self._replica.name, request.started)
+            if len(request.body) >= SLOW_BYTES and _is_read_slowly(request):
+                self._read_in_thread(request)
+                return
             asked = self._read(request) if request.head.encoded else self._codec.decode(request)
+            if request.stay is not None:
+                request.stay.count(asked.rows)
             request.waiting = self._replica.submit(asked, self._reply, request)
+            if request.stay is not None:
+                request.waiting = request.stay.wait(request.waiting)
         except ModelyardError as exc:
             self._fail(request, exc)
 
@@ -82,12 +90,19 @@ class Endpoint:
         loop.run_in_executor(None, work)
 
     def _go_on(self, request: Request, asked: InferRequest | None, error: ModelyardError | None) -> None:
-        if request.left:
-            return  # nobody waits for it any more, so it takes no place in the queue
+        stay = request.stay
+        if request.left:  # nobody waits for it any more, so it takes no place in the queue
+            if stay is not None:
+                stay.end()
+            return
         try:
             if asked is None:
                 raise error or Internal()
+            if stay is not None:
+                stay.count(asked.rows)
             request.waiting = self._replica.submit(asked, self._reply, request)
+            if stay is not None:
+                request.waiting = stay.wait(request.waiting)
         except ModelyardError as exc:
             self._fail(request, exc)
 
@@ -97,6 +112,8 @@ class Endpoint:
             assert error is not None
             self._fail(request, error)
             return None
+        if request.stay is not None:
+            request.stay.end()
         try:
             head, body = self._codec.encode(ask.asked, given)
         except ModelyardError as exc:
@@ -106,18 +123,24 @@ class Endpoint:
             request.respond(head, body)
         else:
             encoding.respond(request, head, body)
+        witness = self._replica.witness
+        if witness is not None:
+            witness.answered(_asked(request), ask.asked, given, len(body))
         return request.started
 
     def _fail(self, request: Request, error: ModelyardError) -> None:
+        if request.stay is not None:
+            request.stay.end()
         error.facts.setdefault("model", self._replica.label)
         self._replica.count_error(error, request.started)
         first, body = self._refuse(error, request)
-        if error.kind is Kind.BUSY:
-            first = b"%b\r\nretry-after: %d\r\ncontent-length: " % (
-                first.removesuffix(b"\r\ncontent-length: "),
-                error.facts.get("retry_s", 1),
-            )
-        request.respond(first, body)
+        request.respond(later(first, error), body)
+        if self._replica.witness is not None:
+            self._replica.witness.failed(_asked(request), error)
+
+
+def _asked(request: Request) -> Asked:
+    return Asked(request.id.decode("ascii"), request.caller.principal.name, request.started, len(request.body))
 
 
 def _is_read_slowly(request: Request) -> bool:

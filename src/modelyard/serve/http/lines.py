@@ -19,6 +19,8 @@ from modelyard.serve.http.errors import problem
 from modelyard.serve.http.message import Request
 from modelyard.serve.http.site import Refuse
 from modelyard.serve.replica import Replica
+from modelyard.serve.stay import Stay
+from modelyard.serve.witness import Asked
 
 log = logging.getLogger("modelyard")
 
@@ -30,6 +32,7 @@ BATCH_ROWS = 256
 #: Lines that wait for the model before the client is told to wait.
 WAITING_BYTES = 256 * 1024
 _AGAIN_S = 0.02
+_PATIENT_S = 60.0  # so long a stream waits until its caller may ask again; each batch counts as one request
 
 
 class LineForm(Protocol):
@@ -86,6 +89,7 @@ class LineStream:
         self._begun = False
         self._busy = False  # a batch is with the model, or a turn of the loop is booked
         self._ended = False
+        self._stay: Stay | None = None  # of the batch that is with the model, where the caller has limits
 
     def feed(self, data: bytes) -> None:
         """The next piece of the body."""
@@ -150,7 +154,10 @@ class LineStream:
         started = perf_counter()
         try:
             asked = InferRequest(self._form.decode_lines([line for _, line in batch]))
-            self._replica.submit(asked, partial(self._reply, batch, started))
+            if (allowance := self._request.caller.allowance) is not None:
+                self._stay = Stay(allowance, self._replica.name, started)
+                self._stay.count(asked.rows)
+            self._replica.submit(asked, partial(self._reply, batch, started), self._request)
         except ModelyardError as exc:
             self._fail(batch, started, exc)
 
@@ -162,26 +169,45 @@ class LineStream:
         given: InferResponse | None,
         error: ModelyardError | None,
     ) -> float | None:
-        del ask
         if given is None:
             assert error is not None
             self._fail(batch, started, error)
             return None
-        self._send(self._encode(given.outputs))
+        self._answered()
+        lines = self._encode(given.outputs)
+        self._send(lines)
+        if self._replica.witness is not None:
+            asked = self._asked(batch, started)
+            self._replica.witness.answered(asked, ask.asked, given, sum(map(len, lines)))
         return started
 
+    def _answered(self) -> None:
+        """The batch that was with the model is under way no more."""
+        stay, self._stay = self._stay, None
+        if stay is not None:
+            stay.end()
+
     def _fail(self, batch: Batch, started: float, error: ModelyardError) -> None:
-        """Halve what holds something bad until that stands alone; wait when the model has too much to do."""
-        if error.kind is Kind.BUSY or (error.kind is Kind.INVALID and len(batch) > 1):
+        """Halve what holds something bad until that stands alone; wait when it is too much for now."""
+        self._answered()
+        wait_s = _wait_s(error)
+        if wait_s or (error.kind is Kind.INVALID and len(batch) > 1):
             self._lines.extendleft(reversed(batch))
             self._waiting_bytes += sum(len(line) for _, line in batch)
             half = len(batch) // 2
-            self._sizes += [len(batch)] if error.kind is Kind.BUSY else [len(batch) - half, half]
-            self._loop.call_later(_AGAIN_S if error.kind is Kind.BUSY else 0.0, self._turn)
+            self._sizes += [len(batch)] if wait_s else [len(batch) - half, half]
+            self._loop.call_later(wait_s, self._turn)
             return
         for _ in batch:
             self._replica.count_error(error, started)
         self._send([self._error(error, at) for at, _ in batch])
+        if self._replica.witness is not None:
+            self._replica.witness.failed(self._asked(batch, started), error)
+
+    def _asked(self, batch: Batch, started: float) -> Asked:
+        request = self._request
+        size_bytes = sum(len(line) for _, line in batch)
+        return Asked(request.id.decode("ascii"), request.caller.principal.name, started, size_bytes)
 
     def _error(self, error: ModelyardError, line: int) -> bytes:
         error.facts.setdefault("model", self._replica.label)
@@ -224,3 +250,12 @@ class LineStream:
             self._request.end()
         else:
             self._request.respond(*self._refuse(error, self._request))
+
+
+def _wait_s(error: ModelyardError) -> float:
+    """How long to wait before asking the same again; 0 where that is useless."""
+    if error.kind is Kind.BUSY:
+        return _AGAIN_S
+    if error.kind is Kind.LIMITED and (wait_s := error.facts.get("wait_s", _PATIENT_S)) <= _PATIENT_S:
+        return max(_AGAIN_S, float(wait_s))
+    return 0.0

@@ -6,11 +6,12 @@ import re
 from datetime import datetime
 from typing import Protocol
 
-from modelyard.core.errors import ModelyardError
+from modelyard.core.errors import Kind, ModelyardError
 from modelyard.core.identity import Principal
 from modelyard.guard.gate import NOBODY, Caller, Gate
 from modelyard.serve.http.errors import JSON, REASONS
 from modelyard.serve.papers import Papers
+from modelyard.serve.stay import Stay
 
 _TOKEN = re.compile(rb"[A-Za-z0-9._:-]{1,128}")
 _DAYS = ("Mon", "Tue", "Wed", "Thu", "Fri", "Sat", "Sun")
@@ -116,6 +117,7 @@ class Request:
     payload: bytes | None = None
     sink: Sink | None = None
     waiting: Waiting | None = None  # the model's queue that it is in
+    stay: Stay | None = None  # what it counts for, where its caller has limits
     left = False  # whether the client has gone
     caller = NOBODY  # who asks, once that is known
     _id: bytes = b""
@@ -231,6 +233,14 @@ def head(status: int, content_type: bytes, *extra: bytes) -> bytes:
     """The first part of a response, up to ``content-length: ``; made once for answers that are given often."""
     lines = [b"HTTP/1.1 %d %s" % (status, REASONS[status]), b"content-type: " + content_type, *extra]
     return b"\r\n".join(lines) + b"\r\ncontent-length: "
+
+
+def later(first: bytes, error: ModelyardError) -> bytes:
+    """The first part of a refusal, with when to come again where it is worth that."""
+    if error.kind is not Kind.BUSY and error.kind is not Kind.LIMITED:
+        return first
+    again = error.facts.get("retry_s", 1)
+    return b"%b\r\nretry-after: %d\r\ncontent-length: " % (first.removesuffix(b"\r\ncontent-length: "), again)
 
 
 def date(moment: datetime) -> bytes:

@@ -13,7 +13,7 @@ from modelyard.guard.gate import Caller, Gate
 from modelyard.guard.visits import turned_away
 from modelyard.serve.http import contracts, lines, pages
 from modelyard.serve.http.errors import JSON
-from modelyard.serve.http.message import Request, Sink, head
+from modelyard.serve.http.message import Request, Sink, head, later
 from modelyard.serve.http.site import ANYBODY, READ_ALL, Guarded, Refuse, Route, Site, Table, reads
 from modelyard.serve.plane import Roster
 from modelyard.watch import metrics
@@ -107,11 +107,11 @@ class Routes:
         head = request.head
         caller = head.caller
         if caller is None or head.gate is not self.gate or request.started > caller.until_s:
-            given = [head.headers.get(name) for name in (b"authorization", b"x-api-key")]
-            if given == [None, None] and not self.gate.open:
+            authorization, api_key = (_text(head.headers.get(name)) for name in (b"authorization", b"x-api-key"))
+            if authorization is None and api_key is None and not self.gate.open:
                 caller = request.papers.caller(self.gate)
             else:
-                caller = self.gate.caller(*[None if value is None else value.decode("latin-1") for value in given])
+                caller = self.gate.caller(authorization, api_key, request.papers.address)
                 head.gate, head.caller = self.gate, caller
         if caller.networks:
             caller.check_source(request.papers.address)
@@ -129,7 +129,7 @@ class Routes:
             first = b"%s\r\nallow: %s\r\ncontent-length: " % (first.removesuffix(b"\r\ncontent-length: "), route.allow)
         elif isinstance(error, Unauthenticated):
             first = b"%s\r\nwww-authenticate: Bearer\r\ncontent-length: " % first.removesuffix(b"\r\ncontent-length: ")
-        request.respond(first, body)
+        request.respond(later(first, error), body)
 
     def _wanted(self, request: Request) -> str:
         """The scope that it takes to be answered here; nothing where nothing is."""
@@ -191,6 +191,10 @@ class Routes:
     def _metrics(self, request: Request) -> None:
         text = metrics.exposition(read_totals(self._site.run), self.gauges())
         request.respond(head(200, metrics.CONTENT_TYPE.encode()), text.encode())
+
+
+def _text(value: bytes | None) -> str | None:
+    return None if value is None else value.decode("latin-1")
 
 
 def _pattern(path: bytes) -> re.Pattern[bytes]:
