@@ -33,6 +33,9 @@ def flaw(head: Head, version: str, hosts: Hosts, own: Callable[[], str]) -> Flaw
             hosts.check(host, own)
         if not head.path.startswith(b"/") and head.path != b"*":
             raise InvalidRequest(what="the address has to be a path: this is no proxy")
+        coding = head.headers.get(b"transfer-encoding", b"chunked")
+        if coding.lower() != b"chunked" or (version == "1.0" and b"transfer-encoding" in head.headers):
+            raise InvalidRequest(what="the only transfer encoding is chunked: others are framed differently elsewhere")
         check_origin(head.method, head.headers)
     except ModelyardError as exc:
         told = {"type": str(exc.kind), "title": exc.title, "code": exc.code, "hint": exc.hint}
