@@ -31,6 +31,7 @@ COMMANDS: dict[str, tuple[str, str]] = {
     "openapi": ("modelyard.cli.openapi", "Print the API of models as an OpenAPI document."),
     "model": ("modelyard.cli.model", "List, show, compare, alias, export and remove models."),
     "key": ("modelyard.cli.key", "Make, list, rotate and revoke the keys of callers."),
+    "rate": ("modelyard.cli.rate", "Say how much callers may ask: by second, by day, at once."),
     "audit": ("modelyard.cli.audit", "List, export and verify the record of what was done."),
     "privacy": ("modelyard.cli.privacy", "Say what is kept of questions and answers; erase persons from it."),
     "sign": ("modelyard.cli.sign", "Sign a version: its bytes, and how it came to be."),

@@ -6,7 +6,7 @@ from collections.abc import Iterable, Mapping
 
 import msgspec
 
-from modelyard.core.errors import InvalidName
+from modelyard.core.errors import InvalidName, InvalidRequest
 from modelyard.core.identity import Permission, Scope, Verb, parse_scope
 
 #: What the class without a name is called where a name has to be typed.
@@ -72,3 +72,18 @@ Rates = Mapping[str, tuple[Rate, ...]]
 def chosen(rates: Iterable[Rate], model: str) -> Rate | None:
     """The rate that holds for this model: of those whose pattern is true of it, the one with the longest pattern."""
     return max((rate for rate in rates if rate.holds_for(model)), key=lambda rate: len(rate.models), default=None)
+
+
+def read(raw: bytes) -> dict[str, tuple[Rate, ...]]:
+    """Rate classes in these bytes; none where there are none, `InvalidRequest` when they are not rate classes."""
+    if not raw:
+        return {}
+    try:
+        return msgspec.json.decode(raw, type=dict[str, tuple[Rate, ...]])
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as exc:
+        raise InvalidRequest(what=f"the rate classes are not valid: {exc}", hint="modelyard rate list") from exc
+
+
+def write(rates: Rates) -> bytes:
+    """Back to bytes."""
+    return msgspec.json.format(msgspec.json.encode(rates, order="sorted"), indent=2) + b"\n"

@@ -9,7 +9,9 @@ from typing import TYPE_CHECKING
 
 import msgspec
 
-from modelyard.core.errors import ModelyardError, Unavailable
+from modelyard.control.actions import configure
+from modelyard.core import rates
+from modelyard.core.errors import ModelyardError, NotFound, Unavailable
 from modelyard.core.plan import Access
 from modelyard.guard import keyring, peppers
 from modelyard.guard.grant import USUAL_OVERLAP
@@ -57,13 +59,23 @@ def create(home: Home, grant: Grant) -> Minted:
         The actor may not make keys, or may itself less than the key.
     Conflict
         The name is taken.
+    NotFound
+        There is no such rate class.
     """
     from modelyard.guard import rows  # noqa: PLC0415 - brings SQLAlchemy
 
     with home.change("key.create", grant.name) as (connection, record):
+        _check_rate(home, grant.rate)
         minted = rows.create(connection, home.actor, grant, pepper(home.settings), datetime.now(UTC))
         record(f"key:{minted.id}", described(grant))
     return announced(home, minted, f"key {grant.name} is made")
+
+
+def _check_rate(home: Home, name: str) -> None:
+    """`NotFound` when nobody has said what keys of this class may."""
+    known = [each for each in rates.read(configure.read(home.settings.rates)) if each]
+    if name and name not in known:
+        raise NotFound(what="rate class", name=name, known=known, hint=f"modelyard rate set {name} --per-second 10")
 
 
 def rotate(home: Home, which: str, overlap: timedelta = USUAL_OVERLAP) -> Minted:

@@ -8,9 +8,11 @@ from pathlib import Path
 
 import msgspec
 
+from modelyard.control.actions import configure
 from modelyard.control.actions.home import Home
 from modelyard.control.actions.journals import journaling
 from modelyard.control.actions.notary import Notary
+from modelyard.core import rates
 from modelyard.core.errors import CorruptBundle, InvalidRequest, ModelyardError, NotFound, Unavailable, Untrusted
 from modelyard.core.plan import Limits, Plan, PlannedModel, Tuning
 from modelyard.core.reference import Reference, parse_reference
@@ -193,9 +195,9 @@ def _plan(home: Home, asked: Plan, *, strict: bool) -> Plan:
     ordered = tuple(sorted(models, key=lambda model: model.name))
     known = known if asked.explicit else {}
     journal = journaling(home, {model.name for model in ordered})
-    return msgspec.structs.replace(
-        asked, models=ordered, known=known, signatures=notary.trust, refused=refused, journal=journal
-    )
+    allowed = rates.read(configure.read(home.settings.rates))
+    fresh = msgspec.structs.replace(asked, models=ordered, known=known, refused=refused, journal=journal)
+    return msgspec.structs.replace(fresh, signatures=notary.trust, rates=allowed)
 
 
 def _planned(notary: Notary, model: Model, references: Sequence[Reference], tuning: Tuning) -> list[PlannedModel]:

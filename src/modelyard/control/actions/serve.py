@@ -86,7 +86,7 @@ def serve(
         with home.artifacts.held():  # nobody may put the bundles away before the saved plan names them
             policy = Policy(options.signatures)
             plan = plans.render(home, requested, limits, explicit=explicit, tunings=tunings, signatures=policy)
-            plan = structs.replace(plan, access=_access(home, options))
+            plan = structs.replace(plan, access=_access(home, options), usage=_usage(settings, name, options.workers))
             if not plan.models and not explicit:
                 hint = "modelyard train data.csv --target COLUMN"
                 raise NotFound(what="model", name="", cause="the registry is empty", hint=hint)
@@ -108,6 +108,16 @@ def _chores(home: Home) -> Iterator[None]:
 
     with audit.told(home), journals.kept(home):
         yield
+
+
+def _usage(settings: Settings, name: str, workers: int) -> str:
+    """The file of what callers have used up; what its predecessor on this port wrote today is kept."""
+    path = settings.usage / name
+    if path.exists():
+        from modelyard.guard import ledger  # noqa: PLC0415 - as above
+
+        ledger.begin(path, workers)
+    return str(path)
 
 
 def _access(home: Home, options: Options) -> Access:
