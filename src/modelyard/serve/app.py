@@ -196,6 +196,7 @@ class Worker:
         try:
             plan = Plan.from_bytes(self._plan_path.read_bytes())
             roster = await asyncio.to_thread(self._loader.load, plan, self._plane.roster, strict=False)
+            await asyncio.to_thread(self._witnesses.prepare, plan.journal)
         except (ModelyardError, OSError) as exc:
             log.error("keeping the old plan: %s", exc)
             return

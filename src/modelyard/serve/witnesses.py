@@ -32,6 +32,14 @@ class Witnesses:
         self._worker = worker
         self._streams: dict[_Key, Stream] = {}
 
+    @staticmethod
+    def prepare(wanted: Journaling) -> None:
+        """Import what this takes, in a thread: requests do not wait for that."""
+        if any(each.capture for each in wanted.models.values()):
+            from modelyard.guard import payloads  # noqa: PLC0415 - brings cryptography, for captures alone
+
+            del payloads
+
     def follow(self, replicas: Sequence[Replica], wanted: Journaling) -> None:
         """Have these replicas watched as is wanted."""
         needed: set[_Key] = set()
