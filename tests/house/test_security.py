@@ -5,6 +5,8 @@ from __future__ import annotations
 import re
 from pathlib import Path
 
+from modelyard.control.api.app import ROUTES
+from modelyard.control.api.route import PREFIX
 from modelyard.core.identity import OF_MODELS, ROLES, Role, Verb
 
 MANUAL = Path(__file__).parents[2] / "docs" / "security.md"
@@ -27,3 +29,16 @@ def test_the_manual_says_which_verbs_are_about_models() -> None:
     sentence = re.search(r"((?:`[a-z]+`(?:, | and )?)+) are about models", MANUAL.read_text(encoding="utf-8"))
     assert sentence is not None
     assert {Verb(name) for name in re.findall(r"`([a-z]+)`", sentence[1])} == OF_MODELS
+
+
+def test_the_manual_says_what_every_address_of_the_control_api_needs() -> None:
+    told: dict[str, set[str]] = {}
+    for paths, methods, _ in re.findall(
+        r"^\| (`/api/v1/.*?) \| (.+?) \| (.+?) \|$", MANUAL.read_text("utf-8"), re.MULTILINE
+    ):
+        for path in re.findall(r"`(/api/v1/[^`]+)`", paths):
+            told[path] = set(re.findall(r"[A-Z]{3,}", methods))
+    real: dict[str, set[str]] = {f"{PREFIX}/openapi.json": {"GET"}}
+    for route in ROUTES:
+        real.setdefault(route.path, set()).add(route.method)
+    assert told == real

@@ -16,6 +16,7 @@ from tests.house.source import Module, modules
 HEAVY = {
     *("numpy", "onnxruntime", "onnx", "skl2onnx", "sklearn", "skops", "joblib", "pandas", "scipy"),
     *("sqlalchemy", "alembic", "uvloop", "httptools", "rich", "asyncio", "socket", "http.client"),
+    *("fastapi", "starlette", "uvicorn"),
 }
 #: What a replica may carry; the rest of HEAVY (scikit-learn, pandas, SQLAlchemy, ...) may not be in it.
 REPLICA = {"numpy", "onnxruntime", "uvloop", "httptools", "asyncio", "socket", "http.client"}

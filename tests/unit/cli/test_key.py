@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
@@ -181,3 +182,17 @@ def test_a_pepper_is_renewed() -> None:
     key("rotate", "shop", "--overlap", "0s")
     assert document("pepper") == {"pepper": 3, "removed": [1]}
     assert "pepper-4" in key("pepper").stdout
+
+
+def test_a_key_that_begins_later() -> None:
+    made = document("create", "later", "--not-before", "2d", "--expires", "1d")
+    assert made["state"] == "waiting"
+    begins, ends = (datetime.fromisoformat(made[name]) for name in ("not_before", "expires_at"))
+    assert timedelta(days=1, hours=23) < begins - datetime.now(UTC) <= timedelta(days=2)
+    assert ends - begins == timedelta(days=1)
+    assert "Begins" in key("create", "then", "--not-before", "2d").stderr
+    at = (datetime.now(UTC) + timedelta(days=3)).replace(microsecond=0)
+    exact = document("create", "exact", "--not-before", at.replace(tzinfo=None).isoformat())
+    assert abs(datetime.fromisoformat(exact["not_before"]) - at) < timedelta(seconds=1)
+    for wrong in ("2020-01-01", "soon", "-1d", "366d"):
+        assert run("key", "create", "never", "--not-before", wrong, code=1 if wrong == "366d" else 2).stdout == ""

@@ -11,14 +11,14 @@ from modelyard.serve.http.errors import JSON, PROBLEM, problem, status
 
 #: When to come again, in seconds, where somebody else was at work.
 RETRY_S = 1
-_LATER = {Kind.BUSY, Kind.UNAVAILABLE, Kind.TIMEOUT, Kind.NOT_READY}
+_LATER = {Kind.BUSY, Kind.LIMITED, Kind.UNAVAILABLE, Kind.TIMEOUT, Kind.NOT_READY}
 
 
 def refusal(error: ModelyardError, request_id: str) -> Response:
     """The answer to a request that was not done."""
     headers = {}
     if error.kind in _LATER:
-        headers["retry-after"] = str(RETRY_S)
+        headers["retry-after"] = str(error.facts.get("retry_s", RETRY_S))
     if isinstance(error, Unauthenticated):
         headers["www-authenticate"] = "Bearer"
     elif isinstance(error, NotAllowed):

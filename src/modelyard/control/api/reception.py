@@ -59,9 +59,10 @@ class Reception:
     def _caller(self, request: Request, address: str) -> Caller:
         self._entrance.renew(self._access)  # four looks at files: a key that was revoked is so with the next request
         gate = self._entrance.gate
-        given = [request.headers.get(name) for name in ("authorization", "x-api-key")]
+        authorization, api_key = request.headers.get("authorization"), request.headers.get("x-api-key")
         peer: Peer | None = request.scope.get(PEER)
-        caller = gate.certified(peer) if given == [None, None] else gate.caller(*given)
+        silent = authorization is None and api_key is None
+        caller = gate.certified(peer) if silent else gate.caller(authorization, api_key, address)
         caller.check_source(address)
         return caller
 
