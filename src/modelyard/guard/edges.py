@@ -30,6 +30,7 @@ _HOST = re.compile(rb"([a-z0-9_](?:[a-z0-9._-]{0,251}[a-z0-9_])?\.?|\[[0-9a-f:.]
 _SAFE = frozenset({b"GET", b"HEAD", b"OPTIONS"})
 _OWN = frozenset({b"same-origin", b"none"})  # ``none``: somebody typed it, or opened a bookmark
 _SHOWN = 80
+_REMEMBERED = 64
 
 
 class Hosts:
@@ -50,6 +51,7 @@ class Hosts:
     def __init__(self, names: Iterable[str] = ()) -> None:
         self.names = tuple(names)
         self._names = frozenset(_spelt(name) for name in self.names if not name.startswith("*."))
+        self._right: set[bytes | None] = set()  # as they were sent: a server is called by few
         self._below = tuple(b"." + _spelt(name) for name in self.names if name.startswith("*."))
 
     def check(self, host: bytes | None, own: Callable[[], str] = str) -> None:
@@ -70,14 +72,18 @@ class Hosts:
         WrongHost
             It is the name of something else.
         """
+        if host in self._right:
+            return
         if host is None:
             raise InvalidRequest(what="no Host header")
         name = host_name(host)
         if name is None:
             raise InvalidRequest(what="the Host header is not a name or an address, with or without a port")
-        if not self.names or name in self._names or name.endswith(self._below) or name == _address(own()):
-            return
-        raise WrongHost(host=name.decode()[:_SHOWN])
+        if not self.names or name in self._names or name.endswith(self._below):
+            if len(self._right) < _REMEMBERED:
+                self._right.add(host)
+        elif name != _address(own()):
+            raise WrongHost(host=name.decode()[:_SHOWN])
 
 
 def host_name(host: bytes) -> bytes | None:
