@@ -14,6 +14,8 @@ from modelyard.core.act import Act
 from modelyard.guard import records
 from modelyard.guard.tables import AUDIT
 
+_NEWEST = 1000
+
 
 def record(connection: sa.Connection, act: Act) -> None:
     """Append the act to the log, inside the transaction of `connection`, which holds the writers' lock.
@@ -24,3 +26,9 @@ def record(connection: sa.Connection, act: Act) -> None:
     at = datetime.now(UTC)
     sealed = records.seal(act, sequence + 1, at, before)
     connection.execute(sa.insert(AUDIT).values(msgspec.structs.asdict(sealed) | {"at": at}))
+
+
+def has(connection: sa.Connection, word: str, value: str) -> bool:
+    """Whether one of the newest thousand records says this of its act."""
+    newest = sa.select(AUDIT.c.detail).order_by(AUDIT.c.sequence.desc()).limit(_NEWEST)
+    return any(detail.get(word) == value for (detail,) in connection.execute(newest))

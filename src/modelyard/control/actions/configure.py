@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from contextlib import suppress
 from pathlib import Path
 
+from modelyard.control.actions import pending
 from modelyard.control.actions.home import Home
-from modelyard.core.errors import Forbidden, Unavailable
+from modelyard.core.errors import Forbidden, ModelyardError, Unavailable
 from modelyard.core.identity import Permission, Scope, Verb
 from modelyard.store import files
 
@@ -42,7 +44,7 @@ def change(
     home : Home
         Whose actor does it.
     path : Path
-        The file.
+        The file, in the home.
     act : tuple of str and str
         Noun and verb, and what it is about.
     rewrite : callable
@@ -55,19 +57,15 @@ def change(
     Forbidden
         The actor may not.
     """
-    written = False
-    before = b""
+    aside, number = pending.aside(path)
     try:
-        with home.change(*act) as (_, record):
+        with home.change(*act) as (connection, record):
             check_may(home)
-            before = read(path)
-            raw = rewrite(before)
-            record(act[1], dict(detail or {}))
-            files.replace(path, raw)
-            written = True
+            pending.settled(connection, path.parent)
+            files.replace(aside, rewrite(read(path)))
+            record(act[1], {**(detail or {}), "change": number})
     except BaseException:
-        if written and not before:  # the record could not be kept
-            path.unlink(missing_ok=True)
-        elif written:
-            files.replace(path, before)
+        with suppress(ModelyardError):
+            pending.settle(path.parent, home.database)
         raise
+    pending.put(aside)

@@ -112,14 +112,17 @@ def open_home(settings: Settings) -> Home:
         See `Database.open`.
     """
     # What opens the database is paid for by whoever opens a home, not by whoever imports a verb.
+    from modelyard.control.actions import pending  # noqa: PLC0415 - as above
     from modelyard.registry.artifacts import Artifacts  # noqa: PLC0415 - as above
     from modelyard.store.database import Database  # noqa: PLC0415 - as above
 
     files.make_folder(settings.home)
     files.make_folder(settings.plans)
+    database = Database.open(settings.database)
+    pending.settle(settings.home, database)
     return Home(
         settings=settings,
-        database=Database.open(settings.database),
+        database=database,
         artifacts=Artifacts(bytes_at_rest(settings), settings.bundles, partial(_memory, settings)),
     )
 

@@ -91,13 +91,13 @@ def test_what_makes_no_sense_is_refused(at: Home) -> None:
 @pytest.mark.parametrize("role", [Role.VIEWER, Role.PREDICTOR, Role.DEPLOYER, Role.AUDITOR])
 def test_who_may_not_configure_changes_nothing(at: Home, role: Role) -> None:
     capture(at)
-    kept(at, "ada")
+    kept(at, "ylva")
     other = replace(at, actor=Principal("key:x", scopes(role), "key"))
     for act in (
         lambda: capture(other),
         lambda: privacy.audit(other, "linear", Auditing()),
         lambda: privacy.off(other, "linear"),
-        lambda: privacy.erase(other, "ada"),
+        lambda: privacy.erase(other, "ylva"),
     ):
         with pytest.raises(Forbidden):
             act()
@@ -114,17 +114,17 @@ def test_who_may_not_configure_changes_nothing(at: Home, role: Role) -> None:
 def test_nothing_is_left_of_an_erased_person(at: Home, record_property: pytest.FixtureRequest) -> None:
     capture(at)
     capture(at, "mixed", columns=("species",), subject="species")
-    kept(at, "ada", "bob", "ada")
-    kept(at, "ada")
-    kept(at, "bob", "ada", model="mixed")
-    assert privacy.erase(at, "ada", "linear").rows == 6
+    kept(at, "ylva", "bob", "ylva")
+    kept(at, "ylva")
+    kept(at, "bob", "ylva", model="mixed")
+    assert privacy.erase(at, "ylva", "linear").rows == 6
     assert len(journals.paths(at, CAPTURES, SEALED)) == 2, "a segment in which nothing is left is gone"
     assert [one["inputs"]["feature"] for one in privacy.export(at, "linear")] == [["bob", "bob"]]
     assert len(list(privacy.export(at, "mixed"))) == 2
-    erased = privacy.erase(at, "ada")
+    erased = privacy.erase(at, "ylva")
     assert (erased.rows, erased.segments) == (2, 1)
-    assert privacy.erase(at, "ada").rows == 0
-    assert "ada" not in "".join(audit.export(at))
+    assert privacy.erase(at, "ylva").rows == 0
+    assert "ylva" not in "".join(audit.export(at))
     assert [one for one in audit.export(at) if erased.pseudonym in one]
     record_property("number", "0 of 8 rows remain")  # type: ignore[operator]
 
@@ -137,7 +137,7 @@ def test_one_row_of_several_people_goes_alone(at: Home) -> None:
 @pytest.mark.usefixtures("tmp_path")
 def test_the_key_of_captures_follows_encryption_at_rest(at: Home) -> None:
     capture(at)
-    kept(at, "ada")
+    kept(at, "ylva")
     key, masters = CaptureKey(at.settings.secrets), journals.master_keys(at)
     plain = key.private(masters)
     encrypt.turn_on(at)
@@ -156,7 +156,7 @@ def test_what_is_off_goes_in_its_time_all_the_same(at: Home) -> None:
     from datetime import UTC, datetime, timedelta
 
     capture(at)
-    kept(at, "ada")
+    kept(at, "ylva")
     privacy.off(at, "linear")
     assert journals.sweep(at, datetime.now(UTC) + timedelta(days=6)) == {}
     assert journals.sweep(at, datetime.now(UTC) + timedelta(days=8)) == {"captures/linear": 1}
