@@ -8,6 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from modelyard.core.plan import Limits
+from modelyard.guard.edges import Hosts
 from modelyard.serve.grpc.frames import Violation
 from modelyard.serve.grpc.headers import (
     FOREVER,
@@ -128,3 +129,41 @@ def test_what_is_written_beforehand() -> None:
     assert Decoder().decode(OK_TRAILERS) == [("grpc-status", "0")]
     told = dict(Decoder().decode(refused(Refusal(Code.UNKNOWN, "no", 415))))
     assert (told[":status"], told["grpc-status"], told["grpc-message"]) == ("415", "2", "no")
+
+
+def _only(authority: bytes | None) -> None:
+    Hosts(["localhost"]).check(authority)
+
+
+@pytest.mark.row("NET-05")
+@pytest.mark.parametrize(
+    ("names", "code"),
+    [
+        ([(":authority", "localhost:8081")], None),
+        ([(":authority", "localhost"), ("host", "localhost")], None),
+        ([("host", "localhost")], None),
+        ([(":authority", "evil.example")], Code.PERMISSION_DENIED),
+        ([(":authority", "localhost"), ("host", "evil.example")], Code.INVALID_ARGUMENT),
+        ([(":authority", "tmp%2Fsocket")], Code.INVALID_ARGUMENT),
+        ([("host", "evil.example"), ("x-forwarded-host", "localhost")], Code.PERMISSION_DENIED),
+        ([], Code.INVALID_ARGUMENT),
+    ],
+)
+def test_a_call_is_for_this_server(names: list[tuple[str, str]], code: Code | None) -> None:
+    pseudo = [pair for pair in names if pair[0][0] == ":"]
+    said = [*CALL[:3], *pseudo, *CALL[3:], *(pair for pair in names if pair not in pseudo)]
+    head = Reader(Limits(), _only).head(Encoder().encode(said))
+    assert head is not None
+    assert (head.refusal and head.refusal.code) == code
+
+
+def test_what_was_read_is_read_again_when_names_change() -> None:
+    allowed = ["localhost"]
+    reader, encoder = Reader(Limits(), lambda authority: Hosts(allowed).check(authority)), Encoder()
+    said = [*CALL[:3], (":authority", "localhost"), *CALL[3:]]
+    blocks = [encoder.encode(said) for _ in range(3)]
+    assert [reader.head(block).refusal for block in blocks] == [None] * 3  # type: ignore[union-attr]
+    allowed[:] = ["other"]
+    assert reader.head(blocks[2]).refusal is None  # type: ignore[union-attr]
+    reader.forget()
+    assert reader.head(blocks[2]).refusal is not None  # type: ignore[union-attr]
