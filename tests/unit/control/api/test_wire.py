@@ -85,7 +85,8 @@ def test_slow_clients_are_not_waited_for(running: Running, record_property) -> N
     post += b"content-type: application/json\r\ncontent-length: 30\r\n\r\n"
     assert _status(running.send(post, *([b" "] * 12), pause_s=0.1)) == 408
     assert _status(running.send(b"\r\n\r\n")) in {0, 408}
-    record_property("number", f"5 of 5 let go in {time.monotonic() - begun:.1f} s at a tenth of the limits (control)")
+    took_s = time.monotonic() - begun
+    record_property("number", f"5 of 5 let go in {took_s:.1f} s, limits cut to {LATE_S:g} s (control API)")
 
 
 def test_one_connection_asks_twice(running: Running) -> None:
