@@ -10,7 +10,7 @@ import pytest
 from modelyard.core.errors import RateLimited, Unauthenticated
 from modelyard.core.rates import Rate
 from modelyard.guard import gate, keys
-from modelyard.guard.gate import KeyGate, OpenGate
+from modelyard.guard.gate import Caller, KeyGate, OpenGate
 from modelyard.guard.keytable import KeptKey, KeptSecret, KeyTable
 from modelyard.guard.ledger import Ledger
 from modelyard.guard.limits import Limiter
@@ -52,9 +52,14 @@ def test_wrong_credentials_are_not_looked_at_any_more_and_who_was_let_in_goes_on
     for _ in range(MOST):
         with pytest.raises(Unauthenticated):
             known.caller(None, str(keys.mint("live")), FAR)
-    proofs = []
+    proofs: list[str] = []
     prove = known._prove
-    monkeypatch.setattr(known, "_prove", lambda text: proofs.append(text) or prove(text))
+
+    def seen(text: str) -> Caller:
+        proofs.append(text)
+        return prove(text)
+
+    monkeypatch.setattr(known, "_prove", seen)
     for key in (keys.mint("live"), late):
         with pytest.raises(RateLimited):
             known.caller(None, str(key), FAR)
