@@ -311,6 +311,7 @@ class Connection(asyncio.Protocol):
             call = self.calls[stream] = Call(self, stream, head, method)
             room, call.ended = server.take(), last
             if head.refusal is not None:
+                self.bother(_WORTH + 1)  # more than its answer gives back: what is no call is no work that was done
                 call.finish(head.refusal.code, head.refusal.text)
             elif not room or self.out.unsent_bytes > _UNSENT_BYTES:
                 call.finish(Code.RESOURCE_EXHAUSTED, "too many calls at once")
@@ -323,7 +324,7 @@ class Connection(asyncio.Protocol):
         """The names have changed that this server may be called by."""
         self._reader.forget()
 
-    def _meant(self, authority: bytes | None) -> None:
+    def _meant(self, authority: bytes) -> None:
         """Nothing, where a call for this authority is for this server; see `headers.Reader`."""
         if self.server.hosts.names:  # without them any will do, and some proxies say none that could be a name
             self.server.hosts.check(authority, partial(local, self.out.transport))

@@ -36,7 +36,7 @@ _TOKEN = re.compile(rb"[A-Za-z0-9._:-]{1,128}")
 _SEVEN_BITS = 0x7F
 
 
-Meant = Callable[[bytes | None], None]
+Meant = Callable[[bytes], None]
 
 
 class Refusal(msgspec.Struct, frozen=True):
@@ -182,8 +182,10 @@ def _refusal(said: Mapping[bytes, bytes], size: int, count: int, limits: Limits)
 
 
 def _misdirected(said: Mapping[bytes, bytes], meant: Meant) -> Refusal | None:
-    """Whether a call is for another server; the older header has to agree, where both are there."""
+    """Whether a call is for another server; it may name none, as no browser does, and both headers have to agree."""
     authority = said.get(b":authority", said.get(b"host"))
+    if authority is None:
+        return None
     if said.get(b"host", authority) != authority:
         return Refusal(Code.INVALID_ARGUMENT, "host is not what :authority is")
     try:
