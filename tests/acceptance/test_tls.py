@@ -193,9 +193,8 @@ def test_several_large_bodies_on_one_connection(served: Served, papers: Papers) 
 
 
 def test_a_client_that_waits_for_100_continue_gets_it(served: Served, papers: Papers) -> None:
-    head = (
-        b"POST /predict HTTP/1.1\r\nhost: localhost\r\nconnection: close\r\ncontent-length: 14\r\nexpect: 100-continue\r\n\r\n"
-    )
+    lines = ["POST /predict HTTP/1.1", "host: localhost", "connection: close", "content-length: 14"]
+    head = "\r\n".join([*lines, "expect: 100-continue", "", ""]).encode()
     with connection(served, papers.context()) as sock:
         sock.sendall(head)
         assert sock.recv(65536) == b"HTTP/1.1 100 Continue\r\n\r\n"

@@ -28,6 +28,9 @@ class Transport:
     def write(self, data: bytes) -> None:
         self.sent += data
 
+    def get_extra_info(self, name: str) -> tuple[str, int] | None:
+        return ("127.0.0.1", 50_000) if name == "peername" else None
+
     def can_write_eof(self) -> bool:
         return self.half_closes
 
