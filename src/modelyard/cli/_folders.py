@@ -214,7 +214,7 @@ def _as_told(screen: Screen, flags: dict[str, Any], serving: Serving) -> dict[st
         if is_loopback(serving.host):
             wanted["host"] = serving.host
         else:
-            why = "requests are not authenticated yet, so only this machine may call: listening on 127.0.0.1"
+            why = "others could reach it, so that has to be said with --host, keys and TLS; listening on 127.0.0.1"
             screen.say("Not used", f"{serving.said['host']}: host {serving.host}: {why}")
     for name, value in wanted.items():
         if value is None or context.get_parameter_source(name) is not ParameterSource.DEFAULT:
