@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -125,6 +126,7 @@ def command(screen: Screen, settings: Settings, models: tuple[str, ...], plan: P
     aliases go live while it runs. DIR is a folder as for import; what is in it is imported first, and served at
     exactly these versions, on the ports that its settings.json or MLSERVER_* variables name.
     """  # noqa: D301 - click's own mark, which a raw string would print
+    os.umask(0o077)  # whatever is written from here on is for its user alone
     from modelyard.control.actions.serve import serve, serve_plan  # noqa: PLC0415 - imported when called
     from modelyard.serve.supervisor import Options  # noqa: PLC0415 - as above
 

@@ -16,6 +16,8 @@ from modelyard.serve.http.message import Head
 
 #: What must be lacking of a body for this to be worth two changes of protocol.
 WORTH_BYTES = 64 * 1024
+#: Smaller pieces are put together, and a body of one is read before it is judged.
+PIECE_BYTES = 4096
 _MOST_BYTES = 1 << 30  # in one go: TLS counts them in 31 bits
 Piece = bytes | bytearray | memoryview
 Done = Callable[[bytearray], None]
@@ -32,6 +34,16 @@ _NOTHING = memoryview(b"")
 def is_worth(head: Head, there: int) -> bool:
     """Whether enough is lacking of a body of which so much is there, and its end is the end of the message."""
     return head.length - there >= WORTH_BYTES and b"upgrade" not in head.headers
+
+
+def gather(pieces: list[bytes | bytearray], piece: bytes) -> None:
+    """Add a piece to a body that the parser reads; crumbs, each of which is forty bytes of overhead, to each other."""
+    if not pieces or len(piece) >= PIECE_BYTES:
+        pieces.append(piece)
+    elif isinstance(pieces[-1], bytearray):
+        pieces[-1] += piece
+    else:
+        pieces.append(bytearray(piece))
 
 
 def fill(transport: asyncio.Transport, owner: asyncio.Protocol, head: Head, begun: Iterable[Piece], done: Done) -> None:

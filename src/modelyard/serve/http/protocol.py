@@ -30,7 +30,7 @@ log = logging.getLogger("modelyard")
 
 _BODY_FLOOR_BYTES_PER_S = 64 * 1024  # a body may take body_s, and longer only while it comes at least this fast
 _PIPELINED = 16
-_PIECE_BYTES = 4096  # of a body: smaller pieces are put together, and a body of one is read before it is judged
+_CHUNKS, _CHUNK_BYTES = 65_536, 256  # of a body that is kept: so many, or more where larger bodies are allowed
 _HEADS, _HEAD_BYTES = 1024, 2048  # how many heads are remembered, of this size at most
 _FRAMED = frozenset({b"transfer-encoding", b"expect", b"upgrade"})  # what says more of a body than its length
 _FOREVER = float("inf")
@@ -212,11 +212,10 @@ class Connection(asyncio.Protocol):
     def _start_message(self) -> None:
         self._url = b""
         self._headers: dict[bytes, bytes] = {}
-        self._header_count = self._header_bytes = 0
+        self._header_count = self._header_bytes = self._chunks = 0
         self._request = None
-        self._head_bytes = 0
         self._pieces: list[bytes | bytearray] = []
-        self._body_bytes = 0
+        self._head_bytes = self._body_bytes = 0
 
     def on_message_begin(self) -> None:
         """A request begins; on a pipelined connection this can be in the middle of a packet."""
@@ -258,7 +257,7 @@ class Connection(asyncio.Protocol):
             return
         request = Request(self, first)
         # A small body of the usual kind is here already; what is large is not read for somebody who may not send it.
-        if (length > _PIECE_BYTES or headers.get(b"content-type", JSON) != JSON) and not self._open(request):
+        if (length > bulk.PIECE_BYTES or headers.get(b"content-type", JSON) != JSON) and not self._open(request):
             return
         if length > self._limits.body_bytes and request.sink is None:
             self._refuse(413, f"the body is larger than the limit of {self._limits.body_bytes} bytes")
@@ -290,22 +289,23 @@ class Connection(asyncio.Protocol):
             self._queue.append(request)
         return True
 
+    def on_chunk_header(self) -> None:
+        """Another chunk, or the end of them: each costs us far more than its sender."""
+        self._chunks += 1
+        most = max(_CHUNKS, self._limits.body_bytes // _CHUNK_BYTES)
+        if self._chunks > most + 1 and self._request is not None and self._request.sink is None:
+            self._refuse(413, "the body comes in too many chunks")
+
     def on_body(self, chunk: bytes) -> None:
         """A piece of the body; most bodies are one piece and are not copied."""
         if self._request is not None and self._request.sink is not None:
             self.deadline = self._clock() + self._limits.body_s
             self._request.sink.feed(chunk)
             return
-        pieces = self._pieces
-        if not pieces or len(chunk) >= _PIECE_BYTES:
-            pieces.append(chunk)
-        elif isinstance(pieces[-1], bytearray):  # crumbs are put together: each for itself is forty bytes of overhead
-            pieces[-1] += chunk
-        else:
-            pieces.append(bytearray(chunk))
+        bulk.gather(self._pieces, chunk)
         self._body_bytes += len(chunk)
         if self._body_bytes > self._limits.body_bytes and not self._closing:
-            pieces.clear()
+            self._pieces.clear()
             self._refuse(413, f"the body is larger than the limit of {self._limits.body_bytes} bytes")
 
     def on_message_complete(self) -> None:

@@ -97,3 +97,22 @@ def test_trailers_are_counted_and_change_nothing() -> None:
     bench.router.kept[0].respond(OK, b"{}")
     bench.connection.data_received(start + b"a: b\r\nc: d\r\ne: f\r\n\r\n")
     assert bench.transport.statuses == [200, 431]
+
+
+@in_loop
+def test_a_body_may_come_in_so_many_chunks_and_a_stream_in_any_number() -> None:
+    start = b"POST %s HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked\r\n%s\r\n"
+    for count, limits, status in (
+        (65_536, Limits(), 200),
+        (65_537, Limits(), 413),
+        (65_537, Limits(body_bytes=256 * 65_537), 200),
+        (65_538, Limits(body_bytes=256 * 65_537), 413),
+    ):
+        bench = Bench(limits)
+        bench.connection.data_received(start % (b"/now", b"") + b"1\r\nx\r\n" * count + b"0\r\n\r\n")
+        assert bench.transport.statuses == [status]
+        assert (b"connection: close" in bench.transport.sent) == (status != 200)
+    bench = Bench()
+    bench.connection.data_received(start % (b"/s", b"Content-Type: stream\r\n") + b"1\r\nx\r\n" * 65_537 + b"0\r\n\r\n")
+    assert bench.transport.statuses == [200]
+    assert bench.router.echoes[0].whole
