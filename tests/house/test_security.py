@@ -34,9 +34,9 @@ def test_the_manual_says_which_verbs_are_about_models() -> None:
 def test_the_manual_says_what_every_address_of_the_control_api_needs() -> None:
     told: dict[str, set[str]] = {}
     for paths, methods, _ in re.findall(
-        r"^\| (`/api/v1/.*?) \| (.+?) \| (.+?) \|$", MANUAL.read_text("utf-8"), re.MULTILINE
+        r"^\| (`/(?:api/v1/|livez).*?) \| (.+?) \| (.+?) \|$", MANUAL.read_text("utf-8"), re.MULTILINE
     ):
-        for path in re.findall(r"`(/api/v1/[^`]+)`", paths):
+        for path in re.findall(r"`(/[^`]+)`", paths):
             told[path] = set(re.findall(r"[A-Z]{3,}", methods))
     real: dict[str, set[str]] = {f"{PREFIX}/openapi.json": {"GET"}}
     for route in ROUTES:

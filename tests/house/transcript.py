@@ -23,7 +23,7 @@ from tests.house.source import ROOT
 TIMEOUT_S = 240.0
 _FENCE = re.compile(r"(<!-- not run: .+? -->\n+)?^```(\w+)\n(.*?)^```$", flags=re.MULTILINE | re.DOTALL)
 _MARK = "--8<-- end of step"
-_PORT = re.compile(r"\b(?:808|500)([01])\b")  # HTTP's, and gRPC's, which is the next
+_PORT = re.compile(r"\b(?:8080|5000|(8081|5001)|(8090))\b")  # HTTP's; gRPC's, which is the next; the control API's
 
 
 @dataclass(frozen=True)
@@ -90,7 +90,7 @@ def run(page: Path, folder: Path) -> list[str]:
 
 
 def _moved(text: str, port: int) -> str:
-    return _PORT.sub(lambda found: str(port + int(found[1])), text)
+    return _PORT.sub(lambda found: str(port + (found.lastindex or 0)), text)
 
 
 def _script(plan: list[Step], port: int) -> str:
@@ -98,7 +98,8 @@ def _script(plan: list[Step], port: int) -> str:
     for at, step in enumerate(plan):
         if step.goes_on:
             scheme = "https" if "--tls" in step.command else "http"
-            wait = _WAIT.format(scheme=scheme, port=port)
+            own = re.search(r"--port (\d+)", step.command)
+            wait = _WAIT.format(scheme=scheme, port=own[1] if own else port)
             lines += [f"{step.command.rstrip().removesuffix('&')} > {_log(at)} 2>&1 &", wait]
         else:
             lines.append(step.command)

@@ -8,6 +8,7 @@ import click
 
 from modelyard.cli.root import with_screen
 from modelyard.cli.screen import Screen
+from modelyard.control import documents
 from modelyard.core.settings import Settings
 
 if TYPE_CHECKING:
@@ -47,7 +48,7 @@ def set_(screen: Screen, settings: Settings, name: str, model: str, **flags: Any
 
     rate = rates.put(open_home(settings), name, {"models": model, **flags})
     screen.say("Rate", f"{name}: {_words(rate)}")
-    screen.show({"name": name, **_document(rate)})
+    screen.show(documents.rate(name, rate))
     screen.next(f"modelyard key create shop --rate {name}" if name != "usual" else "modelyard rate list")
 
 
@@ -59,10 +60,11 @@ def list_(screen: Screen, settings: Settings) -> None:
     from modelyard.control.actions.home import open_home  # noqa: PLC0415 - as above
     from modelyard.core.rates import USUAL  # noqa: PLC0415 - as above
 
-    known = [(name or USUAL, each) for name, kept in sorted(rates.listed(open_home(settings)).items()) for each in kept]
+    found = rates.listed(open_home(settings))
+    known = [(name or USUAL, each) for name, kept in sorted(found.items()) for each in kept]
     header = ("CLASS", "MODELS", "A SECOND", "AT ONCE", "A DAY", "ROWS A DAY", "IN FLIGHT")
     text = screen.table(header, [_row(name, each) for name, each in known]) if known else "Nobody is limited."
-    screen.show([{"name": name, **_document(each)} for name, each in known], text)
+    screen.show(documents.rates(found), text)
 
 
 @command.command()
@@ -93,7 +95,3 @@ def _row(name: str, rate: Rate) -> list[str]:
     at_once = rate.at_once if rate.requests_s else None
     values = (rate.requests_s, at_once, rate.requests_day, rate.rows_day, rate.in_flight)
     return [name, rate.models, *("" if value is None else f"{value:.12g}" for value in values)]
-
-
-def _document(rate: Rate) -> dict[str, Any]:
-    return {name: getattr(rate, name) for name in rate.__struct_fields__}

@@ -7,12 +7,15 @@ from typing import TYPE_CHECKING, Any
 
 import msgspec
 
+from modelyard.core.rates import USUAL
+
 if TYPE_CHECKING:
     from datetime import datetime
 
     from modelyard.control.actions.keys import Minted
     from modelyard.control.actions.show import Shown
     from modelyard.core.identity import Principal
+    from modelyard.core.rates import Rate, Rates
     from modelyard.core.trust import Trust
     from modelyard.guard.chain import Report
     from modelyard.guard.issuers import Issuer, IssuerTable
@@ -136,6 +139,16 @@ def issuer(found: Issuer, table: IssuerTable) -> dict[str, Any]:
 def trust(found: Trust) -> dict[str, Any]:
     """Whose signatures count, and from which version on."""
     return {"keys": msgspec.to_builtins(found.keys), "minimums": found.minimums}
+
+
+def rate(name: str, found: Rate) -> dict[str, Any]:
+    """What the callers of a class may ask of the models of a pattern; null is not limited."""
+    return {"name": name, **msgspec.structs.asdict(found)}
+
+
+def rates(found: Rates) -> list[dict[str, Any]]:
+    """All that was said, by class and pattern."""
+    return [rate(name or USUAL, each) for name, kept in sorted(found.items()) for each in kept]
 
 
 def caller(found: Principal) -> dict[str, Any]:

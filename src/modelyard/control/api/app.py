@@ -12,20 +12,25 @@ from starlette.exceptions import HTTPException
 from starlette.requests import Request
 from starlette.responses import Response
 
-from modelyard.control.api import audit, installation, keys, models
+from modelyard.control.api import audit, health, installation, keys, models, rates
 from modelyard.control.api.document import document
 from modelyard.control.api.problems import refusal, success
 from modelyard.control.api.reading import read
 from modelyard.control.api.reception import Reception
-from modelyard.control.api.route import KNOWN, PREFIX, Answer, Call, Route
+from modelyard.control.api.route import KNOWN, PREFIX, Answer, Anybody, Call, Route
 from modelyard.core.errors import Busy, Internal, ModelyardError, NotAllowed, NotFound
 
 log = logging.getLogger("modelyard")
 
 #: Every route there is, but for the document about them.
-ROUTES: tuple[Route, ...] = (*installation.ROUTES, *keys.ROUTES, *models.ROUTES, *audit.ROUTES)
-#: Acts at once, and requests that may be under way or wait.
+ROUTES: tuple[Route, ...] = (
+    *(*health.ROUTES, *installation.ROUTES, *keys.ROUTES, *models.ROUTES, *rates.ROUTES, *audit.ROUTES),
+)
+#: The addresses that need nothing. Another one that says so keeps the process from starting.
+PUBLIC = frozenset({"GET /livez", "GET /readyz"})
+#: Acts at once, and requests that may be under way or wait; and the same of those that need nothing.
 _THREADS, _WAITING = 8, 64
+_PUBLIC_THREADS, _PUBLIC_WAITING = 1, 16
 _NOT_ALLOWED = 405
 
 Endpoint = Callable[[Request], Awaitable[Response]]
@@ -36,8 +41,8 @@ class Desk:
 
     def __init__(self, reception: Reception) -> None:
         self._reception = reception
-        self._limiter = CapacityLimiter(_THREADS)
-        self._waiting = 0
+        self._line = _Line(_THREADS, _WAITING)
+        self._public = _Line(_PUBLIC_THREADS, _PUBLIC_WAITING)  # so that strangers keep nobody waiting who has a key
 
     async def answer(self, route: Route, request: Request) -> Response:
         """The answer of this route to the request."""
@@ -45,7 +50,8 @@ class Desk:
             home = self._reception.admit(request, route, request.path_params)
             asked = await read(request, route)
             call = Call(home, request.path_params, asked, _address(request))
-            return success(await self._do(route, call))
+            line = self._public if isinstance(route.needs, Anybody) else self._line
+            return success(await line.run(route.act, call))
         except ModelyardError as exc:
             return refusal(exc, request.state.id)
         except Exception as exc:  # the request's border: what nobody foresaw is ours, and stays here
@@ -63,14 +69,24 @@ class Desk:
         except ModelyardError as error:
             return refusal(error, request.state.id)
 
-    async def _do(self, route: Route, call: Call) -> Answer:
-        if self._waiting >= _WAITING:
+
+class _Line:
+    """Runs acts in so many threads; others wait, but not more than so many."""
+
+    def __init__(self, threads: int, most: int) -> None:
+        self._limiter = CapacityLimiter(threads)
+        self._most = most
+        self._under_way = 0
+
+    async def run(self, act: Callable[[Call], Answer], call: Call) -> Answer:
+        """What the act answers; `Busy` where too many wait."""
+        if self._under_way >= self._most:
             raise Busy(what="too many requests at once", hint="try again in a second")
-        self._waiting += 1
+        self._under_way += 1
         try:
-            return await to_thread.run_sync(route.act, call, limiter=self._limiter)
+            return await to_thread.run_sync(act, call, limiter=self._limiter)
         finally:
-            self._waiting -= 1
+            self._under_way -= 1
 
 
 def make_app(reception: Reception, routes: Iterable[Route] = ROUTES) -> FastAPI:
@@ -86,7 +102,8 @@ def make_app(reception: Reception, routes: Iterable[Route] = ROUTES) -> FastAPI:
     Raises
     ------
     Internal
-        There is an address that does not say what its callers need, or is there twice.
+        There is an address that does not say what its callers need, needs nothing and is not known for that, or is
+        there twice.
     """
     desk, table = Desk(reception), tuple(routes)
     described = document(table)
@@ -101,12 +118,17 @@ def make_app(reception: Reception, routes: Iterable[Route] = ROUTES) -> FastAPI:
 
 
 def check_declared(app: FastAPI) -> None:
-    """`Internal` unless every address of the application is one of a `Route`, which says what its callers need."""
+    """`Internal` unless every address of the application is one of a `Route`, which says what its callers need.
+
+    Only those in `PUBLIC` may need nothing.
+    """
     seen: set[str] = set()
     for each in app.routes:
         route = getattr(each.endpoint, "route", None) if isinstance(each, APIRoute) else None
         if not isinstance(route, Route):
             raise Internal(cause=f"the address {getattr(each, 'path', each)} does not say what its callers need")
+        if isinstance(route.needs, Anybody) and str(route) not in PUBLIC:
+            raise Internal(cause=f"{route} needs nothing")
         if str(route) in seen:
             raise Internal(cause=f"{route} is there twice")
         seen.add(str(route))

@@ -9,7 +9,7 @@ from typing import Any
 import msgspec
 
 import modelyard
-from modelyard.control.api.route import Known, Route, Some
+from modelyard.control.api.route import PREFIX, Anybody, Known, Route, Some
 from modelyard.core.identity import Permission, Verb
 
 Schema = dict[str, Any]
@@ -65,6 +65,8 @@ def _operation(route: Route) -> Schema:
             "default": {"description": "Refused, or not done.", **refused},
         },
     }
+    if isinstance(route.needs, Anybody):
+        told["security"] = []
     if route.reads_body and route.takes is not None:
         schema = {"$ref": _REFERENCE.format(name=_name(route.takes))}
         told["requestBody"] = {"content": {"application/json": {"schema": schema}}}
@@ -72,6 +74,8 @@ def _operation(route: Route) -> Schema:
 
 
 def _needs(route: Route) -> str:
+    if isinstance(route.needs, Anybody):
+        return "nothing"
     if isinstance(route.needs, Known):
         return "a key, whatever it allows"
     if isinstance(route.needs, Some):
@@ -97,7 +101,7 @@ def _asked(route: Route) -> list[Schema]:
 
 
 def _operation_id(route: Route) -> str:
-    words = [word.strip("{}") for word in route.path.split("/")[3:]]
+    words = [word.strip("{}") for word in route.path.removeprefix(PREFIX).split("/")[1:]]
     return "_".join([route.method.lower(), *words])
 
 

@@ -7,8 +7,9 @@ from dataclasses import replace
 from starlette.requests import Request
 
 from modelyard.control.actions.home import Home
-from modelyard.control.api.route import Named, Route
+from modelyard.control.api.route import Anybody, Named, Route
 from modelyard.core.errors import ModelyardError
+from modelyard.core.identity import NOBODY
 from modelyard.core.plan import Access
 from modelyard.guard.certificates import Peer
 from modelyard.guard.gate import Caller
@@ -40,12 +41,16 @@ class Reception:
     def admit(self, request: Request, route: Route | None, named: Named) -> Home:
         """The home, which acts for the caller, where it may what the route needs; without a route it has to be known.
 
+        Where anybody may, nobody is asked who that is.
+
         Raises
         ------
         Unauthenticated, Forbidden, InvalidName
             It is not let in; that is remembered for the audit log.
         """
         address = request.client.host if request.client else ""
+        if route is not None and isinstance(route.needs, Anybody):
+            return replace(self._home, actor=NOBODY, source=address)
         try:
             caller = self._caller(request, address)
             if route is not None:

@@ -20,6 +20,10 @@ PREFIX = "/api/v1"
 READING = frozenset({"GET", "HEAD"})
 
 
+class Anybody(NamedTuple):
+    """Whoever asks, with a key or without. Only the few addresses that `app.PUBLIC` names may say so."""
+
+
 class Known(NamedTuple):
     """Whoever has proven who they are, whatever they may."""
 
@@ -32,8 +36,8 @@ class Some(NamedTuple):
 
 #: What the braces of an address held, by name.
 Named = Mapping[str, str]
-Needs = Permission | Known | Some | Callable[[Named], Permission]
-KNOWN = Known()
+Needs = Permission | Anybody | Known | Some | Callable[[Named], Permission]
+ANYBODY, KNOWN = Anybody(), Known()
 
 
 @dataclass(frozen=True)
@@ -79,7 +83,7 @@ class Route:
     ----------
     method, path : str
         ``/api/v1/keys/{key}``: names in braces stand for anything but a slash.
-    needs : Permission, Known, Some, or callable
+    needs : Permission, Anybody, Known, Some, or callable
         What the caller has to be allowed; a callable tells it from what the braces held.
     act : callable
         Does it, in a thread.
@@ -103,7 +107,7 @@ class Route:
     makes: bool = False
 
     def __post_init__(self) -> None:
-        if not isinstance(self.needs, Permission | Known | Some) and not callable(self.needs):
+        if not isinstance(self.needs, Permission | Anybody | Known | Some) and not callable(self.needs):
             raise Internal(cause=f"{self} does not say what its callers need")
 
     def __str__(self) -> str:
@@ -118,7 +122,7 @@ class Route:
         """The one permission that it takes; None where it takes none, or any of several."""
         if isinstance(self.needs, Permission):
             return self.needs
-        return None if isinstance(self.needs, Known | Some) else self.needs(named)
+        return None if isinstance(self.needs, Anybody | Known | Some) else self.needs(named)
 
     def check(self, caller: Caller, named: Named) -> None:
         """`Forbidden` when this caller may not; `InvalidName` when what is in the address is no name."""

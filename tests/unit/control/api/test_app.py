@@ -10,8 +10,8 @@ import pytest
 from fastapi import FastAPI
 
 from modelyard.control.actions.home import Home
-from modelyard.control.api.app import ROUTES, check_declared
-from modelyard.control.api.route import KNOWN, Answer, Call, Route, Some
+from modelyard.control.api.app import PUBLIC, ROUTES, check_declared
+from modelyard.control.api.route import ANYBODY, KNOWN, Answer, Anybody, Call, Route, Some
 from modelyard.core.errors import Internal, Unavailable
 from modelyard.core.identity import Permission, Role, Verb
 from tests.unit.control.api.callers import Api
@@ -52,6 +52,16 @@ def test_an_address_that_is_not_of_the_table_does_not_start(record_property) -> 
     with pytest.raises(Internal):
         check_declared(FastAPI())  # its own documents are for everybody
     record_property("number", "2 of 2 not started")
+
+
+@pytest.mark.row("AUT-01")
+def test_only_the_addresses_that_are_named_may_need_nothing(home: Home, record_property) -> None:
+    route = Route("GET", "/api/v1/open", ANYBODY, _nothing, "Open.")
+    with pytest.raises(Internal) as caught:
+        Api(home, routes=(*ROUTES, route))
+    assert caught.value.cause == "GET /api/v1/open needs nothing"
+    assert all(isinstance(one.needs, Anybody) == (str(one) in PUBLIC) for one in ROUTES)
+    record_property("number", "1 of 1 not started")
 
 
 def test_two_routes_of_one_address_do_not_start(home: Home) -> None:

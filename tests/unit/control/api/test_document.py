@@ -20,5 +20,9 @@ def test_it_is_valid_and_speaks_of_every_route(home: Home) -> None:
     assert "201" in made["responses"]
     assert made["description"] == "Needs `server:keys`."
     assert set(found["components"]["schemas"]["NewKey"]["properties"]) >= {"name", "role", "not_before", "expires_at"}
+    assert [path for path, told in found["paths"].items() if told.get("get", {}).get("security") == []] == [
+        "/livez",
+        "/readyz",
+    ]
     limits = {one["name"] for one in found["paths"]["/api/v1/audit"]["get"]["parameters"]}
     assert limits == {"since", "actor", "action", "object", "outcome", "limit", "after", "before"}

@@ -9,7 +9,7 @@ import pytest
 
 from modelyard.control.actions import keys
 from modelyard.control.actions.home import Home
-from modelyard.control.api.app import ROUTES
+from modelyard.control.api.app import PUBLIC, ROUTES
 from modelyard.core.identity import ROLES, Permission, Role, Scope, Verb, scopes
 from modelyard.guard import keys as texts
 from tests.unit.control.api.callers import Api
@@ -34,12 +34,17 @@ NEEDS: dict[str, Verb | None] = {
     "DELETE /api/v1/models/{model}/versions/{version}": Verb.DEPLOY,
     "PUT /api/v1/models/{model}/aliases/{alias}": Verb.DEPLOY,
     "DELETE /api/v1/models/{model}/aliases/{alias}": Verb.DEPLOY,
+    "GET /api/v1/rates": Verb.CONFIGURE,
+    "PUT /api/v1/rates/{name}": Verb.CONFIGURE,
+    "DELETE /api/v1/rates/{name}": Verb.CONFIGURE,
     "GET /api/v1/audit": Verb.AUDIT,
     "GET /api/v1/audit/verify": Verb.AUDIT,
 }
+#: What anybody may ask, written down once more too.
+OPEN = {"GET /livez", "GET /readyz"}
 MODEL = "fraud-eu"
 PATTERNS = ("*", "fraud-*", "fraud-eu", "other", "fraud-*-x")
-BODIES = {"PUT": {"version": 1}}
+BODIES = {"/api/v1/models/{model}/aliases/{alias}": {"version": 1}}  # without one, a rate limits nothing
 METHODS = ("GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS", "TRACE")
 
 
@@ -51,7 +56,7 @@ def api(home: Home) -> Iterator[Api]:
 
 def _address(path: str) -> str:
     """Of something that is not there: whoever is let in is told so, and changes nothing."""
-    return path.format(key="nobody", model=MODEL, version="7", alias="canary")
+    return path.format(key="nobody", model=MODEL, version="7", alias="canary", name="gold")
 
 
 def _may(granted: frozenset[Scope], verb: Verb | None, path: str) -> bool:
@@ -109,12 +114,12 @@ def test_every_route_and_credential_is_as_the_table_says(api: Api, record_proper
             for who, header in strangers.items():
                 headers = [header] if header else []
                 where = f"10.0.{asked >> 8}.{asked % 256}"  # from one address so many would not be looked at any more
-                got = api.ask(sent, _address(path), BODIES.get(method), key=None, headers=headers, client=where)
+                got = api.ask(sent, _address(path), BODIES.get(path), key=None, headers=headers, client=where)
                 asked += 1
                 if got.status != 401 or got.headers.get("www-authenticate") != "Bearer":
                     wrong.append((sent, path, who, got.status))
             for who, (granted, key) in known.items():
-                got = api.ask(sent, _address(path), BODIES.get(method), key=key)
+                got = api.ask(sent, _address(path), BODIES.get(path), key=key)
                 asked += 1
                 right = {200, 400, 404} if _may(granted, verb, path) else {403}
                 if got.status not in right:
@@ -127,10 +132,10 @@ def test_every_route_and_credential_is_as_the_table_says(api: Api, record_proper
 @pytest.mark.row("AUT-01")
 def test_what_no_route_takes_is_refused_to_strangers_like_anything_else(api: Api, record_property) -> None:
     """Addresses that are not there, and methods that those which are do not take."""
-    paths = sorted({line.split()[1] for line in NEEDS})
+    paths = sorted({line.split()[1] for line in {*NEEDS, *OPEN}})
     asked = 0
     for path in [*paths, "/", "/api", "/api/v1", "/api/v1/keys/", "/docs", "/openapi.json", "/api/v1/nothing"]:
-        taken = {line.split()[0] for line in NEEDS if line.split()[1] == path}
+        taken = {line.split()[0] for line in {*NEEDS, *OPEN} if line.split()[1] == path}
         taken |= {"HEAD"} if "GET" in taken else set()
         for method in METHODS:
             if method in taken:
@@ -144,7 +149,23 @@ def test_what_no_route_takes_is_refused_to_strangers_like_anything_else(api: Api
 
 
 def test_the_table_by_hand_is_whole() -> None:
-    assert {str(route) for route in ROUTES} | {"GET /api/v1/openapi.json"} == set(NEEDS)
+    assert {str(route) for route in ROUTES} | {"GET /api/v1/openapi.json"} == set(NEEDS) | OPEN
+    assert set(PUBLIC) == OPEN
+
+
+@pytest.mark.row("AUT-01")
+def test_whoever_watches_over_it_needs_nothing_and_learns_nothing(api: Api, record_property) -> None:
+    asked = 0
+    for header in _strangers(api).values():
+        for line, told in (("GET /livez", {"live": True}), ("GET /readyz", {"ready": True})):
+            method, path = line.split()
+            got = api.ask(method, path, key=None, headers=[header] if header else [])
+            assert (got.status, got.json) == (200, told)
+            assert api.ask("HEAD", path, key=None, headers=[header] if header else []).status == 200
+            asked += 2
+    assert api.ask("GET", "/readyz?x=1", key=None).status == 400
+    assert not api.entrance.visits.denied  # whoever is not asked who it is, is not turned away
+    record_property("number", f"{asked} of {asked} answered: what anybody may ask (control API)")
 
 
 def test_a_name_with_a_pattern_in_it_is_nobodys(api: Api) -> None:
