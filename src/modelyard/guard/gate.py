@@ -108,7 +108,7 @@ class Gate(Protocol):
         Unauthenticated
             Nobody who is known does.
         RateLimited
-            Too much that was wrong came from there, and this was not looked at.
+            Too much that was wrong came from there, and this is wrong too, or costs too much to look at.
         """
         ...
 
@@ -181,7 +181,7 @@ class KeyGate:
         self._certificates = certificates or Certificates()
 
     def caller(self, authorization: str | None, api_key: str | None, address: str = "") -> Caller:
-        """Who sends these; see `Gate.caller`. Who was let in before is looked at whatever else comes from there."""
+        """Who sends these; see `Gate.caller`. What was right before is looked at whatever else comes from there."""
         if authorization is not None and api_key is not None:
             raise Unauthenticated(what="two credentials were sent", hint="send Authorization or X-API-Key, not both")
         text = api_key if api_key is not None else _bearer(authorization)
@@ -190,14 +190,14 @@ class KeyGate:
         proof = blake2b(text.encode(), digest_size=16).digest()
         caller = self._proven.get(proof)
         if caller is None or perf_counter() > caller.until_s:
-            if caller is None:
-                self.strikes.check(address)
+            if caller is None and self._is_token(text):
+                self.strikes.check(address, proof)
             try:
                 caller = self._prove(text)
             except Unauthenticated:
                 newer = self._newer(self)
                 if newer is None:
-                    self.strikes.add(address)
+                    self.strikes.add(address, proof)
                     raise
                 return newer.caller(authorization, api_key, address)
             if len(self._proven) >= _REMEMBERED:
@@ -206,11 +206,15 @@ class KeyGate:
         return caller
 
     def _prove(self, text: str) -> Caller:
-        if self._tokens is not None and text.count(".") == 2:  # header, payload and signature of a token
+        if self._tokens is not None and self._is_token(text):
             now = _now()
             principal, until_s = self._tokens(text, now)
             return self._admitted(principal, _until(until_s, now))
         return self._by_key(keys.parse(text))
+
+    def _is_token(self, text: str) -> bool:
+        """Whether it is a header, a payload and a signature, where tokens are believed."""
+        return self._tokens is not None and text.count(".") == 2
 
     def _admitted(
         self, principal: Principal, until_s: float, networks: tuple[Network, ...] = (), rate: str = ""
