@@ -1,16 +1,18 @@
 """Issuers' keys: fetched here, beside the supervisor, from addresses that the operator gave; no worker ever asks.
 
 What was fetched lies in the issuer table, ``tokens.json``, which workers read again when it is another file. Keys that
-cannot be fetched again are believed for an hour more.
+cannot be fetched again are believed for an hour more. Issuers are asked side by side, and none longer than a while: one
+that answers a byte at a time keeps nobody from the keys of the others.
 """
 
 from __future__ import annotations
 
+import io
 import threading
 import time
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from datetime import UTC, datetime
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 from urllib.parse import SplitResult, urlsplit, urlunsplit
 
 from modelyard.core.errors import ModelyardError, Unavailable
@@ -21,10 +23,12 @@ from modelyard.store import files
 if TYPE_CHECKING:
     from http.client import HTTPConnection
     from pathlib import Path
+    from socket import socket
 
     from modelyard.core.settings import Settings
 
-_TIMEOUT_S = 5.0
+_TIMEOUT_S = 5.0  # of silence; an answer may take twice as long in all
+_GIVEN_UP_S = 15.0  # for an issuer, with all that has no limit of its own: names to be looked up, addresses to be tried
 _LONGEST = 256 * 1024  # bytes of a key set
 _ON_DEMAND_S = 60.0  # between two fetches of one issuer's keys
 _LOOK_S = 15.0  # between two looks at what is due
@@ -66,10 +70,16 @@ def get(url: str, ca: str = "") -> bytes:
     """
     import http.client  # noqa: PLC0415 - it and ssl are for those servers that believe tokens
 
-    parts = urlsplit(url)
+    parts, deadline_s = urlsplit(url), time.monotonic() + 2 * _TIMEOUT_S
     connection = None
+
+    def response(sock: socket, **more: Any) -> http.client.HTTPResponse:
+        clocked: Any = _Clocked(sock, deadline_s)
+        return http.client.HTTPResponse(clocked, **more)
+
     try:
         connection = _connection(parts, ca)
+        connection.response_class = response  # type: ignore[assignment] - it is called like the class
         connection.request("GET", urlunsplit(("", "", parts.path or "/", parts.query, "")))
         status, raw = _answer(connection)
     except (OSError, http.client.HTTPException, ValueError) as exc:
@@ -97,14 +107,41 @@ def _connection(parts: SplitResult, ca: str) -> HTTPConnection:
 
 def _answer(connection: HTTPConnection) -> tuple[int, bytes]:
     """Its status, and a little more than the longest document that is taken."""
-    deadline = time.monotonic() + 2 * _TIMEOUT_S
-    response = connection.getresponse()
     raw = b""
-    while len(raw) <= _LONGEST and (piece := response.read1(_LONGEST + 1)):
-        raw += piece
-        if time.monotonic() > deadline:
-            raise TimeoutError("it takes too long")
+    with connection.getresponse() as response:
+        while len(raw) <= _LONGEST and (piece := response.read1(_LONGEST + 1)):
+            raw += piece
     return response.status, raw
+
+
+class _Clocked(io.RawIOBase):
+    """What a socket says until a moment, as the response reads it: its head and its body, however slowly they come."""
+
+    def __init__(self, sock: socket, deadline_s: float) -> None:
+        self._sock, self._deadline_s = sock, deadline_s
+        self._raw = sock.makefile("rb", buffering=0)  # which keeps it open when the connection is done with it
+
+    def makefile(self, mode: str) -> io.BufferedReader:
+        """Itself, buffered; asked for by the response as of a socket."""
+        del mode
+        return io.BufferedReader(self)
+
+    def readable(self) -> bool:
+        """It is."""
+        return True
+
+    def readinto(self, buffer: Any) -> int | None:
+        """What came, within what is left of the time."""
+        left_s = self._deadline_s - time.monotonic()
+        if left_s <= 0:
+            raise TimeoutError("it takes too long")
+        self._sock.settimeout(min(left_s, _TIMEOUT_S))
+        return self._raw.readinto(buffer)
+
+    def close(self) -> None:
+        """Let go of the socket."""
+        self._raw.close()
+        super().close()
 
 
 def refresh(settings: Settings, wanted: Iterable[str] = (), get_keys: Fetch = fetch) -> dict[str, str]:
@@ -126,19 +163,36 @@ def refresh(settings: Settings, wanted: Iterable[str] = (), get_keys: Fetch = fe
     """
     trusted, wished, table = read(settings), frozenset(wanted), _kept(settings.tokens)
     kept = _still_good(table, trusted)
-    troubles: dict[str, str] = {}
-    fetched: dict[str, FetchedKeys] = {}
+    due = []
     for issuer in trusted:
         age_s = _now_s() - kept[issuer.url].fetched_s if issuer.url in kept else float("inf")
-        if 0 <= age_s < (_ON_DEMAND_S if issuer.url in wished else FRESH_S):
-            continue
+        if not 0 <= age_s < (_ON_DEMAND_S if issuer.url in wished else FRESH_S):
+            due.append(issuer)
+    fetched, troubles = _fetch_all(due, get_keys)
+    if fetched or table.issuers != trusted:
+        _write(settings, fetched)
+    return troubles
+
+
+def _fetch_all(due: Sequence[Issuer], get_keys: Fetch) -> tuple[dict[str, FetchedKeys], dict[str, str]]:
+    """Their keys, and why there are none, by url. A thread each; who has not answered by then is left alone."""
+    fetched: dict[str, FetchedKeys] = {}
+    troubles = {issuer.url: f"{issuer.jwks} cannot be fetched: it takes too long" for issuer in due}
+
+    def ask(issuer: Issuer) -> None:
         try:
             fetched[issuer.url] = FetchedKeys(get_keys(issuer), _now_s())
         except ModelyardError as exc:
             troubles[issuer.url] = f"{exc.detail}: {exc.cause}" if exc.cause else exc.detail
-    if fetched or table.issuers != trusted:
-        _write(settings, fetched)
-    return troubles
+
+    threads = [threading.Thread(target=ask, args=(issuer,), name="issuer", daemon=True) for issuer in due]
+    for thread in threads:
+        thread.start()
+    deadline_s = time.monotonic() + _GIVEN_UP_S
+    for thread in threads:
+        thread.join(max(0.0, deadline_s - time.monotonic()))
+    got = dict(fetched)
+    return got, {url: trouble for url, trouble in dict(troubles).items() if url not in got}
 
 
 def read(settings: Settings) -> tuple[Issuer, ...]:

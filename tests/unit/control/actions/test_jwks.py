@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import socket
+import threading
 import time
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 import msgspec
@@ -53,6 +56,31 @@ def until(condition: Callable[[], bool], limit_s: float = 10.0) -> None:
     while not condition():
         assert time.monotonic() < deadline, "it did not come true"
         time.sleep(0.01)
+
+
+@contextmanager
+def dripping(first: bytes) -> Iterator[str]:
+    """Somebody who answers everybody with this, and from then on with a byte now and then; their address."""
+    over = threading.Event()
+
+    def drip(connection: socket.socket) -> None:
+        with connection, suppress(OSError):
+            connection.sendall(first)
+            while not over.wait(0.05):
+                connection.sendall(b"x")
+
+    def accept(listener: socket.socket) -> None:
+        with suppress(OSError):
+            while True:
+                threading.Thread(target=drip, args=(listener.accept()[0],), daemon=True).start()
+
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        threading.Thread(target=accept, args=(listener,), daemon=True).start()
+        try:
+            yield f"http://localhost:{listener.getsockname()[1]}"
+        finally:
+            over.set()
+            listener.shutdown(socket.SHUT_RDWR)
 
 
 def test_keys_from_another_address_are_not_believed(settings: Settings, provider: Provider) -> None:
@@ -148,6 +176,34 @@ def test_an_answer_that_does_not_come_is_given_up(provider: Provider, monkeypatc
     provider.delay_s = 0.5
     with pytest.raises(Unavailable, match="cannot be fetched"):
         jwks.get(provider.jwks)
+
+
+@pytest.mark.parametrize("first", [b"HTTP/1.1 200 OK\r\nx-slow: ", b"HTTP/1.1 200 OK\r\ncontent-length: 9999\r\n\r\n"])
+def test_an_answer_that_comes_byte_by_byte_is_given_up(monkeypatch: pytest.MonkeyPatch, first: bytes) -> None:
+    """In the head as well as in the body: each byte comes in time, and all of them never would."""
+    monkeypatch.setattr(jwks, "_TIMEOUT_S", 0.2)
+    with dripping(first) as url:
+        began_s = time.monotonic()
+        with pytest.raises(Unavailable) as caught:
+            jwks.get(f"{url}/keys")
+        assert "too long" in caught.value.cause or "timed out" in caught.value.cause
+        assert time.monotonic() - began_s < 2
+
+
+def test_an_issuer_that_drips_keeps_nobody_from_the_keys_of_others(
+    settings: Settings, provider: Provider, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(jwks, "_GIVEN_UP_S", 0.5)
+    with dripping(b"HTTP/1.1 200 OK\r\nx-slow: ") as url:
+        hostile = [Issuer(url=f"{url}/{number}", audience="modelyard", jwks=f"{url}/keys") for number in range(5)]
+        honest = Issuer(url=provider.url, audience="modelyard", jwks=provider.jwks)
+        settings.issuers.write_bytes(issuers.write([*hostile, honest]))
+        began_s = time.monotonic()
+        troubles = jwks.refresh(settings)
+        assert time.monotonic() - began_s < 2
+    assert set(troubles) == {issuer.url for issuer in hostile}
+    assert all("too long" in trouble for trouble in troubles.values())
+    assert set(table(settings).jwks) == {provider.url}
 
 
 def test_nobody_there(provider: Provider) -> None:
