@@ -193,7 +193,7 @@ def _export_predictions(screen: Screen, home: Home, file: Path | None) -> None:
 
     found = predictions.find(home)
     if file is not None:
-        files.replace(file.absolute(), "".join(f"{json.dumps(one)}\n" for one in found).encode())
+        files.hand_out(file, "".join(f"{json.dumps(one)}\n" for one in found).encode())
         screen.say("Exported", f"{len(found)} line(s) to {file}")
         screen.show({"path": str(file), "lines": len(found)})
     elif screen.as_json:

@@ -125,7 +125,7 @@ def export(screen: Screen, settings: Settings, model: str, file: Path | None) ->
 
     found = list(privacy.export(_home(settings), model))
     if file is not None:
-        files.replace(file.absolute(), "".join(f"{json.dumps(each)}\n" for each in found).encode())
+        files.hand_out(file, "".join(f"{json.dumps(each)}\n" for each in found).encode())
         screen.say("Exported", f"{len(found)} request(s) to {file}, for you alone")
         screen.show({"path": str(file), "requests": len(found)})
     elif screen.as_json:

@@ -68,8 +68,8 @@ class Pseudonyms:
         return cls(_bytes(path.read_bytes(), path.name))
 
     def of(self, name: str) -> str:
-        """The pseudonym of a name: the same as long as the secret is."""
-        return hmac.digest(self._secret, name.encode(), hashlib.sha256).hex()[:_SHOWN]
+        """The pseudonym of a name, whatever text that is: the same as long as the secret is."""
+        return hmac.digest(self._secret, name.encode("utf-8", "surrogatepass"), hashlib.sha256).hex()[:_SHOWN]
 
 
 def secret(folder: Path) -> Path:

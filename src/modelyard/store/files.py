@@ -32,6 +32,15 @@ def replace(path: Path, raw: bytes, *, mode: int = 0o600) -> None:
         raise full_or(exc, path.parent) from exc
 
 
+def hand_out(path: Path, raw: bytes) -> None:
+    """`replace` a file that somebody named outside of the home; `Unavailable` when it cannot be there."""
+    try:
+        replace(path.absolute(), raw)
+    except OSError as exc:
+        hint = "name a file in a folder that is there and that you may write to"
+        raise Unavailable(what=f"cannot write {path.name!r}", cause=exc.strerror or "", hint=hint) from exc
+
+
 def sync_folder(folder: Path) -> None:
     """Make a rename inside `folder` survive a power cut."""
     fd = os.open(folder, os.O_RDONLY)

@@ -12,7 +12,7 @@ from modelyard.cli.root import root
 from modelyard.control.actions import journals
 from modelyard.control.actions.home import Home
 from modelyard.control.actions.publish import publish
-from modelyard.guard.segments import PREDICTIONS, Lines
+from modelyard.guard.segments import CAPTURES, PREDICTIONS, Lines
 from tests.models import linear_bundle
 
 
@@ -56,6 +56,35 @@ def test_what_is_wrong_is_said() -> None:
     assert "sample is 2" in run("privacy", "capture", "linear", "--sample", "2", *CAPTURE[5:], code=1).stderr
     assert "privacy show" in run("privacy", "export", "linear", code=3).stderr
     assert "kept for 0 days" in run("privacy", "audit", "linear", "on", "--days", "0", code=1).stderr
+
+
+@pytest.mark.parametrize("name", ["", "/", "..", "*", "**", "[a-z]*", "a/b", "Linear", "x" * 5000])
+def test_what_is_no_name_of_a_model_is_never_a_pattern_of_names(home: Home, name: str) -> None:
+    """Nothing is opened or erased for it, and nothing recorded."""
+    run(*CAPTURE, "--subject", "feature")
+    folder = home.settings.journal / CAPTURES / "linear"
+    folder.mkdir(parents=True)
+    (folder / "20260101T000000000000-1-0-aaaaaaaa.sealed").write_bytes(b"")
+    assert "NAME-INVALID" in run("privacy", "export", name, code=2).stderr
+    if name:
+        assert "NAME-INVALID" in run("privacy", "erase", "--subject", "1", "--model", name, code=2).stderr
+        assert "NAME-INVALID" in run("audit", "list", "--predictions", "--model", name, code=2).stderr
+    recorded = {one["action"] for one in json.loads(run("audit", "list", "--json").stdout)}
+    assert recorded & {"privacy.export", "privacy.close", "privacy.erase"} == set()
+
+
+def test_a_subject_may_be_any_text() -> None:
+    for subject in ("", "Zoë", "\udcff", "x" * 10_000):
+        assert json.loads(run("privacy", "erase", "--subject", subject, "--json").stdout)["rows"] == 0
+
+
+@pytest.mark.parametrize("target", ["missing/out.jsonl", "file.txt/out.jsonl", "x" * 300])
+@pytest.mark.parametrize("words", [("audit", "export"), ("audit", "export", "--predictions")])
+def test_a_file_that_cannot_be_there_is_said(tmp_path: Path, words: tuple[str, ...], target: str) -> None:
+    (tmp_path / "file.txt").write_text("")
+    said = run(*words, target, code=1).stderr
+    assert "cannot write" in said
+    assert "folder that is there" in said
 
 
 def test_erase_and_sweep_say_what_they_did() -> None:

@@ -41,6 +41,12 @@ def test_a_pseudonym_is_the_same_as_long_as_its_secret(tmp_path: Path) -> None:
     assert Pseudonyms.read(privacy.secret(tmp_path / "secrets")).of("key:ab12cd34ef") != one
 
 
+def test_there_is_a_pseudonym_of_every_text(tmp_path: Path) -> None:
+    """Of a word as the command line gives what is no UTF-8, too."""
+    of = Pseudonyms.read(privacy.secret(tmp_path)).of
+    assert len({of(text) for text in ("", "Zoë", "\udcff", "\ud800", "x" * 100_000)}) == 5
+
+
 def test_the_key_of_captures_is_made_once(tmp_path: Path, masters: Keys) -> None:
     key = CaptureKey(tmp_path / "secrets")
     with pytest.raises(Unavailable):

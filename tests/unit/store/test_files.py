@@ -64,6 +64,17 @@ def test_readers_never_see_half_a_file(tmp_path: Path) -> None:
     assert seen <= set(contents)
 
 
+def test_hand_out_says_what_is_in_the_way(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    files.hand_out(Path("out"), b"one")
+    assert (tmp_path / "out").read_bytes() == b"one"
+    for path, why in ((tmp_path, "directory"), (tmp_path / "no" / "out", "No such"), (tmp_path / "out" / "x", "Not a")):
+        with pytest.raises(Unavailable) as caught:
+            files.hand_out(path, b"two")
+        assert why in caught.value.cause
+    assert [path.name for path in tmp_path.iterdir()] == ["out"]
+
+
 def test_make_folder_is_private_whatever_the_umask(tmp_path: Path) -> None:
     for umask in (0, 0o022, 0o277):
         folder = tmp_path / f"home-{umask}"

@@ -38,10 +38,7 @@ def export(home: Home) -> Iterator[str]:
 def write(home: Home, path: Path) -> int:
     """`export` into a file, which is replaced as a whole; how many records there were."""
     lines = list(export(home))
-    try:
-        files.replace(path.absolute(), "".join(f"{line}\n" for line in lines).encode())
-    except OSError as exc:
-        raise Unavailable(what=f"cannot write {path.name}", cause=exc.strerror) from exc
+    files.hand_out(path, "".join(f"{line}\n" for line in lines).encode())
     return len(lines)
 
 

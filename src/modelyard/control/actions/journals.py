@@ -14,6 +14,7 @@ from modelyard.control.actions import configure
 from modelyard.control.actions.home import Home
 from modelyard.core.errors import ModelyardError
 from modelyard.core.privacy import Journaling
+from modelyard.core.reference import check_name
 from modelyard.guard import encrypt, privacy, records, segments
 from modelyard.guard.masterkeys import Keys
 from modelyard.guard.privacy import CaptureKey, Kept
@@ -56,8 +57,11 @@ def _wrapping(home: Home) -> Keys | None:
 
 
 def paths(home: Home, kind: str, suffix: str, model: str = "") -> list[Path]:
-    """Segments of this kind, by model and beginning; of one model when one is named."""
-    return sorted((home.settings.journal / kind).glob(f"{model or '*'}/*{suffix}"))
+    """Segments of this kind, by model and beginning; of one model when one is named.
+
+    `InvalidName` for what is no name of one model: a pattern would be all that it fits.
+    """
+    return sorted((home.settings.journal / kind).glob(f"{check_name(model) if model else '*'}/*{suffix}"))
 
 
 def settle(home: Home) -> int:

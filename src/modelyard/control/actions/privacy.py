@@ -15,6 +15,7 @@ from modelyard.control.actions.home import Home
 from modelyard.core.errors import Busy, Forbidden, InvalidRequest, NotFound, Unavailable, UnknownField
 from modelyard.core.identity import Permission, Scope, Verb
 from modelyard.core.privacy import Auditing, Capture, Privacy
+from modelyard.core.reference import check_name
 from modelyard.core.signature import Signature
 from modelyard.guard import privacy, segments
 from modelyard.guard.privacy import CaptureKey, Kept, Pseudonyms
@@ -76,7 +77,9 @@ def audit(home: Home, model: str, wanted: Auditing | None) -> None:
 def off(home: Home, model: str) -> None:
     """Keep nothing more of a model; what there is goes when its time is over. `NotFound` when nothing was kept."""
     if model not in journals.configured(home).models:
-        raise NotFound(what="model of which something is kept", name=model, hint="modelyard privacy show")
+        raise NotFound(
+            what="journal of model", name=model, cause="nothing is kept of it", hint="modelyard privacy show"
+        )
     _change(home, "privacy.off", model, {}, lambda before: Privacy())
 
 
@@ -87,11 +90,14 @@ def export(home: Home, model: str) -> Iterator[dict[str, Any]]:
     ------
     Forbidden
         The actor may not audit.
+    InvalidName
+        That is no name of a model.
     NotFound
         Nothing was captured.
     Unavailable
         The key that opens captures, or its master key, is not at hand.
     """
+    check_name(model)
     with home.change("privacy.export", model) as (_, record):
         if not home.actor.may(Permission(Verb.AUDIT)):
             scope = str(Scope(Verb.AUDIT))
@@ -113,12 +119,16 @@ def erase(home: Home, subject: str, model: str = "") -> Erased:
     ------
     Forbidden
         The actor may not configure.
+    InvalidName
+        That is no name of a model.
     Busy
         A worker does not close what it writes.
     Unavailable
         The key that opens captures, or its master key, is not at hand.
     """
     configure.check_may(home)
+    if model:
+        check_name(model)
     pseudonym = Pseudonyms.read(privacy.secret(home.settings.secrets)).of(subject)
     about = model or "all models"
     with home.attempt("privacy.erase", about):
