@@ -155,7 +155,7 @@ def _more(sock: socket.socket) -> bytes:
 def post(model: str, contract: str, path: str, body: bytes, number: int, *headers: str) -> Question:
     """A request of HTTP under a name of its own, so that two answers can be compared byte by byte."""
     told = [f"Content-Length: {len(body)}", f"X-Request-Id: q{number}", *headers]
-    head = "\r\n".join([f"POST {path} HTTP/1.1", "Host: a", *told, "", ""])
+    head = "\r\n".join([f"POST {path} HTTP/1.1", "Host: localhost", *told, "", ""])
     return Question(model, contract, head.encode() + body)
 
 

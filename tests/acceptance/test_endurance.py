@@ -22,12 +22,12 @@ pytestmark = [pytest.mark.long, pytest.mark.timeout(1200)]
 
 BODY = b'{"feature": 3}'
 SEEDS = [
-    b"POST /models/linear/predict HTTP/1.1\r\nHost: a\r\nContent-Length: 14\r\n\r\n" + BODY,
-    b"GET /v2/models/linear HTTP/1.1\r\nHost: a\r\n\r\n",
-    b"POST /models/linear/predict HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked\r\n\r\ne\r\n"
+    b"POST /models/linear/predict HTTP/1.1\r\nHost: localhost\r\nContent-Length: 14\r\n\r\n" + BODY,
+    b"GET /v2/models/linear HTTP/1.1\r\nHost: localhost\r\n\r\n",
+    b"POST /models/linear/predict HTTP/1.1\r\nHost: localhost\r\nTransfer-Encoding: chunked\r\n\r\ne\r\n"
     + BODY
     + b"\r\n0\r\n\r\n",
-    b'POST /v2/models/linear/infer HTTP/1.1\r\nHost: a\r\nContent-Length: 77\r\n\r\n{"inputs":[{"name":"input",'
+    b'POST /v2/models/linear/infer HTTP/1.1\r\nHost: localhost\r\nContent-Length: 77\r\n\r\n{"inputs":[{"name":"input",'
     b'"shape":[1,1],"datatype":"FP64","data":[3.0000]}]}',
 ]
 

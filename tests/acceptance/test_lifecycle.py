@@ -69,7 +69,7 @@ def test_sigterm_finishes_what_is_under_way(tmp_path: Path) -> None:
     plan = plan_of(tmp_path, [slow_bundle(size=1100, products=4), linear_bundle(slope=1.0)])
     served = Served(tmp_path / "home", "--plan", str(plan), "--drain-delay", "0.4")
     served.wait_for("ready")
-    ask = b'POST /models/slow/predict HTTP/1.1\r\nHost: a\r\nContent-Length: 14\r\n\r\n{"feature": 3}'
+    ask = b'POST /models/slow/predict HTTP/1.1\r\nHost: localhost\r\nContent-Length: 14\r\n\r\n{"feature": 3}'
     sockets = [socket.create_connection(("127.0.0.1", served.port)) for _ in range(6)]
     silent = [socket.create_connection(("127.0.0.1", served.port)) for _ in range(20)]
     for sock in sockets:
@@ -148,7 +148,7 @@ def test_where_there_is_no_uvloop_asyncio_serves_the_same(tmp_path: Path) -> Non
     hidden.mkdir()
     (hidden / "uvloop.py").write_text("raise ImportError('not on this platform')")
     plan = plan_of(tmp_path, [linear_bundle(), slow_bundle()])
-    ask = b'POST /models/%s/predict HTTP/1.1\r\nHost: a\r\nContent-Length: 14\r\n\r\n{"feature": 3}'
+    ask = b'POST /models/%s/predict HTTP/1.1\r\nHost: localhost\r\nContent-Length: 14\r\n\r\n{"feature": 3}'
     with Served(tmp_path / "home", "--plan", str(plan), PYTHONPATH=str(hidden)) as served:
         maps = Path(f"/proc/{served.workers()[0].pid}/maps")
         assert not maps.exists() or "uvloop" not in maps.read_text()

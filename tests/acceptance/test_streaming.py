@@ -27,7 +27,7 @@ def served(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Served]:
 
 def connect(served: Served) -> socket.socket:
     sock = socket.create_connection(("127.0.0.1", served.port), timeout=30)
-    head = "POST /models/linear/predict HTTP/1.1\r\nHost: a\r\nContent-Type: application/x-ndjson\r\n"
+    head = "POST /models/linear/predict HTTP/1.1\r\nHost: localhost\r\nContent-Type: application/x-ndjson\r\n"
     sock.sendall(f"{head}Transfer-Encoding: chunked\r\n\r\n".encode())
     return sock
 
@@ -97,7 +97,7 @@ def test_others_are_served_meanwhile(served: Served) -> None:
     """A stream to a slow model takes its threads, never the event loop."""
     with socket.create_connection(("127.0.0.1", served.port), timeout=60) as sock:
         body = b'{"feature": 1}\n' * 40
-        head = "POST /models/slow/predict HTTP/1.1\r\nHost: a\r\nContent-Type: application/x-ndjson\r\n"
+        head = "POST /models/slow/predict HTTP/1.1\r\nHost: localhost\r\nContent-Type: application/x-ndjson\r\n"
         sock.sendall(f"{head}Content-Length: {len(body)}\r\n\r\n".encode() + body)
         assert served.post("/models/linear/predict", {"feature": 3}) == (200, {"prediction": [6.0]})
         text = b""
