@@ -11,6 +11,7 @@ import platform
 import re
 import shutil
 import socket
+import ssl
 import stat
 from collections.abc import Iterator
 from importlib import metadata
@@ -172,8 +173,8 @@ def _models(home: Home | None) -> Iterator[Finding]:
 def _serving(settings: Settings, port: int) -> Iterator[Finding]:
     if _is_free(port):
         yield Finding("Serving", State.OK, f"port {port} is free")
-    elif _is_ours(port):
-        yield Finding("Serving", State.OK, f"port {port}: a Modelyard server, http://127.0.0.1:{port}/docs")
+    elif scheme := _spoken(port):
+        yield Finding("Serving", State.OK, f"port {port}: a Modelyard server, {scheme}://127.0.0.1:{port}/docs")
     else:
         fix = f"modelyard serve --port {port + 1}"
         yield Finding("Serving", State.WARN, f"port {port} is taken by another program", fix)
@@ -189,8 +190,11 @@ def _plan(path: Path) -> Finding:
     except (InvalidRequest, OSError) as exc:
         return Finding("Serving", State.FAIL, f"plan {path.name} cannot be read: {exc}", f"rm {path}")
     names = ", ".join(f"{model.name}@{model.default}" for model in models)
-    if port.isdigit() and _is_ours(int(port)):
+    if port.isdigit() and _spoken(int(port)):
         return Finding("Serving", State.OK, f"plan {path.name} is served: {names}")
+    if port.isdigit() and not _is_free(int(port)):  # a server that wants a certificate of whoever asks, for one
+        text = f"plan {path.name} ({names}): what listens on port {port} does not say whether it serves it"
+        return Finding("Serving", State.SKIP, text)
     return Finding("Serving", State.WARN, f"plan {path.name} ({names}) has no server: it was killed", f"rm {path}")
 
 
@@ -199,15 +203,24 @@ def _is_free(port: int) -> bool:
         return probe.connect_ex(("127.0.0.1", port)) != 0
 
 
-def _is_ours(port: int) -> bool:
-    link = http.client.HTTPConnection("127.0.0.1", port, timeout=_ASK_S)
-    try:
-        link.request("GET", "/v2")
-        return b'"modelyard"' in link.getresponse().read(4096)
-    except (OSError, http.client.HTTPException):
-        return False
-    finally:
-        link.close()
+def _spoken(port: int) -> str:
+    """``http`` or ``https`` where a Modelyard server listens, which tells strangers so much; else nothing."""
+    unproven = ssl.create_default_context()
+    unproven.check_hostname, unproven.verify_mode = False, ssl.CERT_NONE  # no secret is sent, and nothing believed
+    links: dict[str, http.client.HTTPConnection] = {
+        "http": http.client.HTTPConnection("127.0.0.1", port, timeout=_ASK_S),
+        "https": http.client.HTTPSConnection("127.0.0.1", port, timeout=_ASK_S, context=unproven),
+    }
+    for scheme, link in links.items():
+        try:
+            link.request("GET", "/v2")
+            if b'"modelyard"' in link.getresponse().read(4096):
+                return scheme
+        except (OSError, http.client.HTTPException):
+            continue
+        finally:
+            link.close()
+    return ""
 
 
 def _failed(group: str, error: ModelyardError) -> Finding:

@@ -79,7 +79,7 @@ def get(url: str, ca: str = "") -> bytes:
 
     try:
         connection = _connection(parts, ca)
-        connection.response_class = response  # type: ignore[assignment] - it is called like the class
+        connection.response_class = response  # type: ignore[assignment]  # it is called as the class would be
         connection.request("GET", urlunsplit(("", "", parts.path or "/", parts.query, "")))
         status, raw = _answer(connection)
     except (OSError, http.client.HTTPException, ValueError) as exc:

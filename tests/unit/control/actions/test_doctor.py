@@ -12,7 +12,9 @@ from modelyard.control.actions.home import open_home
 from modelyard.control.actions.publish import publish
 from modelyard.core.plan import Plan
 from modelyard.core.settings import Settings
+from modelyard.guard import authority
 from tests.models import linear_bundle
+from tests.provider import Provider
 
 
 @pytest.fixture
@@ -110,6 +112,25 @@ def test_plans_of_killed_servers_and_damaged_plans_are_named(settings: Settings,
     found = _in("Serving", list(examine(settings, port=free_port)))[1:]
     assert [f.state for f in found] == [State.WARN, State.FAIL]
     assert all(f.fix.startswith("rm ") for f in found)
+
+
+def test_a_server_with_tls_is_known_by_what_it_tells_strangers(settings: Settings, tmp_path: Path) -> None:
+    """Its plan is not to be removed, whatever authority its certificate is of."""
+    pair = authority.certificate(authority.authority(), ["localhost"])
+    (tmp_path / "cert.pem").write_bytes(pair.cert)
+    (tmp_path / "key.pem").write_bytes(pair.key)
+    open_home(settings)
+    with Provider(tls=(tmp_path / "cert.pem", tmp_path / "key.pem")) as server:
+        port = int(server.url.rpartition(":")[2])
+        (settings.plans / f"serve-{port}.json").write_bytes(Plan(models=()).to_bytes())
+        server.pages["/v2"] = (200, {}, b'{"name":"modelyard"}')
+        ours = _in("Serving", list(examine(settings, port=port)))
+        server.pages["/v2"] = (200, {}, b"{}")  # one that wants a certificate of us does not say more than this one
+        unknown = _in("Serving", list(examine(settings, port=port)))
+    assert [finding.state for finding in ours] == [State.OK, State.OK]
+    assert f"https://127.0.0.1:{port}/docs" in ours[0].text
+    assert [finding.state for finding in unknown] == [State.WARN, State.SKIP]
+    assert "rm " not in unknown[1].fix
 
 
 def test_a_missing_library_names_the_extra(settings: Settings, monkeypatch: pytest.MonkeyPatch, free_port: int) -> None:
