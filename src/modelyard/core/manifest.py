@@ -18,6 +18,8 @@ MODEL = "model.onnx"
 PROFILE = "profile.json"
 SAMPLES = "samples.json"
 CARD = "card.md"
+#: All that a manifest may name: names become paths.
+FILES = frozenset({MODEL, PROFILE, SAMPLES, CARD})
 #: Beside the manifest and not in it, so that a bundle is the same bundle with and without one.
 SIGNATURE = "signature.dsse"
 
@@ -160,6 +162,8 @@ def read_manifest(raw: bytes, bundle: str = "") -> Manifest:
         manifest = msgspec.json.decode(raw, type=Manifest)
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError, InvalidModel) as exc:
         raise CorruptBundle(bundle=bundle, what=f"its manifest.json is not valid: {exc}") from exc
+    if strangers := sorted(set(manifest.files) - FILES):
+        raise CorruptBundle(bundle=bundle, what=f"its manifest names a stranger: {strangers[0][:80]!r}")
     manifest.__dict__["_bytes"] = raw  # the digest is of these, whatever fields a later version adds
     return manifest
 

@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import contextlib
+import ctypes
 import os
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import numpy as np
 import onnx
+import psutil
 import pytest
 from onnx import AttributeProto, ModelProto, TensorProto, helper, numpy_helper
 
@@ -19,6 +21,7 @@ from modelyard.model.inspect import inspect
 
 X = helper.make_tensor_value_info("x", TensorProto.FLOAT, [None, 2])
 Y = helper.make_tensor_value_info("y", TensorProto.FLOAT, [None, 2])
+_OPENED, _READ = 0x20, 0x01  # as inotify(7) calls them
 
 
 def model(*nodes: onnx.NodeProto, initializers: list[TensorProto] | None = None, **more: object) -> ModelProto:
@@ -264,6 +267,7 @@ def raw(case: str) -> bytes:
 _IN_PROCESS = [case for case in CORPUS if not case.startswith("memory bomb")]
 
 
+@pytest.mark.row("MOD-02")
 @pytest.mark.parametrize("case", _IN_PROCESS)
 def test_it_is_refused_with_a_reason(case: str) -> None:
     body = raw(case)
@@ -297,17 +301,72 @@ def test_the_corpus_is_large_enough() -> None:
     assert len(CORPUS) >= 40
 
 
+@contextlib.contextmanager
+def looked_at(folder: Path) -> Iterator[list[int]]:
+    """How often somebody opens or reads a file of this folder meanwhile, told by the kernel: by C++ too."""
+    libc, heard = ctypes.CDLL(None, use_errno=True), list[int]()
+    fd = libc.inotify_init1(os.O_NONBLOCK | os.O_CLOEXEC)
+    assert libc.inotify_add_watch(fd, os.fsencode(folder), _OPENED | _READ) >= 0
+    try:
+        yield heard
+        with contextlib.suppress(BlockingIOError):
+            heard.append(len(os.read(fd, 1 << 16)))
+    finally:
+        os.close(fd)
+
+
+@pytest.mark.row("MOD-02")
 @pytest.mark.parametrize("link", [False, True])
-def test_a_file_beside_it_is_not_read(link: bool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_file_beside_it_is_not_read(
+    link: bool,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    record_property: Callable[[str, object], None],
+) -> None:
     """ONNX Runtime resolves external data of bytes against the working folder, and follows hard links."""
-    secret = tmp_path / ("original" if link else "secret.bin")
+    folder = tmp_path / "here"
+    folder.mkdir()
+    secret = (tmp_path if link else folder) / "secret.bin"
     secret.write_bytes(b"\x00\x00\x80\x3f" * 2)
     if link:
-        os.link(secret, tmp_path / "secret.bin")
-    monkeypatch.chdir(tmp_path)
-    for case in (name for name in CORPUS if name.startswith("external data in")):
-        with pytest.raises(InvalidModel, match="external data"):
-            hostile.answer({}, [raw(case)])
+        os.link(secret, folder / "secret.bin")
+    monkeypatch.chdir(folder)
+    outside = [name for name in CORPUS if name.startswith("external data")]
+    with looked_at(folder) as heard:
+        for case in outside:
+            with pytest.raises(InvalidModel, match="external data"):
+                hostile.answer({}, [raw(case)])
+    assert heard == []
+    with looked_at(folder) as heard:
+        (folder / "secret.bin").read_bytes()
+    assert heard != [], "nothing is heard at all"
+    where = "a hard link to it" if link else "the file"
+    record_property(
+        "number", f"{len(outside)} of {len(outside)} with outside data refused, {where} beside never opened"
+    )
+
+
+@pytest.mark.long
+@pytest.mark.timeout(900)
+@pytest.mark.row("MOD-02")
+def test_the_whole_corpus_in_the_child(record_property: Callable[[str, object], None]) -> None:
+    """The way an import goes, for every file: whoever asks stays as small as it was, and soon has its answer."""
+    process, slowest_s, largest = psutil.Process(), 0.0, 0
+    with contextlib.suppress(InvalidModel):
+        inspect(raw("empty"))  # what is imported once
+    bodies = {case: raw(case) for case in CORPUS}
+    for body in bodies.values():
+        before, start = process.memory_info().rss, time.monotonic()
+        with pytest.raises(InvalidModel):
+            inspect(body)
+        slowest_s = max(slowest_s, time.monotonic() - start)
+        largest = max(largest, process.memory_info().rss - before)
+    record_property(
+        "number",
+        f"{len(bodies)} of {len(bodies)} refused in the child; slowest {slowest_s:.1f} s, +{largest / 2**20:.1f} MiB",
+    )
+    assert slowest_s <= 12
+    assert largest <= 10 << 20
 
 
 @pytest.mark.parametrize(

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import io
-import zipfile
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
@@ -14,23 +12,22 @@ import msgspec
 import modelyard
 from modelyard.control.actions.home import Home
 from modelyard.control.actions.publish import publish
-from modelyard.core.errors import CorruptBundle, InvalidData, NotFound, TooLarge
+from modelyard.control.actions.unpack import unpack
+from modelyard.core.errors import InvalidData, NotFound, TooLarge
 from modelyard.core.manifest import (
     CARD,
     MANIFEST,
     MODEL,
     PROFILE,
     SAMPLES,
-    SIGNATURE,
     Lineage,
     Manifest,
     Source,
-    read_manifest,
 )
 from modelyard.core.reference import check_name, suggest_name
 from modelyard.lab.profile import profile
 from modelyard.model import formats, golden
-from modelyard.model.bundle import SIGNATURE_BYTES, Bundle, open_bundle, seal, sha256
+from modelyard.model.bundle import Bundle, open_bundle, seal, sha256
 from modelyard.model.card import card
 from modelyard.model.convert import Converted, from_file
 from modelyard.model.formats import Request, Scale
@@ -117,10 +114,8 @@ def look(path: Path) -> Found:
     if path.stat().st_size > MAX_BYTES:
         raise TooLarge(what="model file", limit=f"{MAX_BYTES >> 20} MiB", hint="import a smaller model")
     raw = path.read_bytes()
-    if raw.startswith(b"PK\x03\x04") and zipfile.is_zipfile(io.BytesIO(raw)):
-        with zipfile.ZipFile(io.BytesIO(raw)) as archive:
-            if MANIFEST in archive.namelist():
-                return Found(path, BUNDLE, raw)
+    if MANIFEST in formats.members(raw, path.name):
+        return Found(path, BUNDLE, raw)
     return Found(path, formats.detect(raw, path.name), raw)
 
 
@@ -255,43 +250,13 @@ def _scale(frame: pd.DataFrame, column: str, file: str) -> Scale:
 
 def _reopened(found: Found, name: str) -> Bundle:
     """An exported bundle: every byte against its manifest, the graph as hostile, the golden rows asked again."""
-    bundle = open_bundle(found.path) if found.path.is_dir() else _unzipped(found)
+    bundle = open_bundle(found.path) if found.path.is_dir() else unpack(found.raw, found.path.name)
     match(bundle.manifest.signature, inspect(bundle.files[MODEL]))
     golden.check(load(bundle), bundle.samples, bundle.manifest.name)
     if not name or name == bundle.manifest.name:
         check_name(bundle.manifest.name)
         return bundle
     return seal(msgspec.structs.replace(bundle.manifest, name=name), bundle.files)
-
-
-def _unzipped(found: Found) -> Bundle:
-    """The bundle in a .zip: only the files that its manifest names, only as large as it says."""
-    label = found.path.name
-    try:
-        with zipfile.ZipFile(io.BytesIO(found.raw)) as archive:
-            manifest = read_manifest(_member(archive, MANIFEST, 16 << 20, label), label)
-            files = {name: _member(archive, name, entry.size_bytes, label) for name, entry in manifest.files.items()}
-            signed = SIGNATURE in archive.namelist()
-            signature = _member(archive, SIGNATURE, SIGNATURE_BYTES, label) if signed else None
-    except (zipfile.BadZipFile, NotImplementedError, RuntimeError, EOFError) as exc:
-        raise CorruptBundle(bundle=label, what="the archive is damaged") from exc
-    for name, entry in manifest.files.items():
-        if sha256(files[name]) != entry.sha256:
-            raise CorruptBundle(bundle=label, what=f"{name} was changed")
-    if MODEL not in files:
-        raise CorruptBundle(bundle=label, what=f"{MODEL} is missing")
-    return Bundle(manifest, files, signature)
-
-
-def _member(archive: zipfile.ZipFile, name: str, limit: int, label: str) -> bytes:
-    try:
-        with archive.open(name) as member:
-            raw = member.read(limit + 1)
-    except KeyError as exc:
-        raise CorruptBundle(bundle=label, what=f"{name[:80]} is missing") from exc
-    if len(raw) > limit:
-        raise CorruptBundle(bundle=label, what=f"{name[:80]} is larger than its manifest says")
-    return raw
 
 
 def _neighbours(path: Path) -> str:

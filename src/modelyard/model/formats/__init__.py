@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import io
 import re
+import struct
 import zipfile
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -14,13 +15,13 @@ from importlib import import_module
 from types import ModuleType
 from typing import TYPE_CHECKING
 
-from modelyard.core.errors import MissingExtra, UnknownFormat, Unsupported
+from modelyard.core.errors import MissingExtra, TooLarge, UnknownFormat, Unsupported
 from modelyard.model.converted import Converted
 
 if TYPE_CHECKING:
     import pandas as pd
 
-__all__ = ["CODE", "FORMATS", "PLAIN", "TITLES", "Converted", "Request", "Scale", "backend", "detect"]
+__all__ = ["CODE", "FORMATS", "PLAIN", "TITLES", "Converted", "Request", "Scale", "backend", "detect", "members"]
 
 #: Format -> backend.
 FORMATS: dict[str, str] = {
@@ -41,6 +42,8 @@ TITLES: dict[str, str] = {
     "linear-params": "linear parameters",
 }
 _COMPRESSED = (b"\x78\x01", b"\x78\x5e", b"\x78\x9c", b"\x78\xda", b"\x1f\x8b", b"\xfd7zXZ", b"BZh", b"]\x00\x00")
+_ZIP, _LISTED = b"PK\x03\x04", b"PK\x01\x02"  # how an archive begins, and each line of its list
+_MEMBERS = 65_535  # the format's own limit, before it grew; each costs a kilobyte of memory to list
 _LZ4 = b"\x04\x22\x4d\x18"
 _ONNX = re.compile(rb"\x08[\x01-\x1f][\x12\x1a\x22\x28\x32\x3a\x42\x72]")
 _LINEAR = re.compile(rb"\s*beta\d+\s*:")
@@ -110,8 +113,8 @@ def detect(raw: bytes, file: str) -> str:
         return "sklearn-pickle"
     if raw.startswith((*_COMPRESSED, _LZ4)):
         return "sklearn-pickle"  # joblib compresses whole files; what is inside shows in the sandbox
-    if raw.startswith(b"PK\x03\x04"):
-        return _detect_zip(raw, file)
+    if raw.startswith(_ZIP):
+        return _detect_zip(members(raw, file), file)
     if _ONNX.match(raw):
         return "onnx"
     if _LINEAR.match(raw):
@@ -119,11 +122,20 @@ def detect(raw: bytes, file: str) -> str:
     raise _unknown(file, _seen(raw))
 
 
-def _detect_zip(raw: bytes, file: str) -> str:
+def members(raw: bytes, file: str) -> list[str]:
+    """Names of what is in a .zip, none for other bytes; `UnknownFormat` for a damaged one, `TooLarge` for millions."""
+    if not raw.startswith(_ZIP):
+        return []
+    if raw.count(_LISTED) > _MEMBERS:  # counted where no field can lie: a list has no line without its mark
+        raise TooLarge(what="archive", limit=f"{_MEMBERS:,} files")
     try:
-        names = zipfile.ZipFile(io.BytesIO(raw)).namelist()
-    except (zipfile.BadZipFile, NotImplementedError, ValueError) as exc:
+        with zipfile.ZipFile(io.BytesIO(raw)) as archive:
+            return archive.namelist()
+    except (zipfile.BadZipFile, NotImplementedError, ValueError, OverflowError, struct.error) as exc:
         raise _unknown(file, "a damaged zip archive") from exc
+
+
+def _detect_zip(names: list[str], file: str) -> str:
     if "schema.json" in names:
         return "sklearn-skops"
     if any(name.endswith(("data.pkl", "constants.pkl")) or "/weights/" in name for name in names):
