@@ -171,6 +171,7 @@ class Meter:
             cells = self._rows[self._ledger.day & 1]
             if sum(cells) + rows > limit:
                 allowed = f"it may have {limit} a day, and has had {sum(cells):.0f}"
+                self._ask_less()
                 raise self._refusal(f"wants {rows} rows of {self._model}: {allowed}", self._limiter.left_s())
             cells[self._me] += rows
 
@@ -178,6 +179,12 @@ class Meter:
         """A request that was let in has its answer."""
         if self._held[self._me] > 0:
             self._held[self._me] -= 1
+
+    def _ask_less(self) -> None:
+        """A request that was let in is not answered, so the day does not count it; its pace was taken all the same."""
+        asked = self._asked[self._ledger.day & 1]
+        if asked[self._me] > 0:  # it is 0 where a day began since
+            asked[self._me] -= 1
 
     def _check_day(self) -> None:
         rate, half = self._rate, self._ledger.day & 1

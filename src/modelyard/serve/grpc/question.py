@@ -97,6 +97,8 @@ class Question:
         return asked
 
     def _reply(self, ask: Ask, given: InferResponse | None, error: ModelyardError | None) -> float | None:
+        if self._stay is not None:
+            self._stay.end()
         if self._over:
             return None
         if given is None:
@@ -119,17 +121,19 @@ class Question:
         return None
 
     def _leave(self) -> None:
-        """Nobody waits for the answer; what has not begun is not run."""
+        """Nobody waits for the answer; what has not begun is not run, and what has counts until the model is done."""
         if self._over:
             return
-        if self._waiting is not None:
-            self._waiting.leave(self)
+        if self._waiting is not None and self._waiting.leave(self) and self._stay is not None:
+            self._stay.end()
         self._end()
         replica = self._words.replica
         replica.count_error(Timeout(what=replica.label, limit_s=0), self._started)
 
     def _fail(self, error: ModelyardError) -> None:
         if not self._over:
+            if self._stay is not None:
+                self._stay.end()
             self._end()
             self._refuse(error)
 
@@ -149,7 +153,5 @@ class Question:
 
     def _end(self) -> None:
         self._over = True
-        if self._stay is not None:
-            self._stay.end()
         self._desk.in_flight -= 1
         self._call.on_leave = None

@@ -129,8 +129,6 @@ class Endpoint:
         return request.started
 
     def _fail(self, request: Request, error: ModelyardError) -> None:
-        if request.stay is not None:
-            request.stay.end()
         error.facts.setdefault("model", self._replica.label)
         self._replica.count_error(error, request.started)
         first, body = self._refuse(error, request)

@@ -138,6 +138,7 @@ class LineStream:
                 self._busy = False
         except Exception:  # the loop's border: a stream without an end would hang its client
             log.exception("a stream of %s failed", self._replica.label)
+            self._answered()
             self._give_up(Internal())
 
     def _next(self) -> Batch:

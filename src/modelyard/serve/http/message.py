@@ -167,7 +167,9 @@ class Request:
         return self._id
 
     def respond(self, head: bytes, body: bytes) -> None:
-        """Answer with a head made by `head` (it ends in ``content-length: ``) and this body."""
+        """Answer with a head made by `head` (it ends in ``content-length: ``) and this body. Its stay ends."""
+        if self.stay is not None:
+            self.stay.end()
         server = self._connection.server
         if not self.keep_alive or server.draining:
             self.keep_alive = False

@@ -97,15 +97,15 @@ def test_one_connection_asks_twice(running: Running) -> None:
 
 def test_an_answer_that_takes_long_is_waited_for(running: Running, monkeypatch: pytest.MonkeyPatch) -> None:
     """A client that sends a piece of its next request meanwhile loses nothing."""
-    from modelyard.control.api.app import Desk
+    from modelyard.control.api.app import _Line
 
-    act = Desk._do
+    act = _Line.run
 
     async def slow(*args):
         await asyncio.sleep(2 * LATE_S)
         return await act(*args)
 
-    monkeypatch.setattr(Desk, "_do", slow)
+    monkeypatch.setattr(_Line, "run", slow)
     head = HEAD + b"x-api-key: %b\r\n\r\n" % running.key.encode()
     got = running.send(head + b"G")
     assert _status(got) == 200

@@ -14,7 +14,7 @@ import numpy as np
 from hpack import Decoder, Encoder
 
 from modelyard.core.plan import Limits
-from modelyard.guard.gate import OpenGate
+from modelyard.guard.gate import Gate, OpenGate
 from modelyard.model.bundle import Bundle
 from modelyard.serve.grpc import frames
 from modelyard.serve.grpc.connection import Connection
@@ -199,7 +199,8 @@ def answered(raw: bytes) -> list[float]:
 class Site:
     """A server of the linear model, or of other ones."""
 
-    def __init__(self, run: Path, *bundles: Bundle, limits: Limits | None = None) -> None:
+    def __init__(self, run: Path, *bundles: Bundle, limits: Limits | None = None, gate: Gate | None = None) -> None:
+        self.gate = gate or OpenGate()
         self.run = run
         self.page = Page(run, 0)
         self.plane = Plane()
@@ -214,7 +215,7 @@ class Site:
         asyncio.run(self._run(steps))
 
     async def _run(self, steps: Sequence[Callable[[Server], Coroutine[Any, Any, Any]]]) -> None:
-        server = Server(self.plane, self.run, self.limits, self.page.counter(UNROUTED), OpenGate())
+        server = Server(self.plane, self.run, self.limits, self.page.counter(UNROUTED), self.gate)
         for step in steps:
             await step(server)
         for connection in list(server.connections):
