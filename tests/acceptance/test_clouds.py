@@ -284,7 +284,7 @@ def test_azure_by_its_environment(tmp_path: Path) -> None:
         assert headers["access-control-allow-headers"] == "content-type"
         assert "POST" in headers["access-control-allow-methods"]
         status, headers, _ = _post(served, "/score", ROW, origin="http://c.example")
-        assert (status, "access-control-allow-origin" in headers) == (200, False)
+        assert (status, "access-control-allow-origin" in headers) == (403, False)
     assert "Azure ML is spoken, because AZUREML_MODEL_DIR is set" in served.stderr
 
 

@@ -7,6 +7,7 @@ process, with its stack. A process begins its file with its command line, so tha
 
 import json
 import os
+import runpy
 import sys
 import traceback
 
@@ -32,6 +33,10 @@ ALLOWED = (
     (WORKER, "ctypes.call_function", "modelyard.serve.memory", "as above"),
     (SUPERVISOR, "subprocess.Popen", "modelyard.serve.recruits", "it starts its workers"),
     (SUPERVISOR, "subprocess.Popen", "modelyard.model.sandbox", "a folder's pickles are opened in the sandbox"),
+    (SUPERVISOR, "ctypes.dlopen", "modelyard.model.worker", "the kernel is asked which layers of the sandbox it has"),
+    (SUPERVISOR, "ctypes.dlsym", "modelyard.model.worker", "as above"),
+    (SUPERVISOR, "ctypes.call_function", "modelyard.model.worker", "as above"),
+    (SUPERVISOR, "compile", "modelyard.model.folders._pbtxt", "a text in Triton's settings is a literal, never code"),
     (SUPERVISOR, "subprocess.Popen", "modelyard.guard.keysources", "the operator's command opens the master key"),
     (
         SUPERVISOR,
@@ -91,6 +96,15 @@ def _hook(event, arguments):
     _write({"event": event, "arguments": repr(arguments)[:500], "role": _role(), "stack": stack})
 
 
+def _others():
+    """Run the module of this name that a test has put further down the path."""
+    for folder in os.environ.get("PYTHONPATH", "").split(os.pathsep):
+        path = f"{folder}/sitecustomize.py"
+        if path != __file__ and os.access(path, os.R_OK):
+            runpy.run_path(path)
+
+
 if "WATCHED" in os.environ:
+    _others()
     _write({"process": sys.orig_argv})
     sys.addaudithook(_hook)

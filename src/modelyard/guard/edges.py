@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import ipaddress
 import re
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Collection, Iterable, Mapping
 
 from modelyard.core.errors import CrossSite, InvalidRequest, WrongHost
 
@@ -41,6 +41,8 @@ class Hosts:
     names : iterable of str
         Names and addresses, without port: ``api.example.com``, ``10.0.0.5``, ``[::1]`` or ``::1``; ``*.example.com``
         is every name below that one.
+    origins : iterable of str
+        Sites whose pages may ask, spelt like an ``Origin``: ``https://shop.example.com``; ``*`` for all of them.
 
     Raises
     ------
@@ -48,8 +50,9 @@ class Hosts:
         One of them cannot be a name of a server.
     """
 
-    def __init__(self, names: Iterable[str] = ()) -> None:
+    def __init__(self, names: Iterable[str] = (), origins: Iterable[str] = ()) -> None:
         self.names = tuple(names)
+        self.origins = frozenset(origin.encode() for origin in origins)
         self._names = frozenset(_spelt(name) for name in self.names if not name.startswith("*."))
         self._right: set[bytes | None] = set()  # as they were sent: a server is called by few
         self._below = tuple(b"." + _spelt(name) for name in self.names if name.startswith("*."))
@@ -97,7 +100,7 @@ def host_name(host: bytes) -> bytes | None:
     return _literal(name) if name.startswith(b"[") else bytes(name.removesuffix(b"."))
 
 
-def check_origin(method: bytes, headers: Mapping[bytes, bytes]) -> None:
+def check_origin(method: bytes, headers: Mapping[bytes, bytes], allowed: Collection[bytes] = frozenset()) -> None:
     """Nothing, unless a browser sends this on behalf of another site's page.
 
     ``GET``, ``HEAD`` and ``OPTIONS`` change nothing and are let through. For everything else a browser says where it
@@ -110,6 +113,8 @@ def check_origin(method: bytes, headers: Mapping[bytes, bytes]) -> None:
         In capitals.
     headers : mapping
         By their names in lower case.
+    allowed : collection of bytes
+        The origins that the operator lets in; ``*`` for every one.
 
     Raises
     ------
@@ -118,12 +123,13 @@ def check_origin(method: bytes, headers: Mapping[bytes, bytes]) -> None:
     """
     if method in _SAFE:
         return
-    site = headers.get(b"sec-fetch-site")
+    site, origin = headers.get(b"sec-fetch-site"), headers.get(b"origin")
+    if allowed and origin is not None and (origin in allowed or b"*" in allowed):
+        return
     if site is not None:
         if site not in _OWN:
             raise CrossSite(method=_shown(method))
         return
-    origin = headers.get(b"origin")
     if origin is None:
         return
     scheme, _, host = origin.lower().partition(b"://")

@@ -84,7 +84,9 @@ class Worker:
             plan = await self._first_plan()
             self._rationing.follow(plan)
             wish, proxied = (lambda url: self._tell({"wanted_keys": url})), self._orders.proxied
-            self._entrance = Entrance(plan.access, wish, self._rationing.limiter, proxied=proxied)
+            self._entrance = Entrance(
+                plan.access, wish, self._rationing.limiter, proxied=proxied, origins=_origins(spoken)
+            )
             roster = await asyncio.to_thread(self._loader.load, plan, Roster(), strict=True)
         except ModelyardError as exc:
             self._tell({"failed": exc.to_wire()})
@@ -291,6 +293,15 @@ class Worker:
             "modelyard_versions": ("Versions loaded.", len(self._plane.roster.replicas())),
             "modelyard_cache_bytes": ("Answers and questions kept by the worker that was asked.", self._cached_bytes()),
         }
+
+
+def _origins(spoken: Collection[str]) -> Collection[str]:
+    """Sites whose pages may ask, where a contract that is spoken lets some."""
+    if "azureml" not in spoken:
+        return ()
+    from modelyard.serve import platforms  # noqa: PLC0415 - for containers of clouds
+
+    return platforms.origins(os.environ)
 
 
 def _new_loop() -> asyncio.AbstractEventLoop:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from pathlib import Path
 
 from modelyard.core.errors import ModelyardError, NotFound
@@ -37,6 +37,8 @@ class Entrance:
         Says what callers may ask; without one, nothing limits anybody.
     proxied : bool
         Whether all callers come through a proxy, so that addresses say nothing.
+    origins : collection of str
+        Sites whose pages may ask too.
 
     Raises
     ------
@@ -51,8 +53,10 @@ class Entrance:
         limiter: Limiter | None = None,
         *,
         proxied: bool = False,
+        origins: Collection[str] = (),
     ) -> None:
         self._access = access
+        self._origins = origins
         self._limiter = limiter
         self._strikes = Strikes(0) if proxied else Strikes()
         self._wish = wish
@@ -61,7 +65,7 @@ class Entrance:
         self._stamp: Stamp | None = self._look()
         self.gate: Gate = self._read()
         self._told = self.gate
-        self.hosts = _hosts(access)
+        self.hosts = self._hosts()
 
     def renew(self, access: Access) -> bool:
         """Look again, perhaps for another plan; whether something is new since the last time."""
@@ -85,7 +89,7 @@ class Entrance:
             return
         self._stamp = stamp
         try:
-            self.gate, self.hosts = self._read(), _hosts(access)
+            self.gate, self.hosts = self._read(), self._hosts()
         except (ModelyardError, OSError) as exc:
             log.error("keeping the old keys: %s", exc)
 
@@ -117,10 +121,10 @@ class Entrance:
         paths = (self._access.keys, self._access.peppers, self._access.tokens, self._access.certificates)
         return tuple(_stamp(Path(path)) for path in paths if path)
 
-
-def _hosts(access: Access) -> Hosts:
-    """By which names it may be called. Where no key is needed, only by those that nobody else can make lead here."""
-    return Hosts(access.hosts if access.keys else (*LOOPBACK, *access.hosts))
+    def _hosts(self) -> Hosts:
+        """By which names it may be called: without keys only by those that nobody else can make lead here."""
+        names = self._access.hosts if self._access.keys else (*LOOPBACK, *self._access.hosts)
+        return Hosts(names, self._origins)
 
 
 def _there(path: str) -> bytes:

@@ -216,6 +216,11 @@ def multi_model(environ: Mapping[str, str]) -> bool:
     return environ.get("SAGEMAKER_MULTI_MODEL", "").lower() == "true"
 
 
+def origins(environ: Mapping[str, str]) -> frozenset[str]:
+    """The sites whose pages Azure ML lets ask, spelt like an ``Origin``; ``*`` for all of them."""
+    return frozenset(item.strip() for item in environ.get("AML_CORS_ORIGINS", "").split(",")) - {""}
+
+
 def seconds(environ: Mapping[str, str], name: str, unit_s: float = 1.0) -> float:
     """The time that a variable holds, in seconds; infinite when it is not set."""
     if not environ.get(name):

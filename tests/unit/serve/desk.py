@@ -15,6 +15,7 @@ from modelyard.core.errors import ModelyardError
 from modelyard.core.inference import InferResponse
 from modelyard.core.plan import Limits
 from modelyard.core.tensor import Array
+from modelyard.guard.edges import Hosts
 from modelyard.guard.gate import Gate, OpenGate
 from modelyard.model.bundle import Bundle
 from modelyard.serve.batching import Ask
@@ -86,6 +87,7 @@ class Desk:
         self.plane = Plane()
         self.site = Site(self.plane, run, contracts=contracts, environ=environ or {})
         self.routes = Routes(self.site, self.page.counter(UNROUTED), gate or OpenGate())
+        self.hosts = Hosts()
         self.serve(*models)
 
     def serve(self, *models: ServedModel) -> None:
@@ -102,7 +104,9 @@ class Desk:
         told = {"host": "x", "content-length": str(len(raw)), **headers}
         lines = [f"{method} {path} HTTP/1.1", *(f"{name.replace('_', '-')}: {value}" for name, value in told.items())]
         transport = _Transport()
-        connection = Connection(Server(Limits(), self.routes))
+        server = Server(Limits(), self.routes)
+        server.call(self.hosts)
+        connection = Connection(server)
         connection.connection_made(transport)  # type: ignore[arg-type]
         connection.data_received("\r\n".join([*lines, "", ""]).encode("latin-1") + raw)
         for turn in range(200):

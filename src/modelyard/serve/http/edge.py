@@ -36,7 +36,7 @@ def flaw(head: Head, version: str, hosts: Hosts, own: Callable[[], str]) -> Flaw
         coding = head.headers.get(b"transfer-encoding", b"chunked")
         if coding.lower() != b"chunked" or (version == "1.0" and b"transfer-encoding" in head.headers):
             raise InvalidRequest(what="the only transfer encoding is chunked: others are framed differently elsewhere")
-        check_origin(head.method, head.headers)
+        check_origin(head.method, head.headers, hosts.origins)
     except ModelyardError as exc:
         told = {"type": str(exc.kind), "title": exc.title, "code": exc.code, "hint": exc.hint}
         return status(exc), exc.detail, {key: text for key, text in told.items() if text}

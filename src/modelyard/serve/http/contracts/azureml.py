@@ -101,7 +101,7 @@ class _Talk:
 
     def __init__(self, environ: Mapping[str, str]) -> None:
         self.timeout_s = platforms.seconds(environ, "SCORING_TIMEOUT_MS", 1e-3)
-        self._origins = {item.strip().encode() for item in environ.get("AML_CORS_ORIGINS", "").split(",")} - {b""}
+        self._origins = {origin.encode() for origin in platforms.origins(environ)}
         served = environ.get("HTTP_X_MS_SERVER_VERSION", "")
         self._own = (b"x-ms-server-version: " + served.encode(),) if served.isascii() and served.isprintable() else ()
         self._own = self._own if served else ()
