@@ -50,13 +50,12 @@ class Roster:
     plan: Plan = field(default_factory=lambda: Plan(models=()))
 
     def model(self, name: str) -> ServedModel:
-        """The served model of this name, else `NotFound` naming the ones there are."""
+        """The served model of this name, else `NotFound` naming the ones there are, unless not everybody may know."""
         try:
             return self.models[name]
         except KeyError:
-            raise NotFound(
-                what="model", name=name[:80], known=list(self.models), hint="see what is served: GET /models"
-            ) from None
+            known = () if self.plan.access.keys else list(self.models)
+            raise NotFound(what="model", name=name[:80], known=known, hint="see what is served: GET /models") from None
 
     def replicas(self) -> list[Replica]:
         """All loaded versions, by model and number."""

@@ -11,7 +11,7 @@ from msgspec import structs
 
 from modelyard.core.errors import CorruptBundle, NotFound, Untrusted
 from modelyard.core.manifest import MODEL, SIGNATURE
-from modelyard.core.plan import Plan, PlannedModel, PlannedVersion, Tuning
+from modelyard.core.plan import Access, Plan, PlannedModel, PlannedVersion, Tuning
 from modelyard.core.trust import Policy, Trust, TrustedKey
 from modelyard.guard.sign import sign
 from modelyard.guard.signer import key_id, pem_of
@@ -62,6 +62,13 @@ def test_what_is_not_served_is_named(loader: Loader, lay: Path) -> None:
     with pytest.raises(NotFound, match="'7'") as caught:
         roster.model("linear").version(7)
     assert (caught.value.cause, caught.value.hint) == ("served: 1", "serve it too: modelyard serve linear@7")
+
+
+def test_where_callers_need_keys_the_others_are_not_named(loader: Loader, lay: Path) -> None:
+    plan = Plan(models=(planned(lay, "linear", ONE),), access=Access(keys="keys.json"))
+    with pytest.raises(NotFound) as caught:
+        loader.load(plan, Roster(), strict=True).model("linea")
+    assert "linear" not in f"{caught.value.cause}{caught.value.facts}"
 
 
 def test_what_did_not_change_is_kept(loader: Loader, lay: Path) -> None:

@@ -22,6 +22,8 @@ from modelyard.watch.counters import Counter, read_totals
 _OK = head(200, JSON)
 # /models/NAME@2, /v1/models/NAME:predict, /v1/models/NAME/labels/ALIAS:predict, /v2/models/NAME/versions/2/infer
 _MODEL = re.compile(r"(?:/v\d+)?/models/([^/:@]+)(?:(?:@|/labels/)([^/:]+)|/versions/(\d+))?")
+#: What a caller may, who is told about a model.
+_ABOUT = (Verb.READ, Verb.PREDICT)
 _DIGITS = 18  # of a version's number
 
 
@@ -67,8 +69,8 @@ class Routes:
         asked = request.head
         route = self._table.get(asked.path) or self._patterned(asked.path)
         if route is None:
-            self._known(request)  # strangers are not told what is here and what is not
-            raise self._unknown(asked.path.decode("latin-1"))
+            caller = self._known(request)  # strangers are not told what is here and what is not
+            raise self._unknown(asked.path.decode("latin-1"), caller)
         guarded = route.handlers.get(asked.method)
         if guarded is None and asked.method == b"HEAD":
             guarded = route.handlers.get(b"GET")
@@ -150,10 +152,10 @@ class Routes:
     def _refusal(self, path: bytes) -> Refuse:
         return next((refuse for prefix, refuse in self._prefixes if path.startswith(prefix)), pages.refuse)
 
-    def _unknown(self, path: str) -> ModelyardError:
-        """Why nothing is at this address, in terms of models where it speaks of one."""
+    def _unknown(self, path: str, caller: Caller) -> ModelyardError:
+        """Why nothing is at this address, in terms of a model where it speaks of one that is the caller's business."""
         named = _MODEL.match(path)
-        if named is not None:
+        if named is not None and any(caller.principal.may(Permission(verb, named[1])) for verb in _ABOUT):
             name, alias, number = named.groups()
             try:
                 model = self._roster.model(name)

@@ -77,3 +77,18 @@ def test_two_thousand_addresses_open_nothing(tmp_path: Path, record_property: An
     record_property("number", f"{len(bypasses)} bypasses of {asked:,} addresses")
     assert bypasses == []
     assert {401, 403, 404} <= statuses
+
+
+@pytest.mark.parametrize("way", ["@nosuch/predict", "@9/predict", "/versions/9/predict", "/nosuch", "@/predict"])
+def test_what_there_is_of_a_model_is_for_those_it_concerns(tmp_path: Path, way: str) -> None:
+    """Aliases and versions are; to others it looks like a model that is not there."""
+    insider, other = keys.mint("live"), keys.mint("live")
+    table = KeyTable(keys=(_row(insider, Role.PREDICTOR, "linear"), _row(other, Role.PREDICTOR, "another")))
+    desk = Desk(tmp_path, gate=KeyGate(table, {1: PEPPER}))
+    desk.serve(served(desk.page, linear_bundle(), aliases={"production": 1}))
+    said = [desk.ask("POST", f"/models/{name}{way}", {}, **_bearer(other)) for name in ("linear", "missing")]
+    assert [answer.status for answer in said] == [404, 404]
+    assert {answer.json["detail"].replace("linear", "missing") for answer in said} == {said[1].json["detail"]}
+    assert not any("production" in str(answer.json) for answer in said)
+    if way == "@nosuch/predict":
+        assert "production" in str(desk.ask("POST", f"/models/linear{way}", {}, **_bearer(insider)).json)
