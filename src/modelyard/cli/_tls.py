@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import stat
 from collections.abc import Callable, Mapping
 from pathlib import Path
+from shlex import quote
 from typing import TYPE_CHECKING, Any, TypeVar
 
 import click
 
+from modelyard.cli.screen import Screen
 from modelyard.core.settings import Settings
 
 if TYPE_CHECKING:
@@ -32,8 +35,8 @@ def tls_options(command: _Command) -> _Command:
     return command
 
 
-def tls_files(settings: Settings, flags: Mapping[str, Any]) -> Files | None:
-    """What they say together; None for no TLS."""
+def tls_files(screen: Screen, settings: Settings, flags: Mapping[str, Any]) -> Files | None:
+    """What they say together; None for no TLS. Warned of is a key that every user of this machine can read."""
     cert, key, ca = flags["tls_cert"], flags["tls_key"], flags["tls_client_ca"]
     if flags["tls"] == "dev":
         if cert or key:
@@ -48,6 +51,8 @@ def tls_files(settings: Settings, flags: Mapping[str, Any]) -> Files | None:
         return None
     if flags["tls_client_required"] and not ca:
         raise click.UsageError("whose certificates? --tls-client-ca FILE")
+    if key.is_file() and key.stat().st_mode & stat.S_IROTH:
+        screen.warn(f"every user of this machine can read the key {key.name!r}", fix=f"chmod 600 {quote(str(key))}")
     from modelyard.guard.tls import Files  # noqa: PLC0415 - brings ssl
 
     return Files(

@@ -45,7 +45,7 @@ def command(screen: Screen, settings: Settings, **flags: Any) -> None:
         host=flags["host"],
         port=flags["port"],
         hosts=flags["allow_host"],
-        tls=tls_files(settings, flags),
+        tls=tls_files(screen, settings, flags),
         behind_tls_proxy=flags["behind_tls_proxy"],
         grace_s=flags["grace"],
     )

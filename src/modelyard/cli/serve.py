@@ -152,7 +152,7 @@ def command(screen: Screen, settings: Settings, models: tuple[str, ...], plan: P
         keys=flags["auth"] == "keys" or (flags["auth"] is None and not is_loopback(flags["host"])),
         hosts=flags["allow_host"],
         behind_tls_proxy=flags["behind_tls_proxy"],
-        tls=tls_files(settings, flags),
+        tls=tls_files(screen, settings, flags),
     )
     narrator = _Narrator(screen, "" if flags["no_grpc"] else _NO_GRPC, options)
     if plan is not None:

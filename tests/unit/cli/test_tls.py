@@ -13,6 +13,7 @@ from click.testing import CliRunner, Result
 
 from modelyard.cli._tls import tls_files
 from modelyard.cli.root import root
+from modelyard.cli.screen import Screen
 from modelyard.core.settings import Settings
 from modelyard.guard import authority
 
@@ -39,10 +40,10 @@ def tls(*words: str, code: int = 0) -> Result:
 
 def test_dev_makes_what_serve_takes(settings: Settings) -> None:
     assert "modelyard serve --tls dev" in tls("dev", "model.example.org").stdout
-    files = tls_files(settings, {**FLAGS, "tls": "dev"})
+    files = tls_files(Screen(), settings, {**FLAGS, "tls": "dev"})
     assert files is not None
     assert (files.cert, files.client_ca) == (settings.tls / "cert.pem", None)
-    strict = tls_files(settings, {**FLAGS, "tls": "dev", "tls_client_required": True})
+    strict = tls_files(Screen(), settings, {**FLAGS, "tls": "dev", "tls_client_required": True})
     assert strict is not None
     assert (strict.client_ca, strict.required) == (settings.tls / "ca.pem", True)
 
@@ -76,15 +77,28 @@ def test_a_callers_certificate_and_what_it_may(settings: Settings) -> None:
 
 
 def test_without_flags_there_is_no_tls(settings: Settings) -> None:
-    assert tls_files(settings, FLAGS) is None
+    assert tls_files(Screen(), settings, FLAGS) is None
 
 
 def test_paths_are_whole_since_workers_are_elsewhere(settings: Settings) -> None:
     given = {**FLAGS, "tls_cert": Path("c.pem"), "tls_key": Path("k.pem"), "tls_client_ca": Path("a.pem")}
-    files = tls_files(settings, {**given, "tls_oldest": "1.2"})
+    files = tls_files(Screen(), settings, {**given, "tls_oldest": "1.2"})
     assert files is not None
     assert all(path.is_absolute() for path in files.all)
     assert (files.required, files.oldest) == (False, "1.2")
+
+
+def test_a_key_that_everybody_can_read_is_warned_of(
+    settings: Settings, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    key = tmp_path / "the key.pem"
+    key.write_text("")
+    given = {**FLAGS, "tls_cert": Path("c.pem"), "tls_key": key}
+    for mode, warned in ((0o644, True), (0o604, True), (0o600, False), (0o640, False)):
+        key.chmod(mode)
+        assert tls_files(Screen(quiet=True), settings, given) is not None
+        said = capsys.readouterr().err
+        assert (f"chmod 600 '{key}'" in said, bool(said)) == (warned, warned)
 
 
 @pytest.mark.parametrize(
@@ -100,4 +114,4 @@ def test_paths_are_whole_since_workers_are_elsewhere(settings: Settings) -> None
 )
 def test_flags_that_make_no_sense_together_are_refused(settings: Settings, given: dict[str, Any]) -> None:
     with pytest.raises(click.UsageError):
-        tls_files(settings, {**FLAGS, **given})
+        tls_files(Screen(), settings, {**FLAGS, **given})
