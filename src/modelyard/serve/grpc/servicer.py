@@ -16,6 +16,7 @@ from modelyard.core.errors import InvalidRequest, ModelyardError, NotFound, Unsu
 from modelyard.core.identity import Permission, Principal, Verb
 from modelyard.core.inference import InferRequest, InferResponse
 from modelyard.core.plan import Limits
+from modelyard.guard.gate import Caller
 from modelyard.serve import metadata
 from modelyard.serve.grpc import schema
 from modelyard.serve.grpc.call import Call, Method
@@ -151,7 +152,7 @@ class Servicer:
             codec = mould.codec
         else:
             request = self._read(self._request(raw))
-            codec = self._codec(request)
+            codec = self._codec(request, call.caller)
         call.caller.check(codec.needs)
         question = Question(self, call, codec, call.reply, call.refuse)
         if mould is not None:
@@ -175,7 +176,7 @@ class Servicer:
             try:
                 request = self._read(self._request(raw))
                 request.parameters.pop(_EMPTY_FINAL, None)  # every question has one answer, which is its final one
-                codec = self._codec(request)
+                codec = self._codec(request, call.caller)
                 call.caller.check(codec.needs)
             except ModelyardError as exc:
                 failed(exc)
@@ -197,12 +198,16 @@ class Servicer:
             self._roster, self._codecs, self._moulds = self._plane.roster, {}, Moulds()
         return self._moulds
 
-    def _codec(self, request: Any) -> Codec:
-        """The codec of the version that is asked; kept for as long as the roster is the same."""
+    def _codec(self, request: Any, caller: Caller) -> Codec:
+        """The codec of the version that is asked; kept for as long as the roster is the same.
+
+        What there is of a model, and whether there is one, is told to nobody who may not ask it.
+        """
         self._known()
         named = (request.model_name, request.model_version)
         codec = self._codecs.get(named)
         if codec is None:
+            caller.check(Permission(Verb.PREDICT, request.model_name))
             try:
                 _, replica = self._version(*named)
             except ModelyardError:

@@ -10,6 +10,7 @@ from typing import Any
 
 import grpc
 import pytest
+from google.protobuf import json_format
 
 from modelyard.core.identity import ROLES, Role, Verb, scopes
 from modelyard.core.plan import Limits
@@ -148,6 +149,45 @@ def test_a_connection_is_let_in_until_keys_change(tmp_path: Path) -> None:
         assert await ask("ModelInfer", authorization=f"Bearer {key}") is grpc.StatusCode.UNAUTHENTICATED
 
     talk(tmp_path, KeyGate(KeyTable(keys=rows), {1: PEPPER}), work)
+
+
+@pytest.mark.parametrize("method", sorted(INFERS))
+def test_whether_there_is_a_model_or_version_is_told_to_those_it_concerns(tmp_path: Path, method: str) -> None:
+    """To others, one that is there and one that is not look alike, whatever version they name."""
+    other, insider = keys.mint("live"), keys.mint("live")
+    gate = KeyGate(KeyTable(keys=(_row(other, Role.PREDICTOR, "another"), _row(insider, Role.PREDICTOR))), {1: PEPPER})
+
+    async def work(server: Server, ask: Ask) -> None:
+        del ask
+        port = server._listener.sockets[0].getsockname()[1]  # type: ignore[union-attr]
+        async with grpc.aio.insecure_channel(f"127.0.0.1:{port}") as channel:
+            said = {
+                who: {
+                    (await _said(channel, method, key, name, version)).replace(name, "…")
+                    for name in ("linear", "missing")
+                    for version in ("", "9", "x")
+                }
+                for who, key in (("other", other), ("insider", insider))
+            }
+        assert [text for text in said["other"] if "may not predict model …" not in text] == []
+        assert len(said["other"]) == 1
+        assert any("no model" in text for text in said["insider"])
+
+    talk(tmp_path, gate, work)
+
+
+async def _said(channel: grpc.aio.Channel, method: str, key: keys.Key, model: str, version: str) -> str:
+    """What is answered to a question without rows, as an error."""
+    fields = {"model_name": model, "model_version": version}
+    raw = json_format.ParseDict(fields, message("ModelInferRequest")()).SerializeToString()
+    path, metadata = f"/inference.GRPCInferenceService/{method}", [("x-api-key", str(key))]
+    if method == "ModelInfer":
+        with pytest.raises(grpc.aio.AioRpcError) as caught:
+            await channel.unary_unary(path)(raw, metadata=metadata)
+        return str(caught.value.details())
+    answers = channel.stream_stream(path)(iter([raw]), metadata=metadata)
+    response = message("ModelStreamInferResponse")
+    return "".join([str(response.FromString(answer).error_message) async for answer in answers])
 
 
 @pytest.mark.parametrize("path", ["/inference.GRPCInferenceService/Nothing", "/nothing.At/All"])
