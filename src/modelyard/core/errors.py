@@ -417,7 +417,16 @@ class Forbidden(Denied):
 
     code = "FORBIDDEN"
     sentence = "{who} may not {verb} {what}"
-    hint_text = "ask an admin for a key with the scope {scope}"
+    hint_text = "ask an admin for the scope {scope}"
+
+    @property
+    def detail(self) -> str:
+        """The sentence; some verbs about the installation are not what one would say."""
+        words = _SAID.get(str(self.facts.get("verb"))) if self.facts.get("what") == "this server" else None
+        return self._fill("{who} may not " + words) if words else super().detail
+
+
+_SAID = {"keys": "make or revoke keys", "audit": "read the audit log", "metrics": "read the metrics of this server"}
 
 
 class WrongHost(Denied):
@@ -430,7 +439,7 @@ class WrongHost(Denied):
     code = "HOST-NOT-ALLOWED"
     title = "Not a name of this server"
     sentence = "{host!r} is not a name that this server may be called by"
-    hint_text = "if it should be, start the server with: modelyard serve --allow-host {host}"
+    hint_text = "if it should be, start the server with --allow-host {host}"
 
 
 class CrossSite(Denied):

@@ -34,6 +34,7 @@ KEY_FILE = "audit.key"
 _ED25519 = b"\x01"  # C2SP's number for the kind of a key
 _ID_BYTES = 4
 _B64 = r"[A-Za-z0-9+/]+=*"
+_SHOWN = 40  # characters of what is none
 _END = r"(?:\n|\\n)"
 _TEXT = re.compile(
     rf"(modelyard/audit/[0-9a-f]{{16}}){_END}(0|[1-9][0-9]{{0,17}}){_END}({_B64}){_END}time ([0-9T:.+-]{{32}}){_END}"
@@ -90,7 +91,10 @@ class Verifier:
         found = [self._read(*match.groups()) for match in _TEXT.finditer(text)]
         if not found:
             raise NotFound(
-                what="checkpoint", name="", cause="the file holds none that is whole", hint="modelyard audit checkpoint"
+                what="checkpoint in",
+                name=text.strip()[:_SHOWN],
+                cause="none is whole",
+                hint="modelyard audit checkpoint --to file:/path writes one",
             )
         return found
 

@@ -201,7 +201,7 @@ def meant(text: str) -> str:
     try:
         return check_name(text, "a key")
     except InvalidName:
-        raise NotFound(what="key", name=f"{text[:4]}…", hint="modelyard key list") from None
+        raise NotFound(what="key", name=text and f"{text[:4]}…", hint="modelyard key list") from None
 
 
 def _read(row: tuple[Any, ...], secrets: tuple[KeySecret, ...]) -> GrantedKey:

@@ -135,3 +135,11 @@ def test_checkpoints_that_the_operator_asked_for(acted: Home, tmp_path: Path) ->
     run("model", "alias", "linear@1", "canary2")
     run("model", "alias", "linear@9", "canary2", code=3)
     assert document("verify", "--checkpoint", str(tmp_path / "out"))["checkpoints"] == 3  # two there, one in the home
+
+
+@pytest.mark.usefixtures("acted")
+def test_what_holds_no_checkpoint_is_shown(tmp_path: Path) -> None:
+    (tmp_path / "notes").write_text("just \x1b[31mnotes\n")
+    run("audit", "checkpoint", "--to", f"file:{tmp_path / 'kept'}")
+    error = document("verify", "--checkpoint", str(tmp_path / "notes"), code=3)["error"]
+    assert error["detail"] == r"no checkpoint in 'just \x1b[31mnotes'"

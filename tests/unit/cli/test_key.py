@@ -196,3 +196,7 @@ def test_a_key_that_begins_later() -> None:
     assert abs(datetime.fromisoformat(exact["not_before"]) - at) < timedelta(seconds=1)
     for wrong in ("2020-01-01", "soon", "-1d", "366d"):
         assert run("key", "create", "never", "--not-before", wrong, code=1 if wrong == "366d" else 2).stdout == ""
+
+
+def test_a_key_without_a_name_is_said_to_be_none() -> None:
+    assert "no key ''" in run("key", "revoke", "", code=3).stderr

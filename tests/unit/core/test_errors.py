@@ -9,6 +9,7 @@ from collections.abc import Iterator
 import pytest
 
 from modelyard.core.errors import (
+    Forbidden,
     Internal,
     InvalidInput,
     Kind,
@@ -185,3 +186,20 @@ def test_an_unknown_code_is_internal() -> None:
 
 def test_facts_that_are_no_text_are_told() -> None:
     assert "3" in TooLarge(what="body", limit=3).detail
+
+
+def test_verbs_about_the_installation_are_said_in_words() -> None:
+    said = {
+        verb: Forbidden(who="key:a", verb=verb, what="this server", scope=f"server:{verb}").detail
+        for verb in ("keys", "audit", "metrics", "configure")
+    }
+    assert said == {
+        "keys": "key:a may not make or revoke keys",
+        "audit": "key:a may not read the audit log",
+        "metrics": "key:a may not read the metrics of this server",
+        "configure": "key:a may not configure this server",
+    }
+    assert (
+        from_wire(Forbidden(who="a", verb="keys", what="this server").to_wire()).detail
+        == "a may not make or revoke keys"
+    )

@@ -59,6 +59,8 @@ def remove(home: Home, name: str, models: str | None = None) -> None:
 
     Raises
     ------
+    InvalidName
+        That cannot be a name.
     NotFound
         Nothing was said.
     Conflict
@@ -66,7 +68,7 @@ def remove(home: Home, name: str, models: str | None = None) -> None:
     Forbidden
         The actor may not.
     """
-    key = "" if name == USUAL else name
+    key = "" if name == USUAL else check_name(name, "a rate class")
     users = _users(home, key)
 
     def rewrite(raw: bytes) -> bytes:

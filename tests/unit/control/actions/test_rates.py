@@ -62,6 +62,14 @@ def test_what_was_not_said_cannot_be_taken_back(home: Home, name: str, models: s
     assert done(home)[-1] == ("rate.remove", name, "failed")
 
 
+@pytest.mark.parametrize("name", ["", "*", "x" * 100])
+def test_the_usual_class_is_taken_back_by_its_name_only(home: Home, name: str) -> None:
+    rates.put(home, "usual", {"in_flight": 1})
+    with pytest.raises(InvalidName):
+        rates.remove(home, name)
+    assert rates.listed(home) == {"": (Rate(in_flight=1),)}
+
+
 @pytest.mark.parametrize(
     ("limits", "says"),
     [
