@@ -20,6 +20,7 @@ AWAY_BYTES = 32 * 1024
 _GZIP, _ZLIB, _BARE = 31, 15, -15  # zlib's names for the three wrappings, as its window bits
 _SAMPLE_BYTES = 4096
 _FOLDED = 0.8  # a sample that stays larger than this share stands for a body that is not worth the work
+_FED_BYTES, _UNFOLDED_BYTES = 64 * 1024, 128 * 1024  # at a time
 _LEVEL = 1  # most of the gain for a fraction of the time
 _LENGTH = b"content-length: "
 
@@ -58,33 +59,41 @@ def inflated(body: bytes | bytearray, headers: Headers, limit_bytes: int) -> byt
     return body
 
 
-def _unfold(body: bytes | bytearray, limit_bytes: int, unpacker: Callable[[], Any]) -> bytes:
-    unfolded, rest = b"", bytes(body)
-    while rest:  # one file may be several, one after the other
+def _unfold(body: bytes | bytearray, limit_bytes: int, unpacker: Callable[[], Any]) -> bytearray:
+    """In pieces: in one go, what unfolds to the limit takes twice that."""
+    unfolded, view, at = bytearray(), memoryview(body), 0
+    while at < len(view):  # one file may be several, one after the other
         packed = unpacker()
-        try:
-            unfolded += packed.decompress(rest, limit_bytes + 1 - len(unfolded))
-        except Exception as exc:  # zlib.error, ZstdError, whose module may not even be imported
-            raise _broken(exc) from exc
-        if len(unfolded) > limit_bytes:
-            raise TooLarge(what="body, uncompressed,", limit=f"{limit_bytes} bytes")
+        while at < len(view) and not packed.eof:
+            fed: bytes | memoryview = view[at : at + _FED_BYTES]
+            at += len(fed)
+            piece = b""
+            while not packed.eof and (fed or len(piece) == _UNFOLDED_BYTES):
+                try:
+                    piece = packed.decompress(fed, _UNFOLDED_BYTES)
+                except Exception as exc:  # zlib.error, ZstdError, whose module may not even be imported
+                    raise _broken(exc) from exc
+                unfolded += piece
+                if len(unfolded) > limit_bytes:
+                    raise TooLarge(what="body, uncompressed,", limit=f"{limit_bytes} bytes")
+                fed = getattr(packed, "unconsumed_tail", b"")  # zstd's keeps it to itself
         if not packed.eof:
             raise _broken("it ends too early")
-        rest = packed.unused_data
+        at -= len(packed.unused_data)
     return unfolded
 
 
-def _unzip(body: bytes | bytearray, limit_bytes: int) -> bytes:
+def _unzip(body: bytes | bytearray, limit_bytes: int) -> bytearray:
     return _unfold(body, limit_bytes, lambda: zlib.decompressobj(_GZIP))
 
 
-def _inflate(body: bytes | bytearray, limit_bytes: int) -> bytes:
+def _inflate(body: bytes | bytearray, limit_bytes: int) -> bytearray:
     """``deflate`` is zlib's format by its RFC; some clients send the bare stream, as its name says."""
     wrapped = len(body) > 1 and body[0] & 15 == 8 and (body[0] << 8 | body[1]) % 31 == 0
     return _unfold(body, limit_bytes, lambda: zlib.decompressobj(_ZLIB if wrapped else _BARE))
 
 
-def _unzstd(body: bytes | bytearray, limit_bytes: int) -> bytes:
+def _unzstd(body: bytes | bytearray, limit_bytes: int) -> bytearray:
     return _unfold(body, limit_bytes, _zstandard().ZstdDecompressor)
 
 
@@ -97,7 +106,7 @@ def _broken(cause: object) -> InvalidRequest:
     return InvalidRequest(what="the body is not what its Content-Encoding says", cause=str(cause)[:200])
 
 
-_DECODERS: dict[bytes, Callable[[bytes | bytearray, int], bytes]] = {
+_DECODERS: dict[bytes, Callable[[bytes | bytearray, int], bytearray]] = {
     b"gzip": _unzip,
     b"x-gzip": _unzip,
     b"deflate": _inflate,
