@@ -140,7 +140,10 @@ def _advance(settings: Settings, database: Database, to: Sequence[str], sending:
         text = signer.sign(report.size, report.hash)
         _deliver(sinks, text)
         if sending or set(configured(settings).to) <= set(to):  # else those that were named still wait for it
-            files.replace(settings.audit / _LAST, text.encode())
+            try:
+                files.replace(settings.audit / _LAST, text.encode())
+            except OSError as exc:
+                raise files.refused(exc, settings.audit) from exc
     return Sent(text, report.size, str(signer), tuple(to))
 
 

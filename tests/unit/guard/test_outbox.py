@@ -169,3 +169,18 @@ def test_what_the_operator_wrote_is_checked(
         outbox.configured(settings)
     outbox.send_due(settings, database)
     assert "audit.toml" in caplog.text, "an act stands, and its operator is told"
+
+
+def test_a_checkpoint_that_cannot_be_kept_is_said(
+    settings: Settings, database: Database, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    act(database)
+    outbox.send(settings, database, [f"file:{tmp_path / 'kept'}"])
+
+    def refuse(*_: object) -> None:
+        raise PermissionError(13, "Permission denied")
+
+    monkeypatch.setattr(files, "replace", refuse)
+    with pytest.raises(Unavailable) as caught:
+        outbox.send(settings, database)
+    assert caught.value.cause == "Permission denied"

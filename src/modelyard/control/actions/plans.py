@@ -75,7 +75,10 @@ def render(
 def save(home: Home, name: str, plan: Plan) -> Path:
     """Put the plan where `refresh` keeps it current, ``<home>/plans/<name>.json``; a server watches that file."""
     path = home.settings.plans / f"{name}.json"
-    files.replace(path, plan.to_bytes())
+    try:
+        files.replace(path, plan.to_bytes())
+    except OSError as exc:
+        raise files.refused(exc, path.parent) from exc
     return path
 
 

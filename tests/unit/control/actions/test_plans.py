@@ -11,7 +11,7 @@ from modelyard.control.actions.aliases import set_alias
 from modelyard.control.actions.home import Home
 from modelyard.control.actions.publish import publish
 from modelyard.control.actions.remove import remove
-from modelyard.core.errors import CorruptBundle, InvalidName, NotFound
+from modelyard.core.errors import CorruptBundle, InvalidName, NotFound, Unavailable
 from modelyard.core.manifest import MODEL
 from modelyard.core.plan import MEASURED, Limits, Plan, PlannedModel, Tuning
 from modelyard.core.reference import parse_reference
@@ -189,3 +189,10 @@ def test_what_is_not_served_is_not_tuned(stocked: Home, requested: list[str], na
     with pytest.raises(NotFound, match=f"no served model to be tuned '{name}'") as caught:
         plans.render(stocked, requested, tunings={name: MEASURED})
     assert caught.value.facts["known"] == (["other"] if requested else ["linear", "other"])
+
+
+def test_a_plan_that_cannot_be_kept_is_said(home: Home) -> None:
+    home.settings.plans.rmdir()
+    with pytest.raises(Unavailable, match="'plans' in the home folder") as caught:
+        plans.save(home, "serve-1", Plan(models=()))
+    assert caught.value.cause == "No such file or directory"
