@@ -15,14 +15,14 @@ ROOT = Path(__file__).parents[2]
 _UNSHARE = shutil.which("unshare")
 
 
-def _alone() -> bool:
+def alone() -> bool:
     """Whether this machine gives us a network namespace of our own."""
     tried = [_UNSHARE or "", "-rn", "ip", "link", "set", "lo", "up"]
     return bool(_UNSHARE and shutil.which("ip")) and subprocess.run(tried, capture_output=True).returncode == 0
 
 
 @pytest.mark.row("MOD-04")
-@pytest.mark.skipif(not _alone(), reason="needs a network namespace")
+@pytest.mark.skipif(not alone(), reason="needs a network namespace")
 @pytest.mark.parametrize("step", [8, pytest.param(1, marks=pytest.mark.long)])
 def test_no_text_makes_a_server_call_out(tmp_path: Path, step: int, record_property: Any) -> None:
     """Every contract's every string, keys and values, headers, paths, queries, and every field of every message."""
