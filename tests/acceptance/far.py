@@ -107,7 +107,8 @@ def main(folder: Path) -> None:
     known, new = (key_in(home, name) for name in ("known", "new"))
     told: dict[str, Any] = {}
     with Served(folder, "--auth", "keys", "--workers", "1", "--drain-delay", "0") as server:
-        clients = {"http": (_Http(server), HTTP), "grpc": (_Grpc(server), GRPC)}
+        web = _Http(server)
+        clients: dict[str, tuple[_Http | _Grpc, str]] = {"http": (web, HTTP), "grpc": (_Grpc(server), GRPC)}
         for protocol, (client, source) in clients.items():
             before = client.ask(source, known)
             wrong = [client.ask(source, str(keys.mint("live"))) for _ in range(_WRONG)]
@@ -120,7 +121,7 @@ def main(folder: Path) -> None:
                 "next door": client.ask(NEXT_DOOR, str(keys.mint("live"))),
                 "here": client.ask(HERE, str(keys.mint("live"))),
             }
-        told["retry_s"] = clients["http"][0].retry_s  # type: ignore[union-attr]
+        told["retry_s"] = web.retry_s
     print(json.dumps(told))
 
 

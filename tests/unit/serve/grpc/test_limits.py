@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Awaitable, Callable
+from functools import partial
 from pathlib import Path
 
 import grpc
@@ -51,6 +52,14 @@ def talk(site: Site, story: Callable[[Server, Wire], Awaitable[None]]) -> None:
     site.run_with(run)
 
 
+def _ended(wire: Wire, stream: int) -> bool:
+    return wire.status(stream) is not None
+
+
+def _answered(wire: Wire, count: int) -> bool:
+    return len(wire.answers(1)) == count
+
+
 def _fails(*args: object) -> None:
     raise ZeroDivisionError
 
@@ -83,7 +92,7 @@ def test_an_answer_a_refusal_and_a_bug(
     async def story(server: Server, wire: Wire) -> None:
         for stream in (1, 3, 5):
             wire.ask(stream)
-            await wire.until(lambda stream=stream: wire.status(stream) is not None)
+            await wire.until(partial(_ended, wire, stream))
             assert wire.status(stream) == status
         assert limits.settled(3)
 
@@ -95,7 +104,7 @@ def test_a_question_that_cannot_be_read(site: Site, limits: Limits) -> None:
         for stream in (1, 3):
             wire.head(stream)
             wire.data(prefixed(question(3.0).replace(b"FP64", b"FP99")), stream, last=True)
-            await wire.until(lambda stream=stream: wire.status(stream) is not None)
+            await wire.until(partial(_ended, wire, stream))
             assert wire.status(stream) == INVALID
         assert limits.inside == 0
 
@@ -183,7 +192,7 @@ def test_each_question_of_a_stream_comes_and_goes(site: Site, limits: Limits) ->
         wire.head(1, p_path=STREAM)
         for count in (1, 2, 3):
             wire.data(prefixed(question(3.0, model="nobody" if count == 2 else "linear")), 1)
-            await wire.until(lambda count=count: len(wire.answers(1)) == count)
+            await wire.until(partial(_answered, wire, count))
         wire.data(b"", 1, last=True)
         await wire.until(lambda: wire.status(1) == OK)
         assert limits.settled(2)
@@ -232,7 +241,7 @@ def test_too_many_rows_of_a_day_are_refused_and_are_no_request_of_the_day(
         for stream, rows in ((1, 3), (3, 3), (5, 3), (7, 1), (9, 1), (11, 1)):
             wire.head(stream)
             wire.data(prefixed(question(*[1.0] * rows)), stream, last=True)
-            await wire.until(lambda stream=stream: wire.status(stream) is not None)
+            await wire.until(partial(_ended, wire, stream))
             statuses.append(wire.status(stream))
         assert statuses == [EXHAUSTED] * 3 + [OK] * 2 + [EXHAUSTED]
         assert limits.settled(5)
