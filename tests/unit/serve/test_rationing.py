@@ -13,7 +13,7 @@ from modelyard.guard import ledger
 from modelyard.serve.rationing import Rationing
 
 NOW = 1e6
-DAY = {"": (Rate(requests_day=3),)}
+DAY: dict[str, tuple[Rate, ...]] = {"": (Rate(requests_day=3),)}
 
 
 def let_in(ration: Rationing, asks: int) -> int:
