@@ -12,10 +12,13 @@ from typing import Any
 from urllib.parse import quote
 
 import msgspec
+import numpy as np
 import pytest
+from onnx import TensorProto, helper, numpy_helper
 
-from modelyard.core.manifest import MODEL, SAMPLES
-from modelyard.core.signature import Signature
+from modelyard.core.manifest import MODEL, SAMPLES, Manifest, Source, Task
+from modelyard.core.signature import Feature, FeatureKind, Signature, TensorSpec
+from modelyard.core.tensor import Datatype
 from modelyard.model.bundle import Bundle, seal
 from modelyard.model.golden import record
 from modelyard.model.runtime import load
@@ -52,8 +55,8 @@ _CARRIERS = (
 PAYLOADS = tuple(carrier.format(_RUN, _RUN) for carrier in _CARRIERS)
 _TEXTS = {"application/json", "application/problem+json"}
 _TRY = """
-async (bodies) => {
-  const form = document.querySelector("form[data-model=echo]"), took = form.querySelector(".took"), told = [];
+async ([model, bodies]) => {
+  const form = document.querySelector("form[data-model=" + model + "]"), took = form.querySelector(".took"), told = [];
   for (const body of bodies) {
     form.querySelector("textarea").value = body;
     took.textContent = "";
@@ -119,8 +122,10 @@ def page(browser: Any) -> Iterator[Any]:
 
 @pytest.fixture(scope="module")
 def served(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Served]:
-    home = home_with(tmp_path_factory.mktemp("browser") / "home", linear_bundle(), echo_bundle(), marked_bundle())
-    with Served(home.settings.home, "--repository", "explicit", "linear", "echo", "marked") as server:
+    home = home_with(
+        tmp_path_factory.mktemp("browser") / "home", linear_bundle(), echo_bundle(), marked_bundle(), labelled_bundle()
+    )
+    with Served(home.settings.home, "--repository", "explicit", "linear", "echo", "marked", "labelled") as server:
         yield server
 
 
@@ -139,6 +144,51 @@ def marked_bundle() -> Bundle:
     samples = record(load(seal(manifest, {MODEL: plain.files[MODEL]})), rows)
     files = {MODEL: plain.files[MODEL], SAMPLES: msgspec.json.encode(samples), "card.md": "\n".join(PAYLOADS).encode()}
     return seal(manifest, files)
+
+
+def labelled_bundle() -> Bundle:
+    """A model whose categories and classes are payloads: it answers the category it is given, and each class."""
+    words = [payload.encode() for payload in PAYLOADS]
+    nodes = [
+        helper.make_node("Squeeze", ["word", "second"], ["label"]),
+        helper.make_node(
+            *("LabelEncoder", ["word"], ["code"]),
+            domain="ai.onnx.ml",
+            keys_strings=words,
+            values_floats=[float(at) for at in range(len(words))],
+        ),
+        helper.make_node("MatMul", ["code", "ones"], ["likely"]),
+    ]
+    count = len(PAYLOADS)
+    graph = helper.make_graph(
+        nodes,
+        "labelled",
+        [helper.make_tensor_value_info("word", TensorProto.STRING, ["rows", 1])],
+        [
+            helper.make_tensor_value_info("label", TensorProto.STRING, ["rows"]),
+            helper.make_tensor_value_info("likely", TensorProto.FLOAT, ["rows", count]),
+        ],
+        [
+            numpy_helper.from_array(np.ones((1, count), dtype=np.float32), "ones"),
+            numpy_helper.from_array(np.array([1], dtype=np.int64), "second"),
+        ],
+    )
+    opsets = [helper.make_opsetid("", 17), helper.make_opsetid("ai.onnx.ml", 3)]
+    raw = helper.make_model(graph, opset_imports=opsets, ir_version=8).SerializeToString()
+    word = Feature(name="word", kind=FeatureKind.CATEGORY, categories=PAYLOADS)
+    signature = Signature(
+        inputs=(TensorSpec(name="word", datatype=Datatype.BYTES, shape=(-1, 1), features=(word,)),),
+        outputs=(
+            TensorSpec(name="label", datatype=Datatype.BYTES, shape=(-1,)),
+            TensorSpec(name="likely", datatype=Datatype.FP32, shape=(-1, count), labels=PAYLOADS),
+        ),
+        prediction="label",
+        probabilities="likely",
+    )
+    source = Source(format="onnx")
+    manifest = Manifest(name="labelled", task=Task.CLASSIFICATION, signature=signature, files={}, source=source)
+    samples = record(load(seal(manifest, {MODEL: raw})), [{"word": PAYLOADS[0]}])
+    return seal(manifest, {MODEL: raw, SAMPLES: msgspec.json.encode(samples)})
 
 
 def _state(served: Served) -> tuple[str, bytes]:
@@ -269,7 +319,7 @@ def test_the_servers_own_page_can_ask(served: Served, page: Any) -> None:
 
 @pytest.mark.row("WEB-02")
 def test_no_text_becomes_a_script(served: Served, page: Any, record_property: Any) -> None:
-    """Names, units and descriptions of fields, predictions, and errors that repeat what was asked."""
+    """Names, units and descriptions of fields, categories, classes, predictions, errors that repeat what was asked."""
     assert len(PAYLOADS) >= 60
     ran, asked = _watch(page), list[str]()
     page.on("request", lambda request: asked.append(request.url))
@@ -278,11 +328,15 @@ def test_no_text_becomes_a_script(served: Served, page: Any, record_property: An
     assert all(payload in shown for payload in PAYLOADS if "  " not in payload)
     for payload in PAYLOADS:
         bodies = [json.dumps(body) for body in ({"half": [0.5, 1.0], "text": payload}, {payload: 1})]
-        told = page.evaluate(_TRY, [*bodies, payload])
+        told = page.evaluate(_TRY, ["echo", [*bodies, payload]])
         assert json.dumps(payload, ensure_ascii=False) in told[0]
         assert all(told)
+        asked_for = [json.dumps({"word": payload}), json.dumps({"word": payload + "?"})]
+        labelled = page.evaluate(_TRY, ["labelled", asked_for])
+        assert json.dumps(payload, ensure_ascii=False) in labelled[0]
+        assert all(labelled)
     foreign = [url for url in asked if not url.startswith(served.url)]
-    record_property("number", f"{len(ran) + len(foreign)} executions of {len(PAYLOADS)} payloads in 6 places")
+    record_property("number", f"{len(ran) + len(foreign)} executions of {len(PAYLOADS)} payloads in 9 places")
     assert ran == []
     assert foreign == []
 
