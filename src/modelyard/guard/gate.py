@@ -34,7 +34,7 @@ _NO_DIGEST = "0" * 64  # what is looked at where there is no secret
 _NO_PEPPER = b"\0" * 32
 _BEARER = "bearer "
 _LONGEST = 16 * 1024
-_REMEMBERED = 4096  # callers
+_REMEMBERED = 4096  # callers, and permissions of one
 
 Network = ipaddress.IPv4Network | ipaddress.IPv6Network
 
@@ -73,7 +73,9 @@ class Caller:
         """`Forbidden` when this caller may not."""
         allowed = self._allowed.get(needs)
         if allowed is None:
-            allowed = self._allowed[needs] = self.principal.may(needs)  # as many as there are routes, at most
+            if len(self._allowed) >= _REMEMBERED:
+                self._allowed.clear()  # names of models can be guessed
+            allowed = self._allowed[needs] = self.principal.may(needs)
         if not allowed:
             what = f"model {needs.model}" if needs.model else "all models" if needs.of_models else "this server"
             raise Forbidden(who=self.principal.name, verb=str(needs.verb), what=what, scope=str(needs.scope))

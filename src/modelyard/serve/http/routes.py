@@ -13,7 +13,7 @@ from modelyard.guard.gate import Caller, Gate
 from modelyard.guard.visits import turned_away
 from modelyard.serve.http import contracts, lines, pages
 from modelyard.serve.http.errors import JSON
-from modelyard.serve.http.message import Request, Sink, head, later
+from modelyard.serve.http.message import Head, Request, Sink, head, later
 from modelyard.serve.http.site import ANYBODY, READ_ALL, Guarded, Refuse, Route, Site, Table, reads
 from modelyard.serve.plane import Roster
 from modelyard.watch import metrics
@@ -70,7 +70,7 @@ class Routes:
         route = self._table.get(asked.path) or self._patterned(asked.path)
         if route is None:
             caller = self._known(request)  # strangers are not told what is here and what is not
-            raise self._unknown(asked.path.decode("latin-1"), caller)
+            raise self._unknown(asked, caller)
         guarded = route.handlers.get(asked.method)
         if guarded is None and asked.method == b"HEAD":
             guarded = route.handlers.get(b"GET")
@@ -79,7 +79,7 @@ class Routes:
                 self._admit(request, guarded.needs)
             guarded.answer(request)
             return
-        self._known(request)
+        _check_business(asked, self._known(request))
         if asked.method == b"OPTIONS":
             request.respond(head(200, JSON, b"allow: " + route.allow), b"{}")
         else:
@@ -152,10 +152,12 @@ class Routes:
     def _refusal(self, path: bytes) -> Refuse:
         return next((refuse for prefix, refuse in self._prefixes if path.startswith(prefix)), pages.refuse)
 
-    def _unknown(self, path: str, caller: Caller) -> ModelyardError:
-        """Why nothing is at this address, in terms of a model where it speaks of one that is the caller's business."""
+    def _unknown(self, asked: Head, caller: Caller) -> ModelyardError:
+        """Why nothing is at this address, in terms of a model where it speaks of one."""
+        _check_business(asked, caller)
+        path = asked.path.decode("latin-1")
         named = _MODEL.match(path)
-        if named is not None and any(caller.principal.may(Permission(verb, named[1])) for verb in _ABOUT):
+        if named is not None:
             name, alias, number = named.groups()
             try:
                 model = self._roster.model(name)
@@ -193,6 +195,16 @@ class Routes:
     def _metrics(self, request: Request) -> None:
         text = metrics.exposition(read_totals(self._site.run), self.gauges())
         request.respond(head(200, metrics.CONTENT_TYPE.encode()), text.encode())
+
+
+def _check_business(asked: Head, caller: Caller) -> None:
+    """`Forbidden`, where the address speaks of a model that this caller may neither read nor ask.
+
+    The same is said of models that there are and of others, so that nobody finds out by guessing.
+    """
+    named = _MODEL.match(asked.path.decode("latin-1"))
+    if named is not None and not any(caller.principal.may(Permission(verb, named[1])) for verb in _ABOUT):
+        caller.check(Permission(Verb.PREDICT if asked.method == b"POST" else Verb.READ, named[1]))
 
 
 def _text(value: bytes | None) -> str | None:

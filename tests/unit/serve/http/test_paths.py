@@ -79,7 +79,9 @@ def test_two_thousand_addresses_open_nothing(tmp_path: Path, record_property: An
     assert {401, 403, 404} <= statuses
 
 
-@pytest.mark.parametrize("way", ["@nosuch/predict", "@9/predict", "/versions/9/predict", "/nosuch", "@/predict"])
+@pytest.mark.parametrize(
+    "way", ["@nosuch/predict", "@9/predict", "/versions/9/predict", "/nosuch", "@/predict", "/predict", ""]
+)
 def test_what_there_is_of_a_model_is_for_those_it_concerns(tmp_path: Path, way: str) -> None:
     """Aliases and versions are; to others it looks like a model that is not there."""
     insider, other = keys.mint("live"), keys.mint("live")
@@ -87,7 +89,7 @@ def test_what_there_is_of_a_model_is_for_those_it_concerns(tmp_path: Path, way: 
     desk = Desk(tmp_path, gate=KeyGate(table, {1: PEPPER}))
     desk.serve(served(desk.page, linear_bundle(), aliases={"production": 1}))
     said = [desk.ask("POST", f"/models/{name}{way}", {}, **_bearer(other)) for name in ("linear", "missing")]
-    assert [answer.status for answer in said] == [404, 404]
+    assert [answer.status for answer in said] == [403, 403]
     assert {answer.json["detail"].replace("linear", "missing") for answer in said} == {said[1].json["detail"]}
     assert not any("production" in str(answer.json) for answer in said)
     if way == "@nosuch/predict":
