@@ -9,6 +9,7 @@ import time
 from pathlib import Path
 
 import psutil
+import pytest
 
 from modelyard.control.actions import aliases
 from modelyard.control.actions.publish import publish
@@ -96,6 +97,18 @@ def test_a_second_signal_ends_it_at_once(tmp_path: Path) -> None:
     started = time.monotonic()
     served.stop(signal.SIGTERM)
     assert time.monotonic() - started < 2.0
+
+
+@pytest.mark.parametrize("pause_s", [0.0, 0.04, 0.08, 0.12])
+def test_a_worker_that_is_still_importing_hears_that_it_is_to_stop(tmp_path: Path, pause_s: float) -> None:
+    """The second one is, when the first is ready; an interrupt inside an import must not be lost."""
+    home_with(tmp_path, linear_bundle())
+    served = Served(tmp_path, "--workers", "2")
+    served.wait_for("ready")
+    time.sleep(pause_s)
+    started = time.monotonic()
+    assert served.stop() == 0
+    assert time.monotonic() - started < 20.0  # and not after the whole grace period
 
 
 def test_no_orphans_when_the_supervisor_dies(tmp_path: Path) -> None:

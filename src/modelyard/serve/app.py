@@ -76,6 +76,7 @@ class Worker:
         loop = asyncio.get_running_loop()
         loop.add_signal_handler(signal.SIGTERM, self._on_signal, self._orders.drain_delay_s)
         loop.add_signal_handler(signal.SIGINT, self._on_signal, 0.0)
+        signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGINT, signal.SIGTERM})
         try:
             spoken = contracts.chosen(self._orders.contracts)
             for name in spoken:
@@ -96,7 +97,7 @@ class Worker:
         self._routes.gauges = self._gauges
         self._swap(roster)
         await self._catch_up()
-        self._plane.ready = True
+        self._plane.ready = not self._stop.is_set()
         self._http = Server(plan.limits, self._routes)
         self._http.call(self._entrance.hosts)
         sock = socket.socket(fileno=self._listening[0])
@@ -105,9 +106,9 @@ class Worker:
         self._tell_loaded(roster)
         self._tell({"ready": len(self._plane.roster.models)})
         tasks = [asyncio.ensure_future(self._http.run_sweep()), asyncio.ensure_future(self._watch())]
-        if len(self._listening) > 1:
-            tasks.append(asyncio.ensure_future(self._start_grpc(plan.limits)))
+        grpc = [asyncio.ensure_future(self._start_grpc(plan.limits))] if len(self._listening) > 1 else []
         await self._stop.wait()
+        await asyncio.gather(*grpc, return_exceptions=True)  # what is half started cannot be drained
         await self._drain(listener)
         for task in tasks:
             task.cancel()
