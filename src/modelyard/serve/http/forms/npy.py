@@ -5,7 +5,6 @@ Source: NumPy enhancement proposal 1, *A simple file format for NumPy arrays*.
 
 from __future__ import annotations
 
-import ast
 import io
 import re
 from collections.abc import Sequence
@@ -23,6 +22,11 @@ _MAGIC = b"\x93NUMPY"
 _LENGTHS = {b"\x01\x00": 2, b"\x02\x00": 4}  # bytes of the header's length by version; 3 is for named columns only
 _HEADER_BYTES = 10_000
 _PLAIN = re.compile(r"[<>|=]?(b1|[iu][1248]|f[248]|U[1-9][0-9]{0,8})")
+_MEMBER = re.compile(
+    r"""\s*(['"])(?P<name>descr|fortran_order|shape)\1\s*:\s*"""
+    r"""(?:(['"])(?P<descr>[^'"\\]{0,40})\3|(?P<order>True|False)|\((?P<shape>(?:\s*\d{1,12}\s*,)*\s*(?:\d{1,12}\s*)?)\))"""
+    r"\s*(?:,\s*|(?=\}))"
+)
 _MAX_RANK = 16
 _MAX_ELEMENTS = 1 << 31
 
@@ -106,22 +110,29 @@ def _header(body: bytes) -> tuple[int, dict[str, Any]]:
     end = start + int.from_bytes(body[8:start], "little")
     if end - start > _HEADER_BYTES or end > len(body):
         raise InvalidRequest(what="the header of the .npy file is cut off or too long")
-    try:
-        header = ast.literal_eval(body[start:end].decode("latin-1"))
-    except (ValueError, SyntaxError, TypeError, MemoryError, RecursionError) as exc:
-        raise InvalidRequest(what="the header of the .npy file cannot be read") from exc
-    if not isinstance(header, dict) or set(header) != {"descr", "fortran_order", "shape"}:
-        raise InvalidRequest(what="the header of the .npy file must say descr, fortran_order and shape")
-    shape = header["shape"]
-    if not isinstance(shape, tuple) or len(shape) > _MAX_RANK or not all(map(_is_axis, shape)):
+    return end, _members(body[start:end].decode("latin-1").strip())
+
+
+def _members(text: str) -> dict[str, Any]:
+    """The three members of a header, which is written as a Python dictionary and read as nothing but text."""
+    found: dict[str, Any] = {}
+    at = 1
+    while member := _MEMBER.match(text, at):
+        at = member.end()
+        name, descr, order, shape = member["name"], member["descr"], member["order"], member["shape"]
+        if name in found or (name == "descr", name == "fortran_order") != (descr is not None, order is not None):
+            break
+        found[name] = _axes(shape) if name == "shape" else descr if order is None else order == "True"
+    if set(found) != {"descr", "fortran_order", "shape"} or text[:1] + text[at:] != "{}":
+        raise InvalidRequest(what="the header of the .npy file must say descr, fortran_order and shape, each once")
+    return found
+
+
+def _axes(text: str) -> tuple[int, ...]:
+    shape = tuple(int(length) for length in text.split(",") if length.strip())
+    if len(shape) > _MAX_RANK or any(length > _MAX_ELEMENTS for length in shape):
         raise InvalidRequest(what="the header of the .npy file says no shape")
-    if not isinstance(header["fortran_order"], bool):
-        raise InvalidRequest(what="the header of the .npy file says no order")
-    return end, header
-
-
-def _is_axis(length: object) -> bool:
-    return type(length) is int and 0 <= length <= _MAX_ELEMENTS
+    return shape
 
 
 def _table(spec: TensorSpec, array: Array) -> Array:
