@@ -1,9 +1,9 @@
 """A real gRPC client in a process of its own: NVIDIA's, for answers that are checked, never for timing.
 
 `python -m benchmarks.grpc_client FOLDER` reads a line of JSON for each job, ``{"port": 8081, "item": "w6",
-"count": 64}``, and prints one: ``{"answers": [...], "bytes": 120}`` or ``{"error": "..."}``. `GrpcClient` is the
-harness's side of it. So the harness itself holds no page of grpcio, which it would share with the servers that it
-weighs.
+"count": 64, "headers": {}}``, and prints one: ``{"answers": [...], "bytes": 120}`` or ``{"error": "..."}``.
+`GrpcClient` is the harness's side of it. So the harness itself holds no page of grpcio, which it would share with the
+servers that it weighs.
 """
 
 from __future__ import annotations
@@ -39,10 +39,12 @@ class GrpcClient:
             self._child.stdin.close()
         self._child.wait(10)
 
-    def ask(self, port: int, item: Item, count: int) -> tuple[list[Answer], int]:
+    def ask(self, port: int, item: Item, count: int, headers: dict[str, str]) -> tuple[list[Answer], int]:
         """The answers to the first `count` questions, and the bytes of one answer's message."""
         assert self._child.stdin is not None
-        self._child.stdin.write(json.dumps({"port": port, "item": item.name, "count": count}) + "\n")
+        named = {name.lower(): value for name, value in headers.items()}
+        job = {"port": port, "item": item.name, "count": count, "headers": named}
+        self._child.stdin.write(json.dumps(job) + "\n")
         self._child.stdin.flush()
         found = self._line()
         if "error" in found:
@@ -74,7 +76,8 @@ def main(folder: Path) -> None:
         item = items[job["item"]]
         try:
             with triton.InferenceServerClient(f"127.0.0.1:{job['port']}") as client:
-                found = [client.infer(item.name, [_input(triton, item, at)]) for at in range(job["count"])]
+                asked = [[_input(triton, item, at)] for at in range(job["count"])]
+                found = [client.infer(item.name, inputs, headers=job["headers"]) for inputs in asked]
             answers = [one.as_numpy(OUTPUTS[item.name]).ravel().tolist() for one in found]
         except (triton.InferenceServerException, AttributeError) as error:  # None where an answer lacks the output
             print(json.dumps({"error": str(error)}), flush=True)

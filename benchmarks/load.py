@@ -44,7 +44,8 @@ class Client:
         return Slice(*found, client_share=share, server_us=spent / max(found[0], 1) * 1e6)
 
     def _wrk(self, server: Server, connections: int, seconds: int) -> tuple[int, float, float, float, int]:
-        raw, headers = server.exchange.encode(server.item, server.item.questions[0])
+        raw, told = server.exchange.encode(server.item, server.item.questions[0])
+        headers = told | server.credential
         question = self.folder / "question"
         question.write_bytes(raw)
         environment = {
@@ -66,7 +67,8 @@ class Client:
         log.unlink(missing_ok=True)
         links = min(calls, GRPC_CONNECTIONS)
         options = (f"-c{links}", f"-m{calls // links}", "-t1", f"-D{seconds}", f"--log-file={log}")
-        headers = ("-H", "content-type: application/grpc", "-H", "te: trailers")
+        lines = {"content-type": "application/grpc", "te": "trailers", **server.credential}
+        headers = [word for name, value in lines.items() for word in ("-H", f"{name.lower()}: {value}")]
         url = f"http://127.0.0.1:{server.port + 1}{server.path}"
         data = str(body(server.items, server.item))
         out = self._run((self.tools.h2load, *options, *headers, "-d", data, url), seconds, {})

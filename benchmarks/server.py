@@ -48,6 +48,12 @@ class Server:
         return self.system.exchanges[self.item.name]
 
     @property
+    def credential(self) -> dict[str, str]:
+        """What proves that the caller may ask; nothing where nobody is asked."""
+        key = self.system.key
+        return {"Authorization": f"Bearer {(self.items / key).read_text('ascii')}"} if key else {}
+
+    @property
     def path(self) -> str:
         """The address that is asked."""
         return self.exchange.path.format(name=self.item.name)
@@ -56,7 +62,9 @@ class Server:
         """Every question, several callers at once: each must get its own right answer."""
         if self.exchange.grpc:
             with GrpcClient(self.items) as client:
-                answers, self.answer_bytes = client.ask(self.port + 1, self.item, len(self.item.questions))
+                answers, self.answer_bytes = client.ask(
+                    self.port + 1, self.item, len(self.item.questions), self.credential
+                )
         else:
             with ThreadPoolExecutor(CALLERS) as callers:
                 answers = list(callers.map(self.ask, self.item.questions))
@@ -67,7 +75,7 @@ class Server:
         body, headers = self.exchange.encode(self.item, question)
         link = http.client.HTTPConnection("127.0.0.1", self.port, timeout=60)
         try:
-            link.request(self.exchange.method, self.path, body or None, headers)
+            link.request(self.exchange.method, self.path, body or None, headers | self.credential)
             answer = link.getresponse()
             raw = answer.read()
         finally:
@@ -96,7 +104,7 @@ class Server:
         if client is None:
             self._compare([self.ask(self.item.questions[0])])
         else:
-            self._compare(client.ask(self.port + 1, self.item, 1)[0])
+            self._compare(client.ask(self.port + 1, self.item, 1, self.credential)[0])
 
 
 @contextmanager

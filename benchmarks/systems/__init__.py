@@ -37,7 +37,7 @@ class System:
     """One server in one setting.
 
     It takes the items that it has an exchange for. `launch` is None for what Modelyard's own server of the pair
-    answers.
+    answers. `key` is the file, in the folder of the work, of the key that it wants to see.
     """
 
     name: str
@@ -45,6 +45,7 @@ class System:
     exchanges: Mapping[str, Exchange]
     launch: Callable[[Item, Place], Launch] | None
     workers: int = 1
+    key: str = ""
 
 
 def app(environment: str, file: str, **more: str) -> Callable[[Item, Place], Launch]:

@@ -1,4 +1,4 @@
-"""Modelyard, as `modelyard serve` starts it: every contract on, gRPC too, one worker."""
+"""Modelyard, as `modelyard serve` starts it: every contract on, gRPC too, one worker; each caller shows a key."""
 
 from __future__ import annotations
 
@@ -14,6 +14,7 @@ from benchmarks.systems import Launch, Place, System
 from benchmarks.wire import Exchange
 
 PROGRAM = str(Path(sys.executable).parent / "modelyard")
+KEY = "bench.key"
 V2_JSON = wire.v2(output="label")
 
 
@@ -23,16 +24,25 @@ def import_models(items: dict[str, Item], home: Path) -> None:
     for item in items.values():
         sample = ["--sample", str(item.sample)] if item.sample else []
         command = [PROGRAM, "import", str(item.file), "--name", item.name, *sample, "-q"]
-        subprocess.run(command, check=True, env={**os.environ, "MODELYARD_HOME": str(home)})
+        _run(command, home)
+    _run([PROGRAM, "init", "-q"], home)
+    key = _run([PROGRAM, "key", "create", "bench", "--role", "predictor", "-q"], home).strip()
+    (home.parent / KEY).write_text(key, "ascii")
+
+
+def _run(command: list[str], home: Path) -> str:
+    environment = {**os.environ, "MODELYARD_HOME": str(home)}
+    return subprocess.run(command, check=True, env=environment, stdout=subprocess.PIPE, text=True).stdout
 
 
 def _system(name: str, exchanges: dict[str, Exchange], workers: int = 1) -> System:
     def launch(item: Item, place: Place) -> Launch:
         ports = ("--port", str(place.port), "--grpc-port", str(place.port + 1))
-        command = (PROGRAM, "serve", item.name, *ports, "--workers", str(workers), "--drain-delay", "0", "-q")
+        options = ("--auth", "keys", "--workers", str(workers), "--drain-delay", "0", "-q")
+        command = (PROGRAM, "serve", item.name, *ports, *options)
         return Launch(command, place.folder, {"MODELYARD_HOME": str(place.folder.parent / "home")})
 
-    return System(name, None, exchanges, launch, workers=workers)
+    return System(name, None, exchanges, launch, workers=workers, key=KEY)
 
 
 _FIELDS = {name: wire.fields() for name in ("w1", "w2", "w5")}
