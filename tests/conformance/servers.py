@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import shutil
+from contextlib import ExitStack
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -43,8 +44,9 @@ class Servers:
         return self
 
     def __exit__(self, *_: object) -> None:
-        for served in self._running.values():
-            served.stop()
+        with ExitStack() as all_of_them:  # an error of one leaves no other running
+            for served in self._running.values():
+                all_of_them.callback(served.stop)
 
     def get(self, name: str) -> Served:
         """The server of this name, running and ready."""
