@@ -52,19 +52,28 @@ class Endpoint:
     def __call__(self, request: Request) -> None:
         """Answer this request, now or later."""
         try:
-            if (allowance := request.caller.allowance) is not None:
+            allowance = request.caller.allowance
+            if allowance is not None:
                 request.stay = Stay(allowance, self._replica.name, request.started)
             if len(request.body) >= SLOW_BYTES and _is_read_slowly(request):
                 self._read_in_thread(request)
                 return
             asked = self._read(request) if request.head.encoded else self._codec.decode(request)
-            if request.stay is not None:
-                request.stay.count(asked.rows)
-            request.waiting = self._replica.submit(asked, self._reply, request)
-            if request.stay is not None:
-                request.waiting = request.stay.wait(request.waiting)
+            if allowance is None:
+                request.waiting = self._replica.submit(asked, self._reply, request)
+            else:
+                self._submit(request, asked)
         except ModelyardError as exc:
             self._fail(request, exc)
+
+    def _submit(self, request: Request, asked: InferRequest) -> None:
+        """Put the question to the replica, within what its caller may ask."""
+        stay = request.stay
+        if stay is not None:
+            stay.count(asked.rows)
+        request.waiting = self._replica.submit(asked, self._reply, request)
+        if stay is not None:
+            request.waiting = stay.wait(request.waiting)
 
     def _read(self, request: Request) -> InferRequest:
         if request.head.encoded:
@@ -98,11 +107,7 @@ class Endpoint:
         try:
             if asked is None:
                 raise error or Internal()
-            if stay is not None:
-                stay.count(asked.rows)
-            request.waiting = self._replica.submit(asked, self._reply, request)
-            if stay is not None:
-                request.waiting = stay.wait(request.waiting)
+            self._submit(request, asked)
         except ModelyardError as exc:
             self._fail(request, exc)
 
@@ -112,8 +117,6 @@ class Endpoint:
             assert error is not None
             self._fail(request, error)
             return None
-        if request.stay is not None:
-            request.stay.end()
         try:
             head, body = self._codec.encode(ask.asked, given)
         except ModelyardError as exc:

@@ -13,7 +13,7 @@ from modelyard.guard.gate import Caller, Gate
 from modelyard.guard.visits import turned_away
 from modelyard.serve.http import contracts, lines, pages
 from modelyard.serve.http.errors import JSON
-from modelyard.serve.http.message import Head, Request, Sink, head, later
+from modelyard.serve.http.message import Admitted, Head, Request, Sink, head, later
 from modelyard.serve.http.site import ANYBODY, READ_ALL, Guarded, Refuse, Route, Site, Table, reads
 from modelyard.serve.plane import Roster
 from modelyard.watch import metrics
@@ -67,6 +67,11 @@ class Routes:
     def dispatch(self, request: Request) -> None:
         """Hand the request to its handler; see `message.Router`."""
         asked = request.head
+        known = asked.admitted
+        if known and known.table is self._table and known.gate is self.gate and request.started < known.until_s:
+            request.caller = known.caller
+            known.answer(request)
+            return
         route = self._table.get(asked.path) or self._patterned(asked.path)
         if route is None:
             caller = self._known(request)  # strangers are not told what is here and what is not
@@ -76,7 +81,9 @@ class Routes:
             guarded = route.handlers.get(b"GET")
         if guarded is not None:
             if guarded.needs is not None:
-                self._admit(request, guarded.needs)
+                caller = self._admit(request, guarded.needs)
+                if asked.caller is caller and not caller.networks:  # else it is the connection that was looked at
+                    asked.admitted = Admitted(self._table, self.gate, caller.until_s, caller, guarded.answer)
             guarded.answer(request)
             return
         _check_business(asked, self._known(request))
@@ -99,10 +106,11 @@ class Routes:
         media = asked.said[0].partition(b";")[0].strip().lower()
         return route.stream(request) if media in lines.MEDIA else None
 
-    def _admit(self, request: Request, needs: Permission | Callable[[Request], Permission]) -> None:
-        """Nothing, where the caller may; else `Unauthenticated` or `Forbidden`."""
+    def _admit(self, request: Request, needs: Permission | Callable[[Request], Permission]) -> Caller:
+        """The caller, where it may; else `Unauthenticated` or `Forbidden`."""
         caller = self._known(request)
         caller.check(needs if isinstance(needs, Permission) else needs(request))
+        return caller
 
     def _known(self, request: Request) -> Caller:
         """Who calls. What a head proves, the same bytes prove again, for a while; a certificate is the connection's."""

@@ -7,6 +7,7 @@ import re
 from collections.abc import Callable, Iterator, Mapping
 from datetime import UTC, datetime
 from pathlib import Path
+from typing import Any
 
 import msgspec
 import pytest
@@ -14,6 +15,7 @@ import pytest
 from modelyard.core.identity import ROLES, Permission, Role, Verb, scopes
 from modelyard.core.plan import Limits
 from modelyard.guard import keys
+from modelyard.guard.certificates import Bearer, Certificates
 from modelyard.guard.gate import KeyGate
 from modelyard.guard.keytable import KeptKey, KeptSecret, KeyTable
 from modelyard.serve.http.contracts import CONTRACTS
@@ -221,6 +223,42 @@ def test_what_a_head_proved_holds_until_keys_change_and_not_from_elsewhere(tmp_p
         return [int(answer.split()[1]) for answer in transport.sent]
 
     assert asyncio.run(statuses()) == [200, 200, 401, 200, 403]
+
+
+def test_what_a_certificate_proved_is_its_connections_whatever_the_head(tmp_path: Path) -> None:
+    """Heads are remembered for all connections of a server, and say nothing of a certificate."""
+    bearer = Bearer(name="dns:scorer.example.org", role=Role.PREDICTOR)
+    desk = Desk(tmp_path, gate=KeyGate(KeyTable(), {1: PEPPER}, certificates=Certificates((bearer,))))
+    desk.serve(served(desk.page, linear_bundle()))
+    body = b'{"feature": 3}'
+    message = b"POST /predict HTTP/1.1\r\nHost: x\r\nContent-Length: %d\r\n\r\n%b" % (len(body), body)
+
+    async def statuses() -> list[int]:
+        server, answers = Server(Limits(), desk.routes), []
+        for named in ("scorer", None, "scorer", "other", "scorer", None):
+            connection, transport = Connection(server), _Certified(named)
+            connection.connection_made(transport)  # type: ignore[arg-type]
+            for _ in range(2):
+                connection.data_received(message)
+                await asyncio.sleep(0.01)
+            answers += [int(answer.split()[1]) for answer in transport.sent]
+        return answers
+
+    assert asyncio.run(statuses()) == [200, 200, 401, 401, 200, 200, 403, 403, 200, 200, 401, 401]
+
+
+class _Certified(_Transport):
+    """A connection whose client has shown a certificate of this name, or none."""
+
+    def __init__(self, named: str | None) -> None:
+        super().__init__()
+        self._named = named
+
+    def get_extra_info(self, name: str) -> Any:
+        if name == "peercert" and self._named:
+            names = (("DNS", f"{self._named}.example.org"),)
+            return {"subjectAltName": names, "notAfter": "Jan  1 00:00:00 2100 GMT"}
+        return super().get_extra_info(name)
 
 
 def _elsewhere(key: keys.Key) -> KeptKey:
