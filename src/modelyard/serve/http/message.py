@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable
 from datetime import datetime
-from typing import NamedTuple, Protocol
+from typing import Protocol
 
 from modelyard.core.errors import Kind, ModelyardError
 from modelyard.core.identity import Principal
@@ -88,19 +87,6 @@ class Waiting(Protocol):
         ...
 
 
-class Admitted(NamedTuple):
-    """That the sender of a head was let in: by which table and gate, until when, as whom, and to what.
-
-    The same bytes ask for the same again, so that what was decided holds while table and gate are the same.
-    """
-
-    table: object
-    gate: Gate
-    until_s: float
-    caller: Caller
-    answer: Callable[[Request], None]
-
-
 class Head:
     """A request's first part, as it was understood: method, target, headers, and how long a body follows.
 
@@ -117,7 +103,7 @@ class Head:
         self.length = length
         self.caller: Caller | None = None  # who sent it, and which gate found that out
         self.gate: Gate | None = None
-        self.admitted: Admitted | None = None  # to what, where that is known
+        self.admitted: object = None  # stands for the table of routes in which its caller may have what it asks for
         self.encoded = b"content-encoding" in headers
         self.said = (headers.get(b"content-type", JSON), headers.get(b"accept"), self.query)
 

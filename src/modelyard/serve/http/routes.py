@@ -13,7 +13,7 @@ from modelyard.guard.gate import Caller, Gate
 from modelyard.guard.visits import turned_away
 from modelyard.serve.http import contracts, lines, pages
 from modelyard.serve.http.errors import JSON
-from modelyard.serve.http.message import Admitted, Head, Request, Sink, head, later
+from modelyard.serve.http.message import Head, Request, Sink, head, later
 from modelyard.serve.http.site import ANYBODY, READ_ALL, Guarded, Refuse, Route, Site, Table, reads
 from modelyard.serve.plane import Roster
 from modelyard.watch import metrics
@@ -63,15 +63,12 @@ class Routes:
                 table[path] = _merged(before, route) if before else route
         patterns = [(_pattern(path), route) for path, route in table.items() if b"{" in path]
         self._roster, self._table, self._patterns = roster, table, patterns
+        #: Stands for the table. Heads remember this, and not what is in it: they would keep old models in memory.
+        self._era = object()
 
     def dispatch(self, request: Request) -> None:
         """Hand the request to its handler; see `message.Router`."""
         asked = request.head
-        known = asked.admitted
-        if known and known.table is self._table and known.gate is self.gate and request.started < known.until_s:
-            request.caller = known.caller
-            known.answer(request)
-            return
         route = self._table.get(asked.path) or self._patterned(asked.path)
         if route is None:
             caller = self._known(request)  # strangers are not told what is here and what is not
@@ -80,10 +77,8 @@ class Routes:
         if guarded is None and asked.method == b"HEAD":
             guarded = route.handlers.get(b"GET")
         if guarded is not None:
-            if guarded.needs is not None:
-                caller = self._admit(request, guarded.needs)
-                if asked.caller is caller and not caller.networks:  # else it is the connection that was looked at
-                    asked.admitted = Admitted(self._table, self.gate, caller.until_s, caller, guarded.answer)
+            if guarded.needs is not None and not self._remembers(request):
+                self._admit(request, guarded.needs)
             guarded.answer(request)
             return
         _check_business(asked, self._known(request))
@@ -106,11 +101,20 @@ class Routes:
         media = asked.said[0].partition(b";")[0].strip().lower()
         return route.stream(request) if media in lines.MEDIA else None
 
-    def _admit(self, request: Request, needs: Permission | Callable[[Request], Permission]) -> Caller:
-        """The caller, where it may; else `Unauthenticated` or `Forbidden`."""
-        caller = self._known(request)
+    def _remembers(self, request: Request) -> bool:
+        """Whether a request of the same bytes was let in: by this gate, to this table, and not too long ago."""
+        asked, caller = request.head, request.head.caller
+        if asked.admitted is not self._era or asked.gate is not self.gate or caller is None:
+            return False
+        request.caller = caller
+        return request.started <= caller.until_s
+
+    def _admit(self, request: Request, needs: Permission | Callable[[Request], Permission]) -> None:
+        """Nothing, where the caller may; else `Unauthenticated` or `Forbidden`."""
+        caller, asked = self._known(request), request.head
         caller.check(needs if isinstance(needs, Permission) else needs(request))
-        return caller
+        if asked.caller is caller and not caller.networks:  # else it is the connection that was looked at
+            asked.admitted = self._era
 
     def _known(self, request: Request) -> Caller:
         """Who calls. What a head proves, the same bytes prove again, for a while; a certificate is the connection's."""
@@ -122,7 +126,7 @@ class Routes:
                 caller = request.papers.caller(self.gate)
             else:
                 caller = self.gate.caller(authorization, api_key, request.papers.address)
-                head.gate, head.caller = self.gate, caller
+                head.gate, head.caller, head.admitted = self.gate, caller, None
         if caller.networks:
             caller.check_source(request.papers.address)
         request.caller = caller

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import asyncio
+import gc
 import re
+import weakref
 from collections.abc import Callable, Iterator, Mapping
 from datetime import UTC, datetime
 from pathlib import Path
@@ -245,6 +247,52 @@ def test_what_a_certificate_proved_is_its_connections_whatever_the_head(tmp_path
         return answers
 
     assert asyncio.run(statuses()) == [200, 200, 401, 401, 200, 200, 403, 403, 200, 200, 401, 401]
+
+
+def test_a_key_that_may_less_is_refused_each_time(tmp_path: Path, callers: Callers) -> None:
+    desk, key = Desk(tmp_path, gate=callers.gate), callers.roles[Role.PREDICTOR]
+    desk.serve(served(desk.page, linear_bundle()))
+    less = KeyGate(KeyTable(keys=(_row(key, Role.VIEWER),)), {1: PEPPER})
+    body = b'{"feature": 3}'
+    line = b"POST /predict HTTP/1.1\r\nHost: x\r\nAuthorization: Bearer %b\r\nContent-Length: %d\r\n\r\n%b"
+    message = line % (str(key).encode(), len(body), body)
+
+    async def statuses() -> list[int]:
+        connection, transport = Connection(Server(Limits(), desk.routes)), _Transport()
+        connection.connection_made(transport)  # type: ignore[arg-type]
+        for gate in (callers.gate, callers.gate, less, less, less, callers.gate):
+            desk.routes.gate = gate
+            connection.data_received(message)
+            await asyncio.sleep(0.01)
+        return [int(answer.split()[1]) for answer in transport.sent]
+
+    assert asyncio.run(statuses()) == [200, 200, 403, 403, 403, 200]
+
+
+def test_what_is_remembered_of_a_head_keeps_no_old_model(tmp_path: Path, callers: Callers) -> None:
+    desk, key = Desk(tmp_path, gate=callers.gate), callers.roles[Role.PREDICTOR]
+    old = served(desk.page, linear_bundle())
+    gone = weakref.ref(old.versions[1])
+    desk.serve(old)
+    body = b'{"feature": 3}'
+    line = b"POST /predict HTTP/1.1\r\nHost: x\r\nAuthorization: Bearer %b\r\nContent-Length: %d\r\n\r\n%b"
+
+    async def story() -> None:
+        server, transport = Server(Limits(), desk.routes), _Transport()
+        connection = Connection(server)
+        connection.connection_made(transport)  # type: ignore[arg-type]
+        for _ in range(3):
+            connection.data_received(line % (str(key).encode(), len(body), body))
+            await asyncio.sleep(0.01)
+        assert [answer.split()[1] for answer in transport.sent] == [b"200"] * 3
+        assert server.heads
+        desk.serve(served(desk.page, linear_bundle(slope=5.0)))
+        await asyncio.sleep(0.01)
+        gc.collect()
+        assert gone() is None
+
+    del old
+    asyncio.run(story())
 
 
 class _Certified(_Transport):
