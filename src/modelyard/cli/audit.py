@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from modelyard.cli import _lines
 from modelyard.cli.root import with_screen
 from modelyard.cli.screen import Screen
 from modelyard.control import documents
@@ -186,21 +187,9 @@ def _predictions(screen: Screen, home: Home, model: str, since: datetime | None,
 
 
 def _export_predictions(screen: Screen, home: Home, file: Path | None) -> None:
-    import json  # noqa: PLC0415 - for this one
-
     from modelyard.control.actions import predictions  # noqa: PLC0415 - as above
-    from modelyard.store import files  # noqa: PLC0415 - as above
 
-    found = predictions.find(home)
-    if file is not None:
-        files.hand_out(file, "".join(f"{json.dumps(one)}\n" for one in found).encode())
-        screen.say("Exported", f"{len(found)} line(s) to {file}")
-        screen.show({"path": str(file), "lines": len(found)})
-    elif screen.as_json:
-        screen.show(found)
-    else:
-        for one in found:
-            click.echo(json.dumps(one))
+    _lines.hand_out(screen, predictions.find(home), file, "line")
 
 
 def _text(screen: Screen, found: Sequence[Record]) -> str:

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
 
+from modelyard.cli import _lines
 from modelyard.cli.root import with_screen
 from modelyard.cli.screen import Screen
 from modelyard.core.settings import Settings
@@ -121,18 +121,8 @@ def export(screen: Screen, settings: Settings, model: str, file: Path | None) ->
     That this was done is recorded.
     """
     from modelyard.control.actions import privacy  # noqa: PLC0415 - as above
-    from modelyard.store import files  # noqa: PLC0415 - as above
 
-    found = list(privacy.export(_home(settings), model))
-    if file is not None:
-        files.hand_out(file, "".join(f"{json.dumps(each)}\n" for each in found).encode())
-        screen.say("Exported", f"{len(found)} request(s) to {file}, for you alone")
-        screen.show({"path": str(file), "requests": len(found)})
-    elif screen.as_json:
-        screen.show(found)
-    else:
-        for each in found:
-            click.echo(json.dumps(each))
+    _lines.hand_out(screen, list(privacy.export(_home(settings), model)), file, "request")
 
 
 @command.command()

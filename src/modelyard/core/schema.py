@@ -113,7 +113,7 @@ def openapi(models: Sequence[Described], paths: Mapping[str, Any], version: str)
     version : str
         Of this software.
     """
-    schemas: dict[str, Schema] = {"Problem": _PROBLEM}
+    schemas: dict[str, Schema] = {"Problem": PROBLEM_BODY}
     for model in models:
         for part, make in _PARTS.items():
             schemas[model.title + part] = make(model)
@@ -215,7 +215,8 @@ def _title(name: str) -> str:
 
 _COMPONENTS = "#/components/schemas/"
 
-_PROBLEM: Schema = {
+#: The body of a refusal.
+PROBLEM_BODY: Schema = {
     "type": "object",
     "description": "RFC 9457",
     "properties": {

@@ -4,15 +4,14 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable
-from typing import Any
 
 import msgspec
 
 import modelyard
 from modelyard.control.api.route import PREFIX, Anybody, Known, Route, Some
 from modelyard.core.identity import Permission, Verb
+from modelyard.core.schema import PROBLEM_BODY, Schema
 
-Schema = dict[str, Any]
 _REFERENCE = "#/components/schemas/{name}"
 _SECURITY: list[dict[str, list[str]]] = [{"bearer": []}, {"key": []}]
 
@@ -30,7 +29,7 @@ def document(routes: Iterable[Route]) -> Schema:
         "info": {"title": "Modelyard control API", "version": modelyard.__version__},
         "paths": paths,
         "components": {
-            "schemas": {**schemas, "Problem": _PROBLEM},
+            "schemas": {**schemas, "Problem": PROBLEM_BODY},
             "securitySchemes": {
                 "bearer": {"type": "http", "scheme": "bearer"},
                 "key": {"type": "apiKey", "in": "header", "name": "X-API-Key"},
@@ -38,18 +37,6 @@ def document(routes: Iterable[Route]) -> Schema:
         },
         "security": _SECURITY,
     }
-
-
-_PROBLEM: Schema = {
-    "type": "object",
-    "description": "RFC 9457",
-    "properties": {
-        **{name: {"type": "string"} for name in ("type", "title", "detail", "instance", "code", "cause", "hint")},
-        "status": {"type": "integer"},
-        "facts": {"type": "object"},
-    },
-    "required": ["type", "title", "status", "detail", "code"],
-}
 
 
 def _operation(route: Route) -> Schema:
