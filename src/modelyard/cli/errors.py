@@ -5,13 +5,15 @@ from __future__ import annotations
 import click
 
 from modelyard.cli.screen import Screen
-from modelyard.core.errors import InvalidInput, InvalidName, Kind, ModelyardError
+from modelyard.core.errors import InvalidInput, InvalidName, Kind, ModelyardError, RolloutFailed
 
 FAILED = 1
 USAGE = 2
 NOT_FOUND = 3
 DENIED = 4
 DOES_NOT_FIT = 5
+HAS_CHANGES = 6
+UNHEALTHY = 7
 INTERRUPTED = 130
 
 EXIT_CODES: dict[Kind, int] = {
@@ -34,9 +36,14 @@ EXIT_CODES: dict[Kind, int] = {
 
 
 def exit_code(error: ModelyardError) -> int:
-    """0 ok, 1 failed, 2 usage, 3 not found, 4 not allowed, 5 input does not match the signature."""
+    """0 ok, 1 failed, 2 usage, 3 not found, 4 not allowed, 5 input does not match the signature, 7 did not come up.
+
+    6 is for a plan that has changes, where a command was asked to say so.
+    """
     if isinstance(error, InvalidInput):
         return DOES_NOT_FIT
+    if isinstance(error, RolloutFailed):
+        return UNHEALTHY
     return USAGE if isinstance(error, InvalidName) else EXIT_CODES[error.kind]
 
 

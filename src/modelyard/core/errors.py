@@ -17,7 +17,10 @@ The tree (depth three at most)::
     ├── Unauthenticated       nobody knows who asks
     ├── Denied                refused by a rule of safety; `Forbidden` by the permission table, `Untrusted` unsigned,
     │                         `WrongHost` and `CrossSite` where a browser may have been talked into it
-    ├── NotReady, Busy, Timeout, Unavailable
+    ├── NotReady, Busy, Timeout
+    ├── Unavailable           what is needed cannot be reached; `MissingExtra`, `NoEngine`, `RegistryRefused`,
+    │                         `TargetUnavailable`
+    ├── BuildFailed, RolloutFailed    an image could not be made, a release did not come up
     ├── RateLimited           a caller asks more than it may; others are answered
     ├── StoreFull, NoRoom, StoreDamaged (`AuditBroken`: the record of what was done)
     └── Internal              our own mistake
@@ -393,6 +396,18 @@ class Conflict(ModelyardError):
     sentence = "{what}"
 
 
+class BreakingChange(Conflict):
+    """A version cannot take another's place unnoticed: callers of the one that runs would have to change.
+
+    ``modelyard model diff`` shows what they would have to change. ``--breaking`` deploys it all the same.
+    """
+
+    code = "DEPLOY-BREAKING"
+    title = "Callers would break"
+    sentence = "{after} breaks callers of {before}: {changes}"
+    hint_text = "deploy it under another name, or tell callers and add --breaking"
+
+
 class Unauthenticated(ModelyardError):
     """Who asks is not known: there is no key, token or certificate, or it is not valid (any more)."""
 
@@ -546,6 +561,53 @@ class MissingExtra(Unavailable):
     code = "EXTRA-MISSING"
     sentence = "{what} needs {library}, which is not installed"
     hint_text = 'pip install "modelyard[{extra}]"'
+
+
+class NoEngine(Unavailable):
+    """Neither Docker nor Podman answers here, and what was asked for needs one of them.
+
+    An image can be made without one: ``modelyard build --format oci``.
+    """
+
+    code = "ENGINE-MISSING"
+    title = "No container engine"
+    sentence = "{what} needs Docker or Podman"
+    hint_text = "start one of them; or make an image without: modelyard build MODEL --format oci"
+
+
+class RegistryRefused(Unavailable):
+    """A container registry or object store cannot be reached, refuses us, or answers what cannot be right."""
+
+    code = "REGISTRY-REFUSED"
+    title = "The registry refuses"
+    sentence = "{registry}: {what}"
+
+
+class TargetUnavailable(Unavailable):
+    """The place where a deployment runs cannot be reached, or refuses us."""
+
+    code = "TARGET-UNAVAILABLE"
+    title = "The target cannot be reached"
+    sentence = "target {target}: {what}"
+    hint_text = "see what it needs: modelyard target check {target}"
+
+
+class BuildFailed(ModelyardError):
+    """An image could not be made, or does not answer like the model that is in it. Nothing of it is left."""
+
+    kind = Kind.UNAVAILABLE
+    code = "BUILD-FAILED"
+    title = "The build failed"
+    sentence = "{what}"
+
+
+class RolloutFailed(ModelyardError):
+    """A release did not come up on its target. What was there before was put back, where anything was."""
+
+    kind = Kind.UNAVAILABLE
+    code = "ROLLOUT-FAILED"
+    title = "The release did not come up"
+    sentence = "{deployment} on {target}: {what}"
 
 
 class StoreFull(ModelyardError):

@@ -20,11 +20,14 @@ class Settings:
         ``$XDG_RUNTIME_DIR``. The first that does is used for what may not lie on a disk.
     master_key : str
         ``MODELYARD_MASTER_KEY``, when master keys are kept there. Never printed.
+    cache : Path
+        ``$XDG_CACHE_HOME/modelyard``, else ``~/.cache/modelyard``: wheels and layers of images, which can be had again.
     """
 
     home: Path
     memory: tuple[Path, ...] = (Path("/dev/shm"),)  # noqa: S108 - who may write there is checked where it is used
     master_key: str = field(default="", repr=False)
+    cache: Path = Path()
 
     @property
     def database(self) -> Path:
@@ -121,16 +124,23 @@ class Settings:
         """Reports of load tests."""
         return self.home / "bench"
 
+    @property
+    def targets(self) -> Path:
+        """What targets keep on this machine, a folder each."""
+        return self.home / "targets"
+
     @classmethod
     def from_environ(cls, environ: Mapping[str, str]) -> Settings:
         """Settings as the environment says."""
         explicit = environ.get("MODELYARD_HOME")
         data = environ.get("XDG_DATA_HOME")
         base = Path(data) if data else Path.home() / ".local" / "share"
+        cache = environ.get("XDG_CACHE_HOME")
         return cls(
             home=Path(explicit).expanduser().absolute() if explicit else base / "modelyard",
             memory=_memory(environ),
             master_key=environ.get("MODELYARD_MASTER_KEY", ""),
+            cache=(Path(cache) if cache else Path.home() / ".cache") / "modelyard",
         )
 
 

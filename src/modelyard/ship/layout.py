@@ -1,0 +1,67 @@
+"""Where things are inside a container that serves: one table for images, targets and the serving plan."""
+
+from __future__ import annotations
+
+from pathlib import PurePosixPath
+
+import msgspec
+
+from modelyard.core.plan import Access, Plan, PlannedModel
+from modelyard.core.privacy import Journaling
+
+#: All that Modelyard puts into an image.
+ROOT = PurePosixPath("/opt/modelyard")
+#: Python packages; on ``PYTHONPATH``.
+LIBRARY = ROOT / "lib"
+#: Bundles, each a folder named by its digest.
+BUNDLES = ROOT / "bundles"
+#: What is served.
+PLAN = ROOT / "plan.json"
+#: Which packages, files and models are in the image (CycloneDX).
+SBOM = ROOT / "sbom.json"
+#: Where the key table and what belongs to it is mounted: `ACCESS_FILES`.
+ACCESS = PurePosixPath("/run/modelyard/access")
+#: Where an image without a model looks for one; the folder that KServe puts models into.
+MOUNTED = PurePosixPath("/mnt/models")
+
+USER = 10001
+HTTP_PORT = 8080
+GRPC_PORT = 8081
+#: Seconds between SIGTERM and SIGKILL that let requests finish: drain delay, grace, and a little.
+STOP_S = 40
+
+KEYS, PEPPERS, TOKENS, CERTIFICATES = "keys.json", "peppers", "tokens.json", "certificates.toml"
+#: How a container begins; what the operator adds comes after it.
+COMMAND = ("-m", "modelyard", "serve", "--plan", str(PLAN), "--host", "0.0.0.0")  # noqa: S104 - of the container
+ENVIRONMENT = {
+    "PYTHONPATH": str(LIBRARY),
+    "PYTHONDONTWRITEBYTECODE": "1",
+    "PYTHONUNBUFFERED": "1",
+    "MODELYARD_HOME": "/tmp/modelyard",  # noqa: S108 - the only place that may be written, a tmpfs of its own
+}
+
+
+def placed(plan: Plan) -> Plan:
+    """The plan with every path as it is inside a container; what only this machine can do is left out of it."""
+    access = Access(
+        keys=str(ACCESS / KEYS),
+        peppers=str(ACCESS / PEPPERS),
+        tokens=str(ACCESS / TOKENS),
+        certificates=str(ACCESS / CERTIFICATES),
+        hosts=plan.access.hosts,
+    )
+    return msgspec.structs.replace(
+        plan,
+        models=tuple(map(_placed, plan.models)),
+        requested=(),
+        access=access,
+        journal=Journaling(),
+        usage="",
+        serial=0,
+        folders={},
+    )
+
+
+def _placed(model: PlannedModel) -> PlannedModel:
+    versions = tuple(msgspec.structs.replace(item, path=str(BUNDLES / item.digest)) for item in model.versions)
+    return msgspec.structs.replace(model, versions=versions)

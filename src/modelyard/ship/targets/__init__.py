@@ -1,0 +1,214 @@
+"""Door: where deployments run. `control/actions/deploy` and its neighbours call it.
+
+A backend is one file here with `Options` (a `msgspec.Struct` of its settings) and `open_target(options, folder)`, one
+line in `TARGETS`, a page under docs/deploy, and a run of the contract suite in ``tests/contract/test_targets.py``.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from enum import StrEnum
+from importlib import import_module
+from pathlib import Path
+from typing import Any, Protocol
+
+import msgspec
+
+from modelyard.core.errors import InvalidRequest, NotFound
+from modelyard.core.release import Release
+
+TARGETS: dict[str, str] = {
+    "compose": "modelyard.ship.targets.compose",
+    "kubernetes": "modelyard.ship.targets.kubernetes",
+    "helm": "modelyard.ship.targets.helm",
+    "kserve": "modelyard.ship.targets.kserve",
+}
+#: Told what is being done, one short line each.
+Told = Callable[[str], None]
+#: What callers are let in by: files by their path below `layout.ACCESS`. Secret; no target shows or keeps them in clear.
+Access = Mapping[str, bytes]
+
+
+class Delivery(StrEnum):
+    """How an image reaches a target."""
+
+    ENGINE = "engine"  # loaded into the engine of this machine
+    REGISTRY = "registry"  # pushed, and pulled by whoever runs it
+
+
+class Doing(StrEnum):
+    """What becomes of one object of a target."""
+
+    CREATE = "create"
+    CHANGE = "change"
+    REMOVE = "remove"
+    KEEP = "keep"
+
+
+@dataclass(frozen=True)
+class Step:
+    """What becomes of one object.
+
+    Parameters
+    ----------
+    doing : Doing
+        What.
+    what : str
+        The object: ``deployment/churn``, ``compose.yaml``.
+    changes : tuple of str
+        One line for each difference: ``image: a -> b``. Nothing secret.
+    """
+
+    doing: Doing
+    what: str
+    changes: tuple[str, ...] = ()
+
+
+class State(StrEnum):
+    """How a deployment is now."""
+
+    RUNNING = "running"
+    STARTING = "starting"
+    DEGRADED = "degraded"  # it answers, with less than it should have
+    FAILED = "failed"
+    ABSENT = "absent"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Status:
+    """A deployment as its target sees it.
+
+    Parameters
+    ----------
+    state : State
+        In one word.
+    ready, wanted : int
+        Replicas.
+    release : int
+        Number of the release that is there; 0 where nothing is, or nobody knows.
+    image : str
+        What runs.
+    url : str
+        Where it answers, if that is known.
+    canary, canary_release : int
+        Share of requests of the canary in percent, and which release it is; 0 for none.
+    reasons : tuple of str
+        Why it is not as it should be: the target's own words, and the last lines of a log.
+    """
+
+    state: State
+    ready: int = 0
+    wanted: int = 0
+    release: int = 0
+    image: str = ""
+    url: str = ""
+    canary: int = 0
+    canary_release: int = 0
+    reasons: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True)
+class Check:
+    """One thing that a target needs: whether it is so, and what mends it."""
+
+    ok: bool
+    what: str
+    fix: str = ""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Wanted:
+    """What is to run of one deployment: the live release, and perhaps a canary beside it.
+
+    Parameters
+    ----------
+    release : Release
+        Gets what the canary does not.
+    canary : Release or None
+        Gets `canary.canary` percent of the requests.
+    """
+
+    release: Release
+    canary: Release | None = None
+
+
+class Target(Protocol):
+    """One place where deployments run. Its objects carry the labels that say they are a deployment's: no other is touched.
+
+    Every method may raise `TargetUnavailable` (it cannot be reached), `Denied` (it refuses us) and `RolloutFailed`.
+    """
+
+    delivery: Delivery
+    #: Where images are pushed, for `Delivery.REGISTRY`; bundles too, where an init step fetches them.
+    repository: str
+    #: Whether a canary can run beside a release here.
+    canaries: bool
+    #: Whether models are fetched by an init step (`Shipped.source`) instead of being in the image.
+    fetches: bool
+
+    def check(self) -> list[Check]:
+        """What it needs, in the order in which it is needed; nothing is changed."""
+        ...
+
+    def files(self, wanted: Wanted) -> dict[str, str]:
+        """What would be put there, as text by file name: pure, the same for the same release, nothing secret."""
+        ...
+
+    def plan(self, wanted: Wanted, access: Access) -> list[Step]:
+        """What `apply` would do to what is there now; nothing is changed."""
+        ...
+
+    def apply(self, wanted: Wanted, access: Access, told: Told) -> None:
+        """Make it so, and wait until it answers. What is so already stays: to apply twice is to apply once.
+
+        Raises
+        ------
+        RolloutFailed
+            It did not come up. The reason is the target's own; what is there now is said by `status`.
+        """
+        ...
+
+    def status(self, deployment: str) -> Status:
+        """How it is now."""
+        ...
+
+    def logs(self, deployment: str, lines: int = 20) -> str:
+        """The last lines that its containers wrote."""
+        ...
+
+    def destroy(self, deployment: str, told: Told) -> list[Step]:
+        """Remove all that belongs to the deployment; what was removed. Nothing happens when nothing is there."""
+        ...
+
+
+def options_of(kind: str) -> type[msgspec.Struct]:
+    """The settings of targets of this kind; `NotFound` says which kinds there are."""
+    found: type[msgspec.Struct] = _backend(kind).Options
+    return found
+
+
+def read_options(kind: str, settings: Mapping[str, str]) -> msgspec.Struct:
+    """The settings, checked; `InvalidRequest` says what is wrong, or which there are."""
+    struct = options_of(kind)
+    known = struct.__struct_fields__
+    if strangers := sorted(set(settings) - set(known)):
+        raise InvalidRequest(
+            what=f"a {kind} target has no setting {strangers[0][:80]!r}", cause=f"it has: {', '.join(sorted(known))}"
+        )
+    try:
+        return msgspec.convert(dict(settings), struct, strict=False)
+    except msgspec.ValidationError as exc:
+        raise InvalidRequest(what=f"a setting of the {kind} target cannot be", cause=str(exc)) from exc
+
+
+def open_target(kind: str, settings: Mapping[str, str], folder: Path) -> Target:
+    """The target with these settings; `folder` is its own, on this machine, for what has to lie somewhere."""
+    target: Target = _backend(kind).open_target(read_options(kind, settings), folder)
+    return target
+
+
+def _backend(kind: str) -> Any:
+    if kind not in TARGETS:
+        raise NotFound(what="kind of target", name=kind[:80], known=TARGETS)
+    return import_module(TARGETS[kind])
