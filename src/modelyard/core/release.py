@@ -56,7 +56,7 @@ class Capacity(msgspec.Struct, frozen=True, forbid_unknown_fields=True, omit_def
         Worker processes in each, 1 to 256.
     cpus : float
         Cores of each, 0.05 to 256.
-    memory_mb : int
+    memory_mib : int
         Memory of each in MiB, 64 to 4 194 304; what takes more is ended.
     """
 
@@ -64,7 +64,7 @@ class Capacity(msgspec.Struct, frozen=True, forbid_unknown_fields=True, omit_def
     max_replicas: int = 0
     workers: int = 1
     cpus: float = 1.0
-    memory_mb: int = 512
+    memory_mib: int = 512
 
     def __post_init__(self) -> None:
         for name, (least, most) in _RANGES.items():
@@ -80,7 +80,7 @@ _RANGES: dict[str, tuple[float, float]] = {
     "max_replicas": (0, 1000),
     "workers": (1, 256),
     "cpus": (0.05, 256),
-    "memory_mb": (64, 1 << 22),
+    "memory_mib": (64, 1 << 22),
 }
 
 

@@ -25,7 +25,7 @@ class Carrier(Protocol):
     """One address that a bundle can be pushed to and pulled from."""
 
     def push(self, bundle: Bundle) -> str:
-        """Put it there, its signature too; the address that always means this bundle. What is there is not sent again."""
+        """Put it there, its signature too; the address that always means it. What is there is not sent again."""
         ...
 
     def pull(self) -> Bundle:

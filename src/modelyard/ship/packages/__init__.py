@@ -1,6 +1,6 @@
 """Door: what a shipment can be made into. `control/actions/build` calls it.
 
-A backend is one file here with a `pack` that is a `Pack`, one line in `PACKAGES`, and a section in docs/deploy/image.md.
+A backend is one file here with a `pack` that is a `Pack`, one line in `PACKAGES`, a section in docs/deploy/image.md.
 """
 
 from __future__ import annotations

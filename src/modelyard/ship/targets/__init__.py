@@ -26,7 +26,7 @@ TARGETS: dict[str, str] = {
 }
 #: Told what is being done, one short line each.
 Told = Callable[[str], None]
-#: What callers are let in by: files by their path below `layout.ACCESS`. Secret; no target shows or keeps them in clear.
+#: What callers are let in by: files by their path below `layout.ACCESS`. Secret; no target shows them.
 Access = Mapping[str, bytes]
 
 
@@ -134,7 +134,7 @@ class Wanted:
 
 
 class Target(Protocol):
-    """One place where deployments run. Its objects carry the labels that say they are a deployment's: no other is touched.
+    """One place where deployments run. Only objects whose labels say that they are a deployment's are touched.
 
     Every method may raise `TargetUnavailable` (it cannot be reached), `Denied` (it refuses us) and `RolloutFailed`.
     """
