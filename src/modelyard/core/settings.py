@@ -6,6 +6,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from modelyard.core.network import Network
+
 
 @dataclass(frozen=True)
 class Settings:
@@ -22,12 +24,15 @@ class Settings:
         ``MODELYARD_MASTER_KEY``, when master keys are kept there. Never printed.
     cache : Path
         ``$XDG_CACHE_HOME/modelyard``, else ``~/.cache/modelyard``: wheels and layers of images, which can be had again.
+    network : Network
+        How registries and object stores are reached.
     """
 
     home: Path
     memory: tuple[Path, ...] = (Path("/dev/shm"),)  # noqa: S108 - who may write there is checked where it is used
     master_key: str = field(default="", repr=False)
     cache: Path = Path()
+    network: Network = Network()
 
     @property
     def database(self) -> Path:
@@ -141,6 +146,7 @@ class Settings:
             memory=_memory(environ),
             master_key=environ.get("MODELYARD_MASTER_KEY", ""),
             cache=(Path(cache) if cache else Path.home() / ".cache") / "modelyard",
+            network=Network.from_environ(environ),
         )
 
 

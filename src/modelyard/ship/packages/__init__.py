@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Protocol
 
 from modelyard.core.errors import NotFound
+from modelyard.core.network import Network
 from modelyard.ship.shipment import Shipment
 
 PACKAGES: dict[str, str] = {
@@ -46,6 +47,8 @@ class Recipe:
         Repository to push the image to; empty for none.
     platform : str
         ``linux/amd64`` or ``linux/arm64``; empty for this machine's.
+    network : Network
+        How registries are reached, see `store.distribution.Repository`.
     """
 
     base: str = "python:3.11-slim"
@@ -56,6 +59,7 @@ class Recipe:
     labels: dict[str, str] = field(default_factory=dict)
     push: str = ""
     platform: str = ""
+    network: Network = Network()
 
 
 @dataclass(frozen=True, kw_only=True)
