@@ -69,9 +69,13 @@ fmt: $(STAMP)  ## Format and mend what can be mended
 	$(BIN)/ruff check --fix src tests benchmarks examples
 	$(BIN)/ruff format src tests benchmarks examples
 
-lock: $(STAMP)  ## Write requirements.lock again from pyproject.toml
+lock: $(STAMP)  ## Write requirements.lock, and those of images, again from pyproject.toml
 	$(BIN)/uv pip compile --quiet pyproject.toml --universal --python-version 3.11 --all-extras --group dev \
 	  --generate-hashes --no-emit-index-url --no-header --no-annotate --output-file requirements.lock
+	@for part in serving serving-convert serving-clouds; do \
+	  $(BIN)/uv pip compile --quiet --group "$$part" --universal --python-version 3.11 --constraint requirements.lock \
+	    --generate-hashes --no-emit-index-url --no-header --no-annotate --output-file "src/modelyard/ship/$$part.lock"; \
+	done
 
 clean:  ## Remove environments, caches and the demo's folder
 	rm -rf .venv .venv-* .demo .pytest_cache .mypy_cache .ruff_cache .import_linter_cache .hypothesis dist build
