@@ -32,7 +32,7 @@ class Settings:
     memory: tuple[Path, ...] = (Path("/dev/shm"),)  # noqa: S108 - who may write there is checked where it is used
     master_key: str = field(default="", repr=False)
     cache: Path = Path()
-    network: Network = Network()
+    network: Network = field(default_factory=Network)
 
     @property
     def database(self) -> Path:

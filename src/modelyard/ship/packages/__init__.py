@@ -59,7 +59,7 @@ class Recipe:
     labels: dict[str, str] = field(default_factory=dict)
     push: str = ""
     platform: str = ""
-    network: Network = Network()
+    network: Network = field(default_factory=Network)
 
 
 @dataclass(frozen=True, kw_only=True)
