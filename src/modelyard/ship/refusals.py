@@ -77,7 +77,7 @@ class Failure:
 
 
 def clean(text: str) -> str:
-    """The text without anything that moves a cursor or hides what follows; of lines written over each other, the last."""
+    """The text without anything that moves a cursor or hides text; of lines written over each other, the last."""
     lines = (line.rstrip("\r").rpartition("\r")[2] for line in _ESCAPES.sub("", text).split("\n"))
     return "\n".join(_CONTROLS.sub("", line).rstrip() for line in lines)
 
