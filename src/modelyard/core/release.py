@@ -20,6 +20,7 @@ class Stage(StrEnum):
     CANARY = "canary"  # beside the release that is live
     FAILED = "failed"  # what was there before was put back
     REPLACED = "replaced"
+    DESTROYING = "destroying"  # it is being removed; or whoever did so was cut off
     DESTROYED = "destroyed"
 
 

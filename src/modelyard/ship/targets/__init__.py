@@ -1,7 +1,7 @@
 """Door: where deployments run. `control/actions/deploy` and its neighbours call it.
 
 A backend is one file here with `Options` (a `msgspec.Struct` of its settings) and `open_target(options, folder)`, one
-line in `TARGETS`, a page under docs/deploy, and a run of the contract suite in ``tests/contract/test_targets.py``.
+line in `TARGETS`, a page under docs/deploy, and a ground in ``tests/targets`` for ``tests/contract/test_targets.py``.
 """
 
 from __future__ import annotations
@@ -146,6 +146,8 @@ class Target(Protocol):
     canaries: bool
     #: Whether models are fetched by an init step (`Shipped.source`) instead of being in the image.
     fetches: bool
+    #: Whether something here scrapes metrics, and needs "metrics.key" for that.
+    monitors: bool
 
     def check(self) -> list[Check]:
         """What it needs, in the order in which it is needed; nothing is changed."""
