@@ -75,6 +75,16 @@ def _workers(ctx: click.Context, param: click.Parameter, value: str) -> int:
 @tls_options
 @click.option("--behind-tls-proxy", is_flag=True, help="A proxy in front encrypts what goes over the network.")
 @click.option(
+    "--trusted-network",
+    is_flag=True,
+    help="Only callers that may ask can reach it: no key and no TLS is needed, whatever --host is.",
+)
+@click.option(
+    "--access",
+    type=click.Path(path_type=Path, file_okay=False),
+    help="Folder with keys.json and peppers of another installation, whose keys count here.",
+)
+@click.option(
     "--contracts",
     metavar="A,B",
     help="What to speak: names of docs/contracts.md, usual, all.  [default: usual, and the platform's own]",
@@ -88,6 +98,13 @@ def _workers(ctx: click.Context, param: click.Parameter, value: str) -> int:
     help="Worker processes; auto: one a core.",
 )
 @click.option("--plan", type=click.Path(path_type=Path), help="Serve this plan file instead of the registry.")
+@click.option(
+    "--bundles",
+    type=click.Path(path_type=Path),
+    metavar="DIR",
+    help="Serve the exported bundles in this folder instead of the registry.",
+)
+@click.option("--name", default="", help="What to call the model of --bundles, where there is one.  [default: its own]")
 @click.option("--max-body-mb", default=16, show_default=True, type=click.IntRange(1, 2048), help="Largest body.")
 @click.option(
     "--tune",
@@ -121,17 +138,20 @@ def command(screen: Screen, settings: Settings, models: tuple[str, ...], plan: P
     modelyard serve --workers 2          on two cores
     modelyard serve --tune queue_s=0.5   nobody waits for a model longer than half a second
     modelyard serve ./models             all models of another server's folder, as its settings say
+    modelyard serve --bundles ./exported  exported bundles, as they lie there
 
     MODEL is name (its production alias, else the latest version), name@2 or name@alias. New versions and moved
     aliases go live while it runs. DIR is a folder as for import; what is in it is imported first, and served at
     exactly these versions, on the ports that its settings.json or MLSERVER_* variables name.
     """  # noqa: D301 - click's own mark, which a raw string would print
     os.umask(0o077)  # whatever is written from here on is for its user alone
-    from modelyard.control.actions.serve import serve, serve_plan  # noqa: PLC0415 - imported when called
+    from modelyard.control.actions.serve import serve, serve_bundles, serve_plan  # noqa: PLC0415 - imported when called
     from modelyard.serve.supervisor import Options  # noqa: PLC0415 - as above
 
+    _check_together(models, plan, flags)
     tunings = _tunings(flags["tune"])
-    models, flags = with_folders(screen, settings, models, plan, flags)
+    if flags["bundles"] is None:
+        models, flags = with_folders(screen, settings, models, plan, flags)
     environ = click.get_current_context().find_root().obj or {}
     flags, told = _with_platforms(flags, environ)
     for reason in told.reasons:
@@ -149,27 +169,56 @@ def command(screen: Screen, settings: Settings, models: tuple[str, ...], plan: P
         contracts=tuple((flags["contracts"] or "usual").split(",")),
         grpc_port=_grpc_port(**flags),
         recruit=AHEAD.get(),
-        keys=flags["auth"] == "keys" or (flags["auth"] is None and not is_loopback(flags["host"])),
+        keys=_with_keys(flags),
+        trusted_network=flags["trusted_network"],
+        access=flags["access"],
         hosts=flags["allow_host"],
         behind_tls_proxy=flags["behind_tls_proxy"],
         tls=tls_files(screen, settings, flags),
     )
     narrator = _Narrator(screen, "" if flags["no_grpc"] else _NO_GRPC, options)
+    if options.repository == "explicit" and (plan or flags["bundles"]):
+        raise click.UsageError("there is no registry to load from: no --repository explicit, no SAGEMAKER_MULTI_MODEL")
     if plan is not None:
-        if models:
-            raise click.UsageError("give MODEL or --plan, not both")
-        if options.repository == "explicit":
-            raise click.UsageError("a --plan has no registry: no --repository explicit, no SAGEMAKER_MULTI_MODEL")
-        if options.signatures != "off":
-            raise click.UsageError("a --plan says itself what signatures its models have to show: no --signatures")
-        if options.hosts:
-            raise click.UsageError("a --plan says itself by which names it may be called: no --allow-host")
-        if tunings:
-            raise click.UsageError("a --plan says itself how its models are run: no --tune")
         serve_plan(plan, options, narrator.tell)
+    elif flags["bundles"] is not None:
+        serve_bundles(flags["bundles"], flags["name"], options, narrator.tell, tunings)
     else:
         serve(settings, models, options, flags["max_body_mb"] * _MIB, narrator.tell, tunings)
     screen.say("Stopped. Requests under way were finished first.")
+
+
+#: What only the registry's models can be given, and why not.
+_OF_REGISTRY = {
+    "signatures": ("off", "what signatures its models have to show"),
+    "tune": ((), "how its models are run"),
+}
+
+
+def _check_together(models: Sequence[str], plan: Path | None, flags: Mapping[str, Any]) -> None:
+    """Refuse what contradicts itself."""
+    named = [name for name, given in (("MODEL", models), ("--plan", plan), ("--bundles", flags["bundles"])) if given]
+    if len(named) > 1:
+        raise click.UsageError(f"give {' or '.join(named)}, not both")
+    if plan is not None:
+        for name, (usual, what) in _OF_REGISTRY.items():
+            if flags[name] != usual:
+                raise click.UsageError(f"a --plan says itself {what}: no --{name}")
+        if flags["access"]:
+            raise click.UsageError("a --plan says itself whose keys count: no --access")
+    if flags["bundles"] is not None and flags["signatures"] != "off":
+        raise click.UsageError("whose signatures count is what a registry knows: no --signatures with --bundles")
+    if flags["name"] and flags["bundles"] is None:
+        raise click.UsageError("--name is for --bundles")
+    if flags["trusted_network"] and (flags["auth"] == "keys" or flags["access"]):
+        raise click.UsageError("on a --trusted-network nobody needs a key: no --auth keys, no --access")
+
+
+def _with_keys(flags: Mapping[str, Any]) -> bool:
+    """Whether callers have to say who they are: where others can reach the server, unless its operator knows them."""
+    if flags["trusted_network"] or flags["auth"] == "none":
+        return False
+    return flags["auth"] == "keys" or flags["access"] is not None or not is_loopback(flags["host"])
 
 
 def _with_platforms(flags: dict[str, Any], environ: Mapping[str, str]) -> tuple[dict[str, Any], Told]:
@@ -224,6 +273,7 @@ class _Narrator:
         self._keys = options.keys
         self._screen = screen
         self._url = ""
+        self._host = options.host
         self._grpc = without_grpc
         self._first = ""
         self._said: set[str] = set()
@@ -310,6 +360,8 @@ class _Narrator:
                 self._screen.say(f"  {label} {self._url}{address}")
         self._screen.say(f"  Docs     {self._url}/docs")
         who = "Callers need a key: modelyard key create NAME." if self._keys else "Only this machine can call it."
+        if not is_loopback(self._host) and not self._keys:
+            who = "Whoever can reach it can call it."
         self._screen.say(f"  {who} Press Ctrl+C to stop (requests under way are finished first).")
 
 

@@ -15,8 +15,10 @@ from importlib import import_module
 from time import perf_counter
 from typing import Any
 
+from msgspec import structs
+
 from modelyard.core.errors import ModelyardError, NotFound
-from modelyard.core.plan import Limits, Plan
+from modelyard.core.plan import Access, Limits, Plan
 from modelyard.guard.tls import Contexts
 from modelyard.model import runtime
 from modelyard.serve import memory
@@ -86,7 +88,7 @@ class Worker:
             self._rationing.follow(plan)
             wish, proxied = (lambda url: self._tell({"wanted_keys": url})), self._orders.proxied
             self._entrance = Entrance(
-                plan.access, wish, self._rationing.limiter, proxied=proxied, origins=_origins(spoken)
+                self._access(plan), wish, self._rationing.limiter, proxied=proxied, origins=_origins(spoken)
             )
             roster = await asyncio.to_thread(self._loader.load, plan, Roster(), strict=True)
         except ModelyardError as exc:
@@ -115,6 +117,12 @@ class Worker:
         self._witnesses.journal.close()
         self._rationing.close()
         return 0
+
+    def _access(self, plan: Plan) -> Access:
+        """Who may call, as the plan and whoever started the server say."""
+        names = plan.access.hosts
+        hosts = (*names, *(name for name in self._orders.hosts if name not in names))
+        return Access(hosts=hosts) if self._orders.trusted else structs.replace(plan.access, hosts=hosts)
 
     def _turns(self, sock: str) -> Turns | None:
         """With whom this worker shares a socket; None when it has it for itself."""
@@ -158,7 +166,7 @@ class Worker:
                 memory.let_go_of_code()
             await self._catch_up()
             self._rationing.turn()
-            if self._entrance.renew(self._plane.roster.plan.access):
+            if self._entrance.renew(self._access(self._plane.roster.plan)):
                 self._let_in()
             if self._secure is not None:
                 self._renew(self._secure)

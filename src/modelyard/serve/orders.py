@@ -36,6 +36,10 @@ class Orders:
         As in `supervisor.Options`.
     proxied : bool
         Whether all callers come through a proxy.
+    trusted : bool
+        Whether nobody has to say who they are, whatever the plan says.
+    hosts : tuple of str
+        Names that it may be called by, beside those of the plan.
     """
 
     worker: int
@@ -50,6 +54,8 @@ class Orders:
     grace_s: float
     tls: Files | None = None
     proxied: bool = False
+    trusted: bool = False
+    hosts: tuple[str, ...] = ()
 
     def to_json(self) -> str:
         """One line."""
@@ -63,4 +69,5 @@ class Orders:
             from modelyard.guard.tls import Files  # noqa: PLC0415 - brings ssl, which most supervisors do without
 
             told["tls"] = Files.of(told["tls"])
-        return cls(**{**told, "plan": Path(told["plan"]), "run": Path(told["run"])})
+        files = {"plan": Path(told["plan"]), "run": Path(told["run"])}
+        return cls(**{**told, **files, "hosts": tuple(told["hosts"])})

@@ -86,7 +86,7 @@ def _require(host: str, *, keys: bool, private: bool) -> None:
     if not keys:
         raise Denied(
             what=f"will not listen on {host} without keys: everybody on the network could ask",
-            hint="modelyard init, then serve with --auth keys",
+            hint="modelyard init, then serve with --auth keys; --trusted-network where only who may ask can reach it",
         )
     if not private:
         raise Denied(

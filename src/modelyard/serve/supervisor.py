@@ -68,6 +68,10 @@ class Options:
         Names that callers may use for this server, beside the usual ones; see `core.plan.Access`.
     behind_tls_proxy : bool
         Whether a proxy in front encrypts what goes over the network.
+    trusted_network : bool
+        Whether only callers that may ask can reach it, so that nobody has to say who they are, and nobody reads along.
+    access : Path, optional
+        Folder with the key table of another installation, instead of this one's.
     tls : Files, optional
         With which both ports speak TLS; absolute paths. They are read again when they change.
     """
@@ -85,6 +89,8 @@ class Options:
     keys: bool = False
     hosts: tuple[str, ...] = ()
     behind_tls_proxy: bool = False
+    trusted_network: bool = False
+    access: Path | None = None
     tls: Files | None = None
 
 
@@ -185,6 +191,8 @@ class Supervisor:
             grace_s=options.grace_s,
             tls=options.tls,
             proxied=options.behind_tls_proxy,
+            trusted=options.trusted_network,
+            hosts=options.hosts,
         )
         child.started = time.monotonic()
         recruit, self._recruit = self._recruit or Recruit(), None

@@ -31,8 +31,13 @@ GRPC_PORT = 8081
 STOP_S = 40
 
 KEYS, PEPPERS, TOKENS, CERTIFICATES = "keys.json", "peppers", "tokens.json", "certificates.toml"
-#: How a container begins; what the operator adds comes after it.
-COMMAND = ("-m", "modelyard", "serve", "--plan", str(PLAN), "--host", "0.0.0.0")  # noqa: S104 - of the container
+_SERVE = ("-m", "modelyard", "serve", "--host", "0.0.0.0")  # noqa: S104 - of the container
+#: How a container of an image with models begins; what the operator adds comes after it.
+COMMAND = (*_SERVE, "--plan", str(PLAN))
+#: The same of an image that serves the bundles that are mounted into it.
+MOUNTED_COMMAND = (*_SERVE, "--access", str(ACCESS), "--bundles", str(MOUNTED))
+#: The same of one that can open other servers' folders and foreign model files too: its ``convert`` extra.
+FOREIGN_COMMAND = (*_SERVE, "--access", str(ACCESS), f"{MOUNTED}/")
 ENVIRONMENT = {
     "PYTHONPATH": str(LIBRARY),
     "PYTHONDONTWRITEBYTECODE": "1",

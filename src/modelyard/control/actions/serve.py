@@ -7,6 +7,7 @@ from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import replace
 from functools import cached_property, partial
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING
 
 from modelyard.core.errors import Denied, Internal, ModelyardError, NotFound
@@ -20,7 +21,7 @@ if TYPE_CHECKING:
     from modelyard.control.actions.home import Home
     from modelyard.control.actions.jwks import Keeper
     from modelyard.control.actions.porter import Porter
-    from modelyard.core.plan import Access, Tuning
+    from modelyard.core.plan import Access, Plan, Tuning
 
 
 def serve(
@@ -58,7 +59,7 @@ def serve(
     NotFound, InvalidName, CorruptBundle
         What was asked for cannot be served.
     """
-    if options.keys and not settings.keys.exists():
+    if options.keys and options.access is None and not settings.keys.exists():
         raise Denied(what=f"will not listen on {options.host}: nobody has a key yet", hint="modelyard init")
     sockets = _listen(options, keys=options.keys)
     port = sockets.http.getsockname()[1]
@@ -125,7 +126,20 @@ def _access(home: Home, options: Options) -> Access:
     from modelyard.control.actions import keys  # noqa: PLC0415 - imported while workers start
     from modelyard.core.plan import Access  # noqa: PLC0415 - as above
 
-    return keys.access(home, options.hosts) if options.keys else Access(hosts=options.hosts)
+    if not options.keys:
+        return Access(hosts=options.hosts)
+    return keys.access(home, options.hosts) if options.access is None else _of_others(options)
+
+
+def _of_others(options: Options) -> Access:
+    """The key table that lies in the folder that the operator names: another installation's, as in a container."""
+    from modelyard.core.plan import Access  # noqa: PLC0415 - as above
+
+    if not options.keys or options.access is None:
+        return Access(hosts=options.hosts)
+    folder = options.access.absolute()
+    names = {"keys": "keys.json", "peppers": "peppers", "tokens": "tokens.json", "certificates": "certificates.toml"}
+    return Access(**{what: str(folder / name) for what, name in names.items()}, hosts=options.hosts)
 
 
 def _keeper(
@@ -140,8 +154,9 @@ def _keeper(
 
 
 def _listen(options: Options, *, keys: bool) -> Sockets:
-    private = options.behind_tls_proxy or options.tls is not None
-    return listen(options.host, options.port, options.grpc_port, keys=keys, private=private)
+    trusted = options.trusted_network
+    private = trusted or options.behind_tls_proxy or options.tls is not None
+    return listen(options.host, options.port, options.grpc_port, keys=keys or trusted, private=private)
 
 
 class _Clerk:
@@ -212,8 +227,35 @@ def serve_plan(plan: Path, options: Options, on_event: Callable[[Event], None]) 
         raise NotFound(what="serving plan", name=plan.name)
     from modelyard.core.plan import Plan  # noqa: PLC0415 - the other way to serve imports it while workers start
 
-    sockets = _listen(options, keys=bool(Plan.from_bytes(plan.read_bytes()).access.keys))
-    supervisor = Supervisor(sockets, plan, options, on_event)
+    _obey(plan, Plan.from_bytes(plan.read_bytes()), options, on_event)
+
+
+def serve_bundles(
+    folder: Path, name: str, options: Options, on_event: Callable[[Event], None], tunings: Mapping[str, Tuning]
+) -> None:
+    """Serve the exported bundles of a folder, with no registry at hand; see `mounted.plan_of`."""
+    from msgspec import structs  # noqa: PLC0415 - as above
+
+    from modelyard.control.actions import mounted  # noqa: PLC0415 - as above
+
+    plan = structs.replace(mounted.plan_of(folder, name, tunings), access=_of_others(options))
+    with TemporaryDirectory(prefix="modelyard-") as scratch:
+        path = Path(scratch) / "plan.json"
+        path.write_bytes(plan.to_bytes())
+        _obey(path, plan, options, on_event)
+
+
+def _obey(path: Path, plan: Plan, options: Options, on_event: Callable[[Event], None]) -> None:
+    """Serve this plan, which is in this file, until SIGTERM or SIGINT."""
+    keys = bool(plan.access.keys) and not options.trusted_network
+    if keys and not Path(plan.access.keys).is_file():
+        raise Denied(
+            what=f"there is no key table at {plan.access.keys}: nobody could be let in",
+            hint=f"put keys.json and the peppers of an installation into {Path(plan.access.keys).parent}; or add"
+            " --trusted-network, where only callers that may ask can reach this server",
+        )
+    sockets = _listen(options, keys=keys)
+    supervisor = Supervisor(sockets, path, options, on_event)
     try:
         supervisor.start()
         on_event(_listening(options, sockets))
