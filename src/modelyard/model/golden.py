@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -10,7 +10,8 @@ import numpy as np
 from modelyard.core.errors import CorruptBundle, ModelyardError
 from modelyard.core.manifest import Samples
 from modelyard.core.rows import from_objects
-from modelyard.core.tensor import Array
+from modelyard.core.signature import Signature
+from modelyard.core.tensor import Array, Datatype
 from modelyard.model.runner import Runner
 
 TOLERANCE = 1e-4  # relative to max(1, |y|): machines differ in the last bits of a float32, and in the last of a half
@@ -34,9 +35,40 @@ def check(runner: Runner, samples: Samples, bundle: str) -> int:
     except ModelyardError as exc:
         raise CorruptBundle(bundle=bundle, what=f"it refuses its own golden rows: {exc.detail}") from exc
     for spec, array in zip(runner.signature.outputs, outputs, strict=True):
-        if not _same(array, samples.outputs.get(spec.name, []), max(TOLERANCE, spec.datatype.step)):
+        if not _same(array, samples.outputs.get(spec.name, []), _tolerance(spec.datatype)):
             raise CorruptBundle(bundle=bundle, what=f"it answers its golden rows differently (output {spec.name!r})")
     return len(samples.rows)
+
+
+def differing(signature: Signature, samples: Samples, answers: Mapping[str, list[Any]]) -> str:
+    """The first output that a server answers otherwise than the golden rows say, by its name; empty for none.
+
+    Parameters
+    ----------
+    signature : Signature
+        Of the model.
+    samples : Samples
+        What was asked, and what is right.
+    answers : mapping of str to list
+        By output name, one answer per row, as JSON carries them.
+    """
+    for spec in signature.outputs:
+        array = _array(spec.datatype, answers.get(spec.name, []))
+        if array is None or not _same(array, samples.outputs.get(spec.name, []), _tolerance(spec.datatype)):
+            return spec.name
+    return ""
+
+
+def _tolerance(datatype: Datatype) -> float:
+    return max(TOLERANCE, datatype.step)
+
+
+def _array(datatype: Datatype, values: list[Any]) -> Array | None:
+    """What JSON carried, as an array to compare; None when it can be none. Only floats are converted."""
+    try:
+        return np.array(values, dtype=np.float64 if datatype.is_float else object)
+    except (ValueError, TypeError):  # not numbers, or ragged
+        return None
 
 
 def _jsonable(array: Array) -> list[Any]:

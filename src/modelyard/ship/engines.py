@@ -7,17 +7,20 @@ from __future__ import annotations
 
 import json
 import re
+import secrets
 import shutil
 import subprocess
 import tempfile
 import threading
 from collections import deque
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from contextlib import suppress
+from dataclasses import dataclass, field, replace
 from functools import partial
 from pathlib import Path
 
-from modelyard.core.errors import InvalidRequest, ModelyardError, NoEngine, NotFound, Timeout, Unavailable
+from modelyard.core.errors import ModelyardError, NoEngine, NotFound, Timeout, Unavailable
+from modelyard.core.imagename import parse_image
 from modelyard.ship.containers import Container, Options
 from modelyard.ship.refusals import Failure, clean, refusal
 
@@ -28,12 +31,7 @@ ENGINES: dict[str, tuple[str, ...]] = {
 }
 Told = Callable[[str], None]
 
-_PART = r"[a-z0-9]+(?:(?:[._]|__|-+)[a-z0-9]+)*"
-_NAME = re.compile(
-    rf"(?:[A-Za-z0-9.-]+(?::\d{{1,5}})?/)?{_PART}(?:/{_PART})*"
-    r"(?::[A-Za-z0-9_][A-Za-z0-9_.-]{0,127})?(?:@sha256:[0-9a-f]{64})?"
-)
-_LONGEST_NAME = 512
+_ID = re.compile(r"(?:sha256:)?[0-9a-f]{12,64}")
 _CALL_S, _COPY_S, _BUILD_S = 60.0, 900.0, 3600.0
 _KEPT_LINES = 400
 _PROGRESS = re.compile(r"(?:#\d+ )?((?:\[[^\]]*\d+/\d+\]|Step \d+/\d+ :|STEP \d+/\d+:) .+)")
@@ -122,7 +120,7 @@ class Engine:
         context : Path
             The folder.
         tag : str
-            Name of the image.
+            Name of the image; empty for one that has only its id.
         build_args : mapping of str to str
             Arguments of the Dockerfile.
         told : callable
@@ -137,11 +135,12 @@ class Engine:
         """
         with tempfile.TemporaryDirectory(prefix="modelyard-build-") as folder:
             ids = Path(folder) / "id"
-            words = ["build", "--iidfile", str(ids), "--tag", image_name(tag), *flags]
+            words = ["build", "--iidfile", str(ids), *flags]
+            words += ["--tag", image_name(tag)] if tag else []
             words += ["--format", "docker"] if self.name == "podman" else []  # the OCI format has no health checks
             for key, value in build_args.items():
                 words += ["--build-arg", f"{key}={value}"]
-            self._follow([*words, str(context)], f"build {tag}", told)
+            self._follow([*words, str(context)], f"build {tag or 'an image'}", told)
             return _full_id(ids.read_text(encoding="ascii").strip())
 
     def load(self, archive: Path) -> str:
@@ -174,6 +173,16 @@ class Engine:
         """Give the image one more name; one that had it has it no longer."""
         self.call("tag", image_name(image), image_name(name), doing=f"name an image {name}")
 
+    def push(self, image: str) -> str:
+        """Push the image to the registry of its name; ``REPOSITORY@sha256:...``, as it is there."""
+        self.call("push", image_name(image), doing=f"push {image}", limit_s=_COPY_S)
+        place = parse_image(image).place
+        raw = self.call("image", "inspect", "--format", "{{json .RepoDigests}}", image, doing=f"look at {image}")
+        digests = [each.digest for each in map(parse_image, json.loads(raw) or ()) if each.place == place]
+        if not digests:
+            raise Unavailable(what=f"{self.name} does not say which digest {image} has where it was pushed")
+        return f"{place}@{digests[-1]}"
+
     def has(self, image: str) -> bool:
         """Whether there is an image of that name or id."""
         try:
@@ -184,9 +193,14 @@ class Engine:
 
     def run(self, image: str, args: Sequence[str] = (), options: Options | None = None) -> Container:
         """Start a container, locked in as `Options` says. The image is here already: nothing is fetched."""
-        flags = (options or Options()).flags()
-        words = ["run", "--detach", "--pull", "never", *flags, image_name(image), *args]
-        said = self.call(*words, doing=f"start {image}", limit_s=_COPY_S)
+        options = options or Options()
+        options = options if options.name else replace(options, name=f"modelyard-{secrets.token_hex(6)}")
+        words = ["run", "--detach", "--pull", "never", *options.flags(), image_name(image), *args]
+        try:
+            said = self.call(*words, doing=f"start {image}", limit_s=_COPY_S)
+        except ModelyardError:
+            self._forget(options.name)  # it was made, and could not be started
+            raise
         return Container(said.strip().splitlines()[-1], self.call)
 
     def remove_image(self, image: str) -> None:
@@ -195,6 +209,10 @@ class Engine:
             self.call("image", "rm", image_name(image), doing=f"remove {image}")
         except NotFound:
             return
+
+    def _forget(self, name: str) -> None:
+        with suppress(ModelyardError):
+            self.call("rm", "-f", "-v", name, doing="remove a container")
 
     def _follow(self, words: Sequence[str], doing: str, told: Told) -> None:
         """A call that takes minutes: each of its steps is told, its last lines are kept."""
@@ -264,12 +282,10 @@ def find_engine(name: str = "", *, doing: str = "this") -> Engine:
 
 
 def image_name(text: str) -> str:
-    """The name when an image can have it (``REGISTRY/NAME:TAG@DIGEST``) or it is an id, else `InvalidRequest`."""
-    if len(text) <= _LONGEST_NAME and _NAME.fullmatch(text.removeprefix("sha256:")):
-        return text
-    raise InvalidRequest(
-        what=f"{text[:80]!r} is no name of an image", cause="small letters, digits, . _ - and /, then perhaps :TAG"
-    )
+    """The text when it is the name of an image, see `core.imagename`, or its id; else `InvalidRequest`."""
+    if not _ID.fullmatch(text):
+        parse_image(text)
+    return text
 
 
 def _greet(name: str, program: str, doing: str) -> Engine:
