@@ -44,3 +44,31 @@ SIGNATURES = sa.Table(
     sa.Column("envelope", sa.Text, nullable=False),
     sa.Column("created_at", Moment, nullable=False),
 )
+#: Where deployments run, as they were told to us.
+TARGETS = sa.Table(
+    "targets",
+    METADATA,
+    sa.Column("name", sa.String(63), primary_key=True),
+    sa.Column("kind", sa.String(32), nullable=False),
+    sa.Column("settings", sa.JSON, nullable=False),
+    sa.Column("created_by", sa.String(255), nullable=False),
+    sa.Column("created_at", Moment, nullable=False),
+    sa.Column("updated_at", Moment, nullable=False),
+)
+#: Every release that was ever begun: rows are never removed, so that no number is ever used twice. A target need not
+#: have a row, since a kind can stand for itself.
+RELEASES = sa.Table(
+    "releases",
+    METADATA,
+    sa.Column("target", sa.String(63), primary_key=True),
+    sa.Column("deployment", sa.String(63), primary_key=True),
+    sa.Column("number", sa.Integer, primary_key=True, autoincrement=False),
+    sa.Column("stage", sa.String(16), nullable=False),
+    sa.Column("document", sa.Text, nullable=False),
+    sa.Column("access", sa.String(64), nullable=False),
+    sa.Column("why", sa.Text, nullable=False),
+    sa.Column("created_by", sa.String(255), nullable=False),
+    sa.Column("created_at", Moment, nullable=False),
+    sa.Column("finished_at", Moment, nullable=True),
+    sa.CheckConstraint("number > 0", name="number_is_positive"),
+)
