@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import math
+import shutil
 import sys
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any, Protocol
 
@@ -14,6 +15,7 @@ if TYPE_CHECKING:
     from rich.progress import Progress
 
 _LABEL_WIDTH = 12
+_CLEAR = "\x1b[K"  # to the end of the line
 
 
 class Step(Protocol):
@@ -104,6 +106,20 @@ class Screen:
         with _bar(label) as bar:
             task = bar.add_task(f"{label:<{_LABEL_WIDTH - 1}}", total=None)
             yield lambda done, total: bar.update(task, completed=done, total=total)
+
+    @contextmanager
+    def doing(self) -> Iterator[Callable[[str], None]]:
+        """One line on a terminal that says what is being done now, with -v a line each; silence elsewhere."""
+        if self.verbose:
+            yield lambda text: click.echo(text, err=True)
+        elif self.quiet or not sys.stderr.isatty():
+            yield lambda text: None
+        else:
+            width = shutil.get_terminal_size().columns - 1
+            try:
+                yield lambda text: click.echo(f"\r{_CLEAR}{text[:width]}", err=True, nl=False)
+            finally:
+                click.echo(f"\r{_CLEAR}", err=True, nl=False)
 
 
 def _finite(value: Any) -> Any:
