@@ -27,6 +27,7 @@ COMMANDS: dict[str, tuple[str, str]] = {
     "predict": ("modelyard.cli.predict", "Ask a model, in this process: one row or a whole CSV."),
     "serve": ("modelyard.cli.serve", "Serve models over HTTP."),
     "control": ("modelyard.cli.control", "Answer the control API over HTTP: keys, models, the audit log."),
+    "build": ("modelyard.cli.build", "Make an image that serves models, an archive of one, or its Dockerfile."),
     "bench": ("modelyard.cli.bench", "Load a model or a server, check every answer, measure what it can take."),
     "openapi": ("modelyard.cli.openapi", "Print the API of models as an OpenAPI document."),
     "model": ("modelyard.cli.model", "List, show, compare, alias, export and remove models."),
