@@ -16,12 +16,17 @@ from modelyard.core.errors import Busy, StoreFull, Unavailable
 HOME_HINT = "set MODELYARD_HOME to a folder that you may write to"
 
 
-def replace(path: Path, raw: bytes, *, mode: int = 0o600) -> None:
-    """Put `raw` at `path` atomically: write aside, fsync, rename, fsync the folder. `StoreFull` leaves no trace."""
+def replace(path: Path, raw: bytes, *, mode: int = 0o600, owner: tuple[int, int] | None = None) -> None:
+    """Put `raw` at `path` atomically: write aside, fsync, rename, fsync the folder. `StoreFull` leaves no trace.
+
+    Where `owner` (user and group) is given, it is theirs from the moment on when it can be seen.
+    """
     aside = path.with_name(f".{path.name}.{os.urandom(6).hex()}")
     try:
         fd = os.open(aside, os.O_WRONLY | os.O_CREAT | os.O_EXCL, mode)
         with os.fdopen(fd, "wb") as file:
+            if owner is not None:
+                os.fchown(fd, *owner)
             file.write(raw)
             file.flush()
             os.fsync(file.fileno())
