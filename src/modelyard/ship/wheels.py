@@ -161,7 +161,7 @@ def _platforms(platform: str) -> list[str]:
     names = []
     for minor in range(_GLIBC[1], 4, -1):
         names.append(f"manylinux_2_{minor}_{machine}")
-        if minor in older and (machine == "x86_64" or minor == 17):  # noqa: PLR2004 - manylinux2014 is glibc 2.17
+        if minor in older and (machine == "x86_64" or minor == 17):
             names.append(f"manylinux{older[minor]}_{machine}")
     return [*names, f"linux_{machine}"]
 
@@ -260,7 +260,7 @@ def _lacks(folder: Path, lacking: Sequence[Pin], where: str) -> BuildFailed:
 
 def _names(lacking: Sequence[Pin]) -> str:
     shown = ", ".join(map(str, lacking[:6]))
-    return shown if len(lacking) <= 6 else f"{shown} and {len(lacking) - 6} more"  # noqa: PLR2004 - a sentence
+    return shown if len(lacking) <= 6 else f"{shown} and {len(lacking) - 6} more"
 
 
 def _make(folder: Path) -> None:
