@@ -1,7 +1,7 @@
 """Door: bytes named by their own sha256. `registry.artifacts` opens one by URL.
 
-A backend is one file here with an `open_blobs(url)` that returns `Blobs`, one line in `BACKENDS`, and a run of the
-contract suite in ``tests/contract/test_blobs.py``. Names are ``sha256/<hex>`` everywhere, as in an OCI image layout.
+A backend is one file here with an `open_blobs(url, network)` that returns `Blobs`, one line in `BACKENDS`, and a run of
+the contract suite in ``tests/contract/test_blobs.py``. Names are ``sha256/<hex>`` everywhere, as in an OCI image layout.
 """
 
 from __future__ import annotations
@@ -13,10 +13,14 @@ from importlib import import_module
 from typing import NamedTuple, Protocol
 
 from modelyard.core.errors import MissingExtra, Unsupported
+from modelyard.core.network import Network
 
 BACKENDS: dict[str, str] = {
     "file": "modelyard.store.blobs.file",
     "memory": "modelyard.store.blobs.memory",
+    "s3": "modelyard.store.blobs.objects",
+    "gs": "modelyard.store.blobs.objects",
+    "az": "modelyard.store.blobs.objects",
 }
 _DIGEST = re.compile(r"[0-9a-f]{64}")
 
@@ -85,8 +89,8 @@ class Blobs(Protocol):
         ...
 
 
-def open_blobs(url: str) -> Blobs:
-    """The store behind ``file:///folder`` or ``memory:``."""
+def open_blobs(url: str, network: Network | None = None) -> Blobs:
+    """The store behind ``file:///folder``, ``memory:``, ``s3://BUCKET/PREFIX``, ``gs://`` or ``az://`` likewise."""
     scheme = url.partition(":")[0]
     if scheme not in BACKENDS:
         raise Unsupported(what=f"blob store {scheme!r}; this Modelyard has: {', '.join(BACKENDS)}")
@@ -94,7 +98,7 @@ def open_blobs(url: str) -> Blobs:
         backend = import_module(BACKENDS[scheme])
     except ImportError as exc:
         raise MissingExtra(what=f"the blob store {scheme!r}", library=exc.name, extra=scheme) from exc
-    blobs: Blobs = backend.open_blobs(url)
+    blobs: Blobs = backend.open_blobs(url, network or Network())
     return blobs
 
 

@@ -10,6 +10,7 @@ from pathlib import Path
 from urllib.parse import unquote, urlsplit
 
 from modelyard.core.errors import NotFound, StoreDamaged
+from modelyard.core.network import Network
 from modelyard.store import files
 from modelyard.store.blobs import Blob, check_digest
 
@@ -81,8 +82,9 @@ class FileBlobs:
         return self._kept / check_digest(digest)
 
 
-def open_blobs(url: str) -> FileBlobs:
+def open_blobs(url: str, network: Network) -> FileBlobs:
     """The store in the folder that the URL names, made when there is none; leftovers of dead writers are removed."""
+    del network
     blobs = FileBlobs(Path(unquote(urlsplit(url).path)))
     blobs.sweep(_ABANDONED_S)
     return blobs

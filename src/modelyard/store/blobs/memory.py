@@ -7,6 +7,7 @@ from collections.abc import Iterable, Iterator
 from datetime import UTC, datetime
 
 from modelyard.core.errors import NotFound, StoreDamaged
+from modelyard.core.network import Network
 from modelyard.store.blobs import Blob, check_digest
 
 
@@ -51,7 +52,7 @@ class MemoryBlobs:
         return 0
 
 
-def open_blobs(url: str) -> MemoryBlobs:
+def open_blobs(url: str, network: Network) -> MemoryBlobs:
     """A new, empty store; the rest of the URL means nothing."""
-    del url
+    del url, network
     return MemoryBlobs()

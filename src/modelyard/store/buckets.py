@@ -1,0 +1,148 @@
+"""Objects in S3, Google Cloud Storage and Azure Blob Storage, by obstore, which finds the cloud's usual credentials.
+
+Environment variables, workload identities and the metadata service of the machine are looked at by obstore itself.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from datetime import timedelta
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+from urllib.parse import urlsplit
+
+import obstore
+from obstore import exceptions
+from obstore import store as stores
+
+from modelyard.core.errors import Denied, InvalidRequest, ModelyardError, NotFound, RegistryRefused, TooLarge
+from modelyard.core.network import Network
+from modelyard.store.objects import Object, absent, check_key
+
+if TYPE_CHECKING:
+    from obstore.store import ClientConfig, ObjectStore, RetryConfig
+
+_TIMES: RetryConfig = {"max_retries": 3, "retry_timeout": timedelta(seconds=60)}
+_LOGIN = {
+    "s3": "aws sts get-caller-identity, then set AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY",
+    "gs": "gcloud auth application-default login, or set GOOGLE_SERVICE_ACCOUNT",
+    "az": "set AZURE_STORAGE_ACCOUNT_NAME and AZURE_STORAGE_ACCOUNT_KEY, or AZURE_CLIENT_ID and its like",
+}
+#: What each exception of obstore is called here; a test holds that none is missing.
+KINDS: dict[type[Exception], str] = {
+    exceptions.NotFoundError: "absent",
+    exceptions.PermissionDeniedError: "denied",
+    exceptions.UnauthenticatedError: "denied",
+    exceptions.InvalidPathError: "invalid",
+    exceptions.UnknownConfigurationKeyError: "invalid",
+    exceptions.AlreadyExistsError: "refused",
+    exceptions.NotModifiedError: "refused",
+    exceptions.NotSupportedError: "refused",
+    exceptions.PreconditionError: "refused",
+    exceptions.JoinError: "refused",
+    exceptions.GenericError: "refused",
+    exceptions.BaseError: "refused",
+}
+
+
+class Bucket:
+    """Below a prefix of one bucket; see `Objects`.
+
+    Parameters
+    ----------
+    scheme : str
+        ``s3``, ``gs`` or ``az``.
+    name, prefix : str
+        Of the bucket (Azure's container), and what all keys begin with.
+    network : Network
+        Another place for S3, and whether it may be asked without TLS.
+    """
+
+    def __init__(self, scheme: str, name: str, prefix: str, network: Network) -> None:
+        self._label = f"{scheme}://{name}"
+        self._scheme = scheme
+        try:
+            self._store = _open(scheme, name, prefix, network)
+        except ValueError as exc:
+            raise self._translated(exc, prefix) from exc
+        except tuple(KINDS) as exc:
+            raise self._translated(exc, prefix) from exc
+
+    def read(self, key: str, limit: int) -> bytes:
+        """Its size is looked at first."""
+        try:
+            found = obstore.get(self._store, check_key(key))
+            if found.meta["size"] > limit:
+                raise TooLarge(what=key, limit=f"{limit} bytes", hint="")
+            return bytes(found.bytes())
+        except tuple(KINDS) as exc:
+            raise self._translated(exc, key) from exc
+
+    def write(self, key: str, content: bytes | Path) -> None:
+        """In parts when it is large; the object appears with the last of them."""
+        try:
+            obstore.put(self._store, check_key(key), content)
+        except tuple(KINDS) as exc:
+            raise self._translated(exc, key) from exc
+
+    def size(self, key: str) -> int | None:
+        """By a HEAD request."""
+        try:
+            return obstore.head(self._store, check_key(key))["size"]
+        except (exceptions.NotFoundError, FileNotFoundError):
+            return None
+        except tuple(KINDS) as exc:
+            raise self._translated(exc, key) from exc
+
+    def delete(self, key: str) -> None:
+        """Some stores say that there was none, others do not."""
+        try:
+            obstore.delete(self._store, check_key(key))
+        except (exceptions.NotFoundError, FileNotFoundError):
+            return
+        except tuple(KINDS) as exc:
+            raise self._translated(exc, key) from exc
+
+    def list(self, prefix: str) -> Iterator[Object]:
+        """Page by page."""
+        try:
+            for page in obstore.list(self._store, check_key(prefix), chunk_size=1000):
+                for each in page:
+                    yield Object(each["path"], each["size"], each["last_modified"])
+        except tuple(KINDS) as exc:
+            raise self._translated(exc, prefix) from exc
+
+    def _translated(self, exc: Exception, key: str) -> ModelyardError:
+        kind = next((KINDS[each] for each in type(exc).__mro__ if each in KINDS), "invalid")
+        cause = _words(exc)
+        if kind == "absent":
+            # A bucket that is not there is told like an object that is not, and needs another hand to mend it.
+            if "NoSuchBucket" in str(exc) or "ContainerNotFound" in str(exc):
+                return NotFound(what="bucket", name=self._label, cause=cause, hint="make it first")
+            return absent(key)
+        if kind == "denied":
+            return Denied(what=f"{self._label} refuses us", cause=cause, hint=_LOGIN[self._scheme])
+        if kind == "invalid":
+            return InvalidRequest(what=f"{self._label} cannot be used so", cause=cause, hint=_LOGIN[self._scheme])
+        hint = "is it spelt right, and can it be reached from here?"
+        return RegistryRefused(registry=self._label, what="it does not answer as it should", cause=cause, hint=hint)
+
+
+def _open(scheme: str, name: str, prefix: str, network: Network) -> ObjectStore:
+    options: ClientConfig = {"connect_timeout": "10s", "timeout": "600s", "read_timeout": "60s"}
+    common: dict[str, Any] = {"prefix": prefix or None, "retry_config": _TIMES}
+    if scheme == "gs":
+        return stores.GCSStore(name, client_options=options, **common)
+    if scheme == "az":
+        return stores.AzureStore(name, client_options=options, **common)
+    place = urlsplit(network.s3_endpoint)
+    if place.scheme == "http" and network.is_plain(place.hostname or "", place.port):
+        options["allow_http"] = True
+    config: Any = {"endpoint": network.s3_endpoint} if network.s3_endpoint else {}
+    return stores.S3Store(name, client_options=options, config=config, **common)
+
+
+def _words(exc: Exception) -> str:
+    """The first sentence of obstore's message; what follows is its own inside."""
+    text = str(exc).split("\n\nDebug source")[0]
+    return " ".join("".join(char if char.isprintable() else " " for char in text).split())[:300]
