@@ -39,7 +39,9 @@ _STEP = re.compile(
 _UNAUTHORIZED = re.compile(
     r"pull access denied|unauthorized|no basic auth credentials|authentication required|denied: requested access", re.I
 )
-_NO_IMAGE = re.compile(r"no such image|image not known|unable to find image|failed to find image", re.I)
+_NO_IMAGE = re.compile(
+    r"no such image|image not known|unable to find image|failed to find image|image does not exist locally", re.I
+)
 _ABSENT = re.compile(r"manifest unknown|manifest for \S+ not found|: not found|repository does not exist", re.I)
 _UNREACHED = re.compile(
     r"no such host|dial tcp|i/o timeout|tls handshake|x509:|connection refused|network is unreachable|toomanyrequests"
@@ -149,12 +151,13 @@ def _step(failure: Failure) -> ModelyardError:
 
 def _refused(why: str, mend: str) -> Callable[[Failure], ModelyardError]:
     def error(failure: Failure) -> ModelyardError:
+        pushing = failure.doing.startswith("push ")
         host, image = _HOST.search(failure.output), _IMAGE.search(failure.output)
-        named = image[1] if image else "an image"
+        named = failure.doing.removeprefix("push ") if pushing else image[1] if image else "an image"
         registry = host[1] if host else _registry_of(named)
         hint = mend.format(engine=failure.engine, registry=registry)
-        said = last_lines(failure.output, 1)
-        return RegistryRefused(registry=registry, what=f"{named} cannot be pulled: {why}", cause=said, hint=hint)
+        what = f"{named} cannot be {'pushed' if pushing else 'pulled'}: {why}"
+        return RegistryRefused(registry=registry, what=what, cause=last_lines(failure.output, 1), hint=hint)
 
     return error
 
@@ -188,7 +191,7 @@ _MEANINGS: Sequence[tuple[re.Pattern[str], Callable[[Failure], ModelyardError]]]
         _UNREACHED,
         _refused(
             "the registry cannot be reached",
-            "see whether this machine reaches {registry}; an image that is here already needs none: --base NAME:TAG",
+            "see whether this machine reaches {registry}, and whether it needs a proxy or a certificate",
         ),
     ),
     (_NO_IMAGE, _no_image),

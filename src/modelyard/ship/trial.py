@@ -229,6 +229,11 @@ class _Link:
 
     def _check_alive(self) -> None:
         state = self._container.state()
+        if state.ended and "exec format error" in self._container.logs():
+            raise BuildFailed(
+                what="the image is for another architecture than the machine that it was started on",
+                hint="name a base image that there is for this machine: --base IMAGE",
+            )
         if state.oom_killed:
             raise self.failed("it takes more memory than four times the size of its models")
         if state.ended:
