@@ -23,7 +23,7 @@ class Options(msgspec.Struct, frozen=True, kw_only=True):
 
     repository: str = ""
     canaries: bool = True
-    fetches: bool = False
+    fetches: str = ""
     monitoring: bool = False
 
 

@@ -3,8 +3,12 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterable, Mapping, Sequence
+import shutil
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import replace
 from pathlib import Path
+from tempfile import TemporaryDirectory
 
 import msgspec
 
@@ -34,7 +38,8 @@ def prepare(
 ) -> Shipment:
     """Lay out and verify what these references mean, and plan it as it is inside a container.
 
-    Who goes on to use the folders holds `home.artifacts.held()` meanwhile, so that nobody puts them away.
+    Who goes on to use the folders holds `home.artifacts.held()` meanwhile, so that nobody puts them away; or uses
+    `taken_out`.
 
     Parameters
     ----------
@@ -66,6 +71,18 @@ def prepare(
             plan=layout.placed(plan),
             extras=tuple(sorted(set(extras))),
         )
+
+
+@contextmanager
+def taken_out(home: Home, shipped: Callable[[], Shipment]) -> Iterator[Shipment]:
+    """The shipment with bundles of its own: to make an image takes minutes, and nobody should have to wait for it."""
+    with TemporaryDirectory(prefix="modelyard-bundles-") as folder:
+        with home.artifacts.held():
+            shipment = shipped()
+            bundles = {digest: Path(folder) / digest for digest in shipment.bundles}
+            for digest, path in shipment.bundles.items():
+                shutil.copytree(path, bundles[digest])
+        yield replace(shipment, bundles=bundles)
 
 
 def access(home: Home, models: Iterable[Shipped]) -> dict[str, bytes]:

@@ -140,12 +140,13 @@ class Target(Protocol):
     """
 
     delivery: Delivery
-    #: Where images are pushed, for `Delivery.REGISTRY`; bundles too, where an init step fetches them.
+    #: Where images are pushed, for `Delivery.REGISTRY`.
     repository: str
     #: Whether a canary can run beside a release here.
     canaries: bool
-    #: Whether models are fetched by an init step (`Shipped.source`) instead of being in the image.
-    fetches: bool
+    #: Address below which bundles are pushed, ``oci://registry.example/ml``, where an init step fetches them
+    #: (`Shipped.source`) instead of their being in the image; else empty.
+    fetches: str
     #: Whether something here scrapes metrics, and needs "metrics.key" for that.
     monitors: bool
 
