@@ -32,7 +32,8 @@ RECORDED: list[tuple[str, str, str, type[ModelyardError], str]] = [
         "docker",
         "look at docker",
         "permission denied while trying to connect to the Docker daemon socket at unix:///var/run/docker.sock:"
-        ' Get "http://%2Fvar%2Frun%2Fdocker.sock/v1/version": dial unix /var/run/docker.sock: connect: permission denied',
+        ' Get "http://%2Fvar%2Frun%2Fdocker.sock/v1.50/version":'
+        " dial unix /var/run/docker.sock: connect: permission denied",
         NoEngine,
         "this user may not use the socket",
     ),
