@@ -68,7 +68,7 @@ class Capacity(msgspec.Struct, frozen=True, forbid_unknown_fields=True, omit_def
     memory_mib: int = 512
 
     def __post_init__(self) -> None:
-        for name, (least, most) in _RANGES.items():
+        for name, (least, most) in RANGES.items():
             value = getattr(self, name)
             if not least <= value <= most:
                 raise ValueError(f"{name} is {value}, and has to be {least} to {most}")
@@ -76,7 +76,8 @@ class Capacity(msgspec.Struct, frozen=True, forbid_unknown_fields=True, omit_def
             raise ValueError(f"max_replicas is {self.max_replicas}, which is less than {self.replicas} replicas")
 
 
-_RANGES: dict[str, tuple[float, float]] = {
+#: Least and most of each amount.
+RANGES: dict[str, tuple[float, float]] = {
     "replicas": (1, 1000),
     "max_replicas": (0, 1000),
     "workers": (1, 256),
