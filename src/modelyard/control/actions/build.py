@@ -3,16 +3,13 @@
 from __future__ import annotations
 
 import hashlib
-import shutil
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from tempfile import TemporaryDirectory
 
 import modelyard
 from modelyard.control.actions.home import Home
-from modelyard.control.actions.shipment import prepare
+from modelyard.control.actions.shipment import prepare, taken_out
 from modelyard.core.errors import InvalidRequest, NotFound
 from modelyard.core.imagename import parse_image
 from modelyard.core.trust import Policy
@@ -85,7 +82,7 @@ def build(home: Home, wanted: Wanted, recipe: Recipe, told: Told) -> Built:
     about = ", ".join(wanted.references) or wanted.name or "no model"
     with home.attempt(_BUILD, about):
         make = pack(wanted.format)
-        with _taken_out(home, wanted) as shipment:
+        with taken_out(home, lambda: _prepared(home, wanted)) as shipment:
             packed = make(shipment, _usual(recipe, wanted.format, shipment), told)
     with home.change(_BUILD, about) as (_, record):
         record(about, _detail(wanted, shipment, packed))
@@ -101,16 +98,8 @@ def version_of(shipment: Shipment) -> str:
     return hashlib.sha256("".join(f"{each} {each.digest}\n" for each in shipment.models).encode()).hexdigest()[:_SHORT]
 
 
-@contextmanager
-def _taken_out(home: Home, wanted: Wanted) -> Iterator[Shipment]:
-    """The shipment with bundles of its own: a build takes minutes, and nobody should have to wait for it."""
-    with TemporaryDirectory(prefix="modelyard-bundles-") as folder:
-        with home.artifacts.held():
-            shipment = prepare(home, wanted.references, wanted.name, wanted.extras, wanted.signatures)
-            bundles = {digest: Path(folder) / digest for digest in shipment.bundles}
-            for digest, path in shipment.bundles.items():
-                shutil.copytree(path, bundles[digest])
-        yield replace(shipment, bundles=bundles)
+def _prepared(home: Home, wanted: Wanted) -> Shipment:
+    return prepare(home, wanted.references, wanted.name, wanted.extras, wanted.signatures)
 
 
 def _usual(recipe: Recipe, form: str, shipment: Shipment) -> Recipe:
