@@ -80,7 +80,7 @@ def _reached(sources: _Sources, extras: frozenset[str]) -> set[str]:
             continue
         found.add(name)
         named = {sources.files[each] for each in sources.anywhere[name] if each in sources.files}
-        waiting += [each for each in named if not _is_command(each)] + _packages(name)
+        waiting += [each for each in named if not _is_command(each)] + _packages(name, sources)
     return found
 
 
@@ -89,7 +89,7 @@ def _usable(sources: _Sources, libraries: set[str]) -> set[str]:
     usable = set(sources.at_top)
     while True:
         modules = {_module(name) for name in usable} | libraries
-        lost = {n for n in usable if not sources.at_top[n] <= modules or not usable.issuperset(_packages(n))}
+        lost = {n for n in usable if not sources.at_top[n] <= modules or not usable.issuperset(_packages(n, sources))}
         if not lost:
             return usable
         usable -= lost
@@ -112,10 +112,11 @@ def _is_command(name: str) -> bool:
     return name.startswith("cli/") and not name.startswith("cli/_") and name.rpartition("/")[2] not in _SHARED
 
 
-def _packages(name: str) -> list[str]:
-    """Files of the packages that a module lies in."""
+def _packages(name: str, sources: _Sources) -> list[str]:
+    """Files of the packages that a module lies in; a folder may be none."""
     parts = name.split("/")[:-1]
-    return ["/".join([*parts[:depth], "__init__.py"]) for depth in range(len(parts) + 1)]
+    files = ["/".join([*parts[:depth], "__init__.py"]) for depth in range(len(parts) + 1)]
+    return [file for file in files if file in sources.at_top]
 
 
 def _module(name: str) -> str:
