@@ -452,9 +452,14 @@ def _archive(path: Path) -> Iterator[_Archive]:
 def _readable(tar: tarfile.TarFile) -> Iterator[None]:
     try:
         yield
-    except (OSError, *damages()) as exc:
-        name = Path(str(tar.name)).name
-        raise BuildFailed(what=f"the archive {name!r} is damaged", cause=str(exc)[:200]) from exc
+    except OSError as exc:
+        raise _damaged(tar, exc) from exc
+    except damages() as exc:
+        raise _damaged(tar, exc) from exc
+
+
+def _damaged(tar: tarfile.TarFile, exc: Exception) -> BuildFailed:
+    return BuildFailed(what=f"the archive {Path(str(tar.name)).name!r} is damaged", cause=str(exc)[:200])
 
 
 def _is_image(part: Part) -> bool:

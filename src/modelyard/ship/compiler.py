@@ -1,7 +1,7 @@
 """The child of `bytecode`: modules in, bytecode out. A program of its own that imports nothing but what it needs.
 
-Both streams are ``size, bytes, size, bytes, ...`` with sizes of four bytes, little-endian: in go path and source of each
-module, out comes its bytecode, empty where it does not compile.
+Both streams are ``size, bytes, size, bytes, ...`` with sizes of four bytes, little-endian: in go path and source of
+each module, out comes its bytecode, empty where it does not compile.
 """
 
 from __future__ import annotations

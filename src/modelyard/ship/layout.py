@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from pathlib import PurePosixPath
 
 import msgspec
@@ -38,12 +39,28 @@ COMMAND = (*_SERVE, "--plan", str(PLAN))
 MOUNTED_COMMAND = (*_SERVE, "--access", str(ACCESS), "--bundles", str(MOUNTED))
 #: The same of one that can open other servers' folders and foreign model files too: its ``convert`` extra.
 FOREIGN_COMMAND = (*_SERVE, "--access", str(ACCESS), f"{MOUNTED}/")
+#: Ends well when the server of its own container is ready: the health check of an image, for those that speak no TLS.
+HEALTH = (
+    *("python3", "-I", "-S", "-c"),
+    "import socket; s = socket.create_connection(('127.0.0.1', %d), 3); "
+    "s.sendall(b'GET /readyz HTTP/1.1\\r\\nHost: localhost\\r\\nConnection: close\\r\\n\\r\\n'); "
+    "raise SystemExit(b' 200 ' not in s.recv(64))" % HTTP_PORT,
+)
+#: Seconds between two of them, for one of them, and until the first that counts; and how many may fail.
+HEALTH_INTERVAL_S, HEALTH_TIMEOUT_S, HEALTH_START_S, HEALTH_RETRIES = 10, 5, 30, 3
 ENVIRONMENT = {
     "PYTHONPATH": str(LIBRARY),
     "PYTHONDONTWRITEBYTECODE": "1",
     "PYTHONUNBUFFERED": "1",
     "MODELYARD_HOME": "/tmp/modelyard",  # noqa: S108 - the only place that may be written, a tmpfs of its own
 }
+
+
+def command(*, models: bool, extras: Iterable[str] = ()) -> tuple[str, ...]:
+    """How a container begins, after ``python3``: as it has models in it, or as models are mounted into it."""
+    if models:
+        return COMMAND
+    return FOREIGN_COMMAND if "convert" in extras else MOUNTED_COMMAND
 
 
 def placed(plan: Plan) -> Plan:
