@@ -42,9 +42,9 @@ FOREIGN_COMMAND = (*_SERVE, "--access", str(ACCESS), f"{MOUNTED}/")
 #: Ends well when the server of its own container is ready: the health check of an image, for those that speak no TLS.
 HEALTH = (
     *("python3", "-I", "-S", "-c"),
-    "import socket; s = socket.create_connection(('127.0.0.1', %d), 3); "
+    f"import socket; s = socket.create_connection(('127.0.0.1', {HTTP_PORT}), 3); "
     "s.sendall(b'GET /readyz HTTP/1.1\\r\\nHost: localhost\\r\\nConnection: close\\r\\n\\r\\n'); "
-    "raise SystemExit(b' 200 ' not in s.recv(64))" % HTTP_PORT,
+    "raise SystemExit(b' 200 ' not in s.recv(64))",
 )
 #: Seconds between two of them, for one of them, and until the first that counts; and how many may fail.
 HEALTH_INTERVAL_S, HEALTH_TIMEOUT_S, HEALTH_START_S, HEALTH_RETRIES = 10, 5, 30, 3
