@@ -210,8 +210,8 @@ def _check_together(models: Sequence[str], plan: Path | None, flags: Mapping[str
         raise click.UsageError("whose signatures count is what a registry knows: no --signatures with --bundles")
     if flags["name"] and flags["bundles"] is None:
         raise click.UsageError("--name is for --bundles")
-    if flags["trusted_network"] and (flags["auth"] == "keys" or flags["access"]):
-        raise click.UsageError("on a --trusted-network nobody needs a key: no --auth keys, no --access")
+    if flags["trusted_network"] and flags["auth"] == "keys":  # --access is in the command of an image, and may stay
+        raise click.UsageError("on a --trusted-network nobody needs a key: no --auth keys")
 
 
 def _with_keys(flags: Mapping[str, Any]) -> bool:

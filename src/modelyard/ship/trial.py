@@ -12,8 +12,10 @@ import secrets
 import time
 from collections.abc import Mapping
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from http.client import HTTPConnection, HTTPException
+from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any
 
 import psutil
@@ -24,8 +26,10 @@ from modelyard.core.release import Shipped
 from modelyard.core.signature import Signature
 from modelyard.model import golden
 from modelyard.model.bundle import open_bundle
+from modelyard.ship import layout
 from modelyard.ship.containers import Container, Options
 from modelyard.ship.engines import Engine, Told
+from modelyard.ship.probe import probe
 from modelyard.ship.shipment import Shipment
 
 #: What a container of a trial is started with: nobody but this machine reaches it, and nobody has to be waited for.
@@ -94,13 +98,12 @@ def try_image(engine: Engine, image: str, shipment: Shipment, told: Told, option
         It does not come up, answers otherwise than its bundles say, or does not stop when it is told to.
     """
     told(f"start {image[:19] if image.startswith('sha256:') else image}")
-    began = time.monotonic()
-    container = engine.run(image, ARGS, options or _options(shipment))
-    try:
-        return _tried(container, shipment, began)
-    finally:
-        with suppress(ModelyardError):  # what went wrong before is what has to be said
-            container.remove()
+    if shipment.models:
+        return _run(engine, image, shipment, options or _options(shipment))
+    with TemporaryDirectory(prefix="modelyard-probe-") as folder:
+        lent = _with_probe(shipment, Path(folder))
+        options = options or _options(lent)
+        return _run(engine, image, lent, replace(options, mounts={**options.mounts, layout.MOUNTED: Path(folder)}))
 
 
 def memory(container: Container) -> tuple[int, int]:
@@ -113,6 +116,30 @@ def memory(container: Container) -> tuple[int, int]:
         "stats", "--no-stream", "--format", "{{.MemUsage}}", container.id, doing="measure a container"
     )
     return _size(said.partition("/")[0]), 0
+
+
+def _run(engine: Engine, image: str, shipment: Shipment, options: Options) -> Tried:
+    began = time.monotonic()
+    container = engine.run(image, ARGS, options)
+    try:
+        return _tried(container, shipment, began)
+    finally:
+        with suppress(ModelyardError):  # what went wrong before is what has to be said
+            container.remove()
+
+
+def _with_probe(shipment: Shipment, folder: Path) -> Shipment:
+    """An image that serves what is mounted is lent a model; whom the container runs as has to be able to read it."""
+    bundle = probe()
+    place = folder / "1"
+    place.mkdir()
+    bundle.write(place)
+    folder.chmod(0o755)
+    place.chmod(0o755)
+    for file in place.iterdir():
+        file.chmod(0o644)
+    model = Shipped(name=bundle.manifest.name, version=1, digest=bundle.digest)
+    return replace(shipment, models=(model,), bundles={bundle.digest: place})
 
 
 def _options(shipment: Shipment) -> Options:
