@@ -25,6 +25,7 @@ CONTAINER, FETCH = "modelyard", "fetch-models"
 #: mounted file, or of a file list, it does not.
 PLAN = "/run/modelyard/plan"
 PEPPERS = "/run/modelyard/peppers"
+_SERVE = ("-m", "modelyard", "serve", "--host", "0.0.0.0")  # noqa: S104 - of the pod
 _DOCKER = "/run/modelyard/docker"
 _LONGEST = 52  # characters of a name: it gets 11 more, and Services take 63
 _READABLE = 0o440  # by root, and by the group that the pod's files are given to
@@ -167,6 +168,7 @@ def _container(release: Release) -> Object:
         "name": CONTAINER,
         "image": release.image,
         "imagePullPolicy": "IfNotPresent",
+        "command": ["python3", *_SERVE],  # the image's own begins with a plan, or a mount, that is not ours
         "args": ["--plan", f"{PLAN}/{layout.PLAN.name}", "--behind-tls-proxy", "--workers", workers],
         "ports": [
             {"name": "http", "containerPort": layout.HTTP_PORT, "protocol": "TCP"},

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from typing import Any
 from urllib.parse import urlsplit
 
@@ -124,3 +125,24 @@ def _shares(release: Release, canary: Release | None, port: int) -> list[Object]
     if canary:
         weights.append((name_of(canary, CANARY), canary.canary))
     return [{"group": "", "kind": "Service", "name": name, "port": port, "weight": weight} for name, weight in weights]
+
+
+def share(leads: Iterable[Object]) -> int:
+    """How many percent of the requests these routes, as they are in the cluster, give to a canary."""
+    for item in leads:
+        notes = item["metadata"].get("annotations") or {}
+        if notes.get(f"{_NGINX}/canary") == "true":
+            return int(notes.get(f"{_NGINX}/canary-weight") or 0)
+        backends = [each for rule in item["spec"].get("rules") or [] for each in rule.get("backendRefs") or []]
+        found = [each.get("weight", 1) for each in backends if str(each.get("name", "")).endswith(f"-{CANARY}")]
+        if found:
+            return round(100 * int(sum(found)) / (sum(each.get("weight", 1) for each in backends) or 1))
+    return 0
+
+
+def url(deployment: str, placement: Placement) -> str:
+    """Where it answers: from outside, or, without a route, inside the cluster."""
+    if placement.route == "none" or not placement.host:
+        return f"http://{deployment}.{placement.namespace}.svc:{layout.HTTP_PORT}"
+    secure = placement.tls_secret or placement.route == "gateway"  # a gateway's listeners are its own affair
+    return f"{'https' if secure else 'http'}://{placement.host}"
