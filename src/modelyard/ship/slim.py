@@ -48,8 +48,12 @@ _NOT_DYNLOAD = (
     *("_tkinter.*", "_curses*", "readline.*", "_dbm.*", "_gdbm.*", "nis.*", "ossaudiodev.*", "_crypt.*"),
     *("_ctypes_test.*", "_test*", "_xx*", "xx*"),
 )
-#: Loaded by name while a program runs, so nothing is linked with them.
-_LOADED = ("libnss_files.so.2", "libnss_dns.so.2", "libresolv.so.2", "libgcc_s.so.1")
+#: Loaded by name while a program runs; and what every wheel may be linked with (manylinux), so that a base does not
+#: depend on which packages lie on it.
+_LOADED = (
+    *("libnss_files.so.2", "libnss_dns.so.2", "libresolv.so.2", "libgcc_s.so.1", "libstdc++.so.6", "libm.so.6"),
+    *("libdl.so.2", "librt.so.1", "libpthread.so.0", "libutil.so.1", "libz.so.1", "libexpat.so.1"),
+)
 #: Kept where there is such a file, link or folder; the folders with all that is in them.
 _FILES = (
     *("etc/passwd", "etc/group", "etc/nsswitch.conf", "etc/host.conf", "etc/gai.conf", "etc/services", "etc/protocols"),
