@@ -28,6 +28,8 @@ COMMANDS: dict[str, tuple[str, str]] = {
     "serve": ("modelyard.cli.serve", "Serve models over HTTP."),
     "control": ("modelyard.cli.control", "Answer the control API over HTTP: keys, models, the audit log."),
     "build": ("modelyard.cli.build", "Make an image that serves models, an archive of one, or its Dockerfile."),
+    "push": ("modelyard.cli.push", "Push a version's bundle to a registry or an object store."),
+    "pull": ("modelyard.cli.pull", "Fetch a bundle that was pushed: as a version, or as a folder."),
     "bench": ("modelyard.cli.bench", "Load a model or a server, check every answer, measure what it can take."),
     "openapi": ("modelyard.cli.openapi", "Print the API of models as an OpenAPI document."),
     "model": ("modelyard.cli.model", "List, show, compare, alias, export and remove models."),

@@ -66,13 +66,25 @@ class ImageName:
         return self.place + (f":{self.tag}" if self.tag else "") + (f"@{self.digest}" if self.digest else "")
 
 
-def parse_image(text: str) -> ImageName:
-    """The name in this text; `InvalidRequest` when it is none."""
+def parse_image(text: str, *, host_first: bool = False) -> ImageName:
+    """The name in this text; `InvalidRequest` when it is none.
+
+    Parameters
+    ----------
+    text : str
+        From a user.
+    host_first : bool
+        Whether it begins with a host whatever that looks like, as an ``oci://`` address does; else ``ml/churn`` is a
+        repository of Docker Hub.
+    """
     named, found, digest = text.partition("@")
     if found and not _DIGEST.fullmatch(digest):
         raise _refused(text, "after '@' comes sha256: and 64 hexadecimal digits in small letters")
     first, slash, rest = named.partition("/")
-    host, path = (first, rest) if slash and ({".", ":"} & {*first} or first == "localhost") else (HUB, named)
+    has_host = bool(slash) and (host_first or bool({".", ":"} & {*first}) or first == "localhost")
+    if host_first and not has_host:
+        raise _refused(text, "a host and a repository are needed")
+    host, path = (first, rest) if has_host else (HUB, named)
     path, colon, tag = path.partition(":")
     if colon and not _TAG.fullmatch(tag):
         raise _refused(text, "a tag is letters, digits, '.', '_' and '-', at most 128 of them")

@@ -15,14 +15,15 @@ import obstore
 from obstore import exceptions
 from obstore import store as stores
 
-from modelyard.core.errors import Denied, InvalidRequest, ModelyardError, NotFound, RegistryRefused, TooLarge
+from modelyard.core.errors import Denied, InvalidRequest, ModelyardError, NotFound, RegistryRefused
 from modelyard.core.network import Network
-from modelyard.store.objects import Object, absent, check_key
+from modelyard.store.objects import Object, absent, check_key, check_size
 
 if TYPE_CHECKING:
     from obstore.store import ClientConfig, ObjectStore, RetryConfig
 
 _TIMES: RetryConfig = {"max_retries": 3, "retry_timeout": timedelta(seconds=60)}
+_CHUNK_BYTES = 1 << 20
 _LOGIN = {
     "s3": "aws sts get-caller-identity, then set AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY",
     "gs": "gcloud auth application-default login, or set GOOGLE_SERVICE_ACCOUNT",
@@ -68,13 +69,13 @@ class Bucket:
         except tuple(KINDS) as exc:
             raise self._translated(exc, prefix) from exc
 
-    def read(self, key: str, limit: int) -> bytes:
+    def stream(self, key: str, limit: int) -> Iterator[bytes]:
         """Its size is looked at first."""
         try:
             found = obstore.get(self._store, check_key(key))
-            if found.meta["size"] > limit:
-                raise TooLarge(what=key, limit=f"{limit} bytes", hint="")
-            return bytes(found.bytes())
+            check_size(key, found.meta["size"], limit)
+            for piece in found.stream(min_chunk_size=_CHUNK_BYTES):
+                yield bytes(piece)
         except tuple(KINDS) as exc:
             raise self._translated(exc, key) from exc
 

@@ -6,6 +6,7 @@ The address of a folder is ``file:///folder``; of a bucket ``s3://BUCKET/PREFIX`
 
 from __future__ import annotations
 
+import os
 import re
 from collections.abc import Iterator
 from datetime import UTC, datetime
@@ -20,6 +21,7 @@ from modelyard.store import files
 BUCKETS = ("s3", "gs", "az")
 _KEY = re.compile(r"[A-Za-z0-9_-][A-Za-z0-9._-]{0,254}(?:/[A-Za-z0-9_-][A-Za-z0-9._-]{0,254}){0,15}")
 _BUCKET = re.compile(r"[a-z0-9][a-z0-9._-]{1,221}")
+_CHUNK_BYTES = 1 << 20
 _ASIDE = re.compile(r"\..*")
 
 
@@ -37,8 +39,8 @@ class Objects(Protocol):
     Keys are parts of letters, digits, ``.``, ``_`` and ``-`` with ``/`` between them; no part begins with a dot.
     """
 
-    def read(self, key: str, limit: int) -> bytes:
-        """The bytes of this key; `NotFound`, or `TooLarge` when there are more than `limit`."""
+    def stream(self, key: str, limit: int) -> Iterator[bytes]:
+        """The bytes of this key, in pieces; `NotFound`, or `TooLarge` when there are more than `limit`."""
         ...
 
     def write(self, key: str, content: bytes | Path) -> None:
@@ -64,18 +66,17 @@ class FolderObjects:
     def __init__(self, root: Path) -> None:
         self._root = root
 
-    def read(self, key: str, limit: int) -> bytes:
+    def stream(self, key: str, limit: int) -> Iterator[bytes]:
         """Of the file."""
         try:
             with self._path(key).open("rb") as file:
-                raw = file.read(limit + 1)
+                check_size(key, os.fstat(file.fileno()).st_size, limit)
+                while piece := file.read(_CHUNK_BYTES):
+                    yield piece
         except (FileNotFoundError, NotADirectoryError) as exc:
             raise absent(key) from exc
         except OSError as exc:
             raise self._refused(exc) from exc
-        if len(raw) > limit:
-            raise TooLarge(what=key, limit=f"{limit} bytes", hint="")
-        return raw
 
     def write(self, key: str, content: bytes | Path) -> None:
         """Aside, synced, renamed."""
@@ -158,6 +159,17 @@ def check_key(key: str) -> str:
     if not _KEY.fullmatch(key):
         raise ValueError(f"no key: {key[:80]!r}")
     return key
+
+
+def read(objects: Objects, key: str, limit: int) -> bytes:
+    """All bytes of this key; see `Objects.stream`."""
+    return b"".join(objects.stream(key, limit))
+
+
+def check_size(key: str, size: int, limit: int) -> None:
+    """`TooLarge` when that is more than was expected."""
+    if size > limit:
+        raise TooLarge(what=f"object {key}", limit=f"{limit} bytes", hint="")
 
 
 def absent(key: str) -> NotFound:

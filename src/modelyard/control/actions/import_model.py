@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 import msgspec
 
 import modelyard
+from modelyard.control.actions.examine import examined
 from modelyard.control.actions.home import Home
 from modelyard.control.actions.publish import publish
 from modelyard.control.actions.unpack import unpack
@@ -31,7 +32,7 @@ from modelyard.model.bundle import Bundle, open_bundle, seal, sha256
 from modelyard.model.card import card
 from modelyard.model.convert import Converted, from_file
 from modelyard.model.formats import Request, Scale
-from modelyard.model.inspect import MAX_BYTES, inspect, match
+from modelyard.model.inspect import MAX_BYTES
 from modelyard.model.runtime import load
 from modelyard.model.table import Table, read_table
 from modelyard.registry.versions import Version
@@ -249,14 +250,8 @@ def _scale(frame: pd.DataFrame, column: str, file: str) -> Scale:
 
 
 def _reopened(found: Found, name: str) -> Bundle:
-    """An exported bundle: every byte against its manifest, the graph as hostile, the golden rows asked again."""
-    bundle = open_bundle(found.path) if found.path.is_dir() else unpack(found.raw, found.path.name)
-    match(bundle.manifest.signature, inspect(bundle.files[MODEL]))
-    golden.check(load(bundle), bundle.samples, bundle.manifest.name)
-    if not name or name == bundle.manifest.name:
-        check_name(bundle.manifest.name)
-        return bundle
-    return seal(msgspec.structs.replace(bundle.manifest, name=name), bundle.files)
+    """An exported bundle: every byte against its manifest, and as `examined`."""
+    return examined(open_bundle(found.path) if found.path.is_dir() else unpack(found.raw, found.path.name), name)
 
 
 def _neighbours(path: Path) -> str:

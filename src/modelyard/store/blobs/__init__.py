@@ -1,7 +1,7 @@
 """Door: bytes named by their own sha256. `registry.artifacts` opens one by URL.
 
 A backend is one file here with an `open_blobs(url, network)` that returns `Blobs`, one line in `BACKENDS`, and a run of
-the contract suite in ``tests/contract/test_blobs.py``. Names are ``sha256/<hex>`` everywhere, as in an OCI image layout.
+the contract suite in ``tests/contract/test_blobs.py``. Names are ``sha256/<hex>`` everywhere, as in OCI image layouts.
 """
 
 from __future__ import annotations

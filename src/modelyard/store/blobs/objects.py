@@ -11,7 +11,7 @@ from modelyard.core.errors import NotFound, StoreDamaged
 from modelyard.core.network import Network
 from modelyard.store import files
 from modelyard.store.blobs import Blob, check_digest
-from modelyard.store.objects import Objects, open_objects
+from modelyard.store.objects import Objects, open_objects, read
 
 _FOLDER = "sha256"
 _MOST = 1 << 40
@@ -36,7 +36,7 @@ class ObjectBlobs:
     def get(self, digest: str) -> bytes:
         """Fetch and hash."""
         try:
-            raw = self._objects.read(_key(digest), _MOST)
+            raw = read(self._objects, _key(digest), _MOST)
         except NotFound as exc:
             raise NotFound(what="blob", name=digest, **_kept(exc)) from exc
         if hashlib.sha256(raw).hexdigest() != digest:
