@@ -3,17 +3,20 @@
 from __future__ import annotations
 
 import hashlib
+import tarfile
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from itertools import islice
 from pathlib import Path
 
 import modelyard
 from modelyard.control.actions.home import Home
 from modelyard.control.actions.shipment import prepare, taken_out
-from modelyard.core.errors import InvalidRequest, NotFound
+from modelyard.core.errors import Conflict, InvalidRequest, NotFound
 from modelyard.core.imagename import parse_image
 from modelyard.core.trust import Policy
 from modelyard.guard import encrypt
+from modelyard.ship.images import is_layout
 from modelyard.ship.packages import Packed, Recipe, Told, pack
 from modelyard.ship.shipment import Shipment
 
@@ -22,6 +25,8 @@ _BUILD = "model.build"
 _DIST = Path("dist")
 _ENDINGS = {"context": "", "oci": ".tar"}
 _SHORT = 12
+_LOOKED_AT = 8  # files at the beginning of an archive
+_WHEELHOUSE = "wheelhouse"  # of a context
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -118,7 +123,27 @@ def _usual(recipe: Recipe, form: str, shipment: Shipment) -> Recipe:
     output = recipe.output or _DIST / f"{shipment.name}-{version}{_ENDINGS[form]}"
     if not output.absolute().parent.is_dir():
         raise NotFound(what="folder", name=output.parent.name, hint="make the folder first: mkdir -p")
+    if output.exists() and not _is_ours(output, form):
+        hint = "name another place, -o PATH, or remove it"
+        raise Conflict(what=f"{output.name!r} is there already, and is nothing that a build has made", hint=hint)
     return replace(recipe, tag=tag, output=output)
+
+
+def _is_ours(path: Path, form: str) -> bool:
+    """Whether an earlier build made what is there, which may be made anew; anybody's files may lie under that name."""
+    if path.is_dir():
+        made = (path / "Dockerfile").is_file() and (path / _WHEELHOUSE).is_dir()
+        return made if form == "context" else is_layout(path)
+    return form == "oci" and _is_archive(path)
+
+
+def _is_archive(path: Path) -> bool:
+    """Whether the file is an OCI archive; ours have the mark of one before their layers."""
+    try:
+        with tarfile.open(path, "r:") as archive:
+            return any(member.name == "oci-layout" for member in islice(archive, _LOOKED_AT))
+    except (tarfile.TarError, OSError):
+        return False
 
 
 def _detail(wanted: Wanted, shipment: Shipment, packed: Packed) -> dict[str, str]:
