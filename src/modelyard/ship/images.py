@@ -23,7 +23,7 @@ from modelyard.ship.shelf import changed, chunks_of, digest_of
 from modelyard.store import files
 
 CONFIG = "application/vnd.oci.image.config.v1+json"
-MANIFEST = "application/vnd.oci.image.manifest.v1+json"
+MANIFEST_TYPE = "application/vnd.oci.image.manifest.v1+json"
 INDEX = "application/vnd.oci.image.index.v1+json"
 LAYOUT = b'{"imageLayoutVersion":"1.0.0"}'
 #: Of an image in a layout: its name.
@@ -129,7 +129,7 @@ def assemble(layers: Sequence[Stored], start: Start, platform: str) -> Image:
     manifest = _json(
         {
             "schemaVersion": 2,
-            "mediaType": MANIFEST,
+            "mediaType": MANIFEST_TYPE,
             "config": _descriptor(CONFIG, config),
             "layers": [
                 {"mediaType": one.layer.media_type, "digest": one.layer.digest, "size": one.layer.size_bytes}
@@ -148,7 +148,7 @@ def write_archive(image: Image, name: str, path: Path) -> None:
     StoreFull, Unavailable
         It cannot be there. Nothing is left.
     """
-    described = {**_descriptor(MANIFEST, image.manifest), "annotations": _names(name)}
+    described = {**_descriptor(MANIFEST_TYPE, image.manifest), "annotations": _names(name)}
     small = {
         "oci-layout": LAYOUT,
         "index.json": _json({"schemaVersion": 2, "mediaType": INDEX, "manifests": [described]}),
@@ -190,7 +190,7 @@ def write_layout(image: Image, name: str, folder: Path) -> None:
         with files.locked(folder):
             index = _index(folder)
             others = [each for each in index["manifests"] if each.get("annotations", {}).get(NAMED) != name]
-            described = {**_descriptor(MANIFEST, image.manifest), "annotations": _names(name)}
+            described = {**_descriptor(MANIFEST_TYPE, image.manifest), "annotations": _names(name)}
             files.replace(folder / "index.json", _json({**index, "manifests": [*others, described]}), mode=0o644)
     except OSError as exc:
         raise refused(exc, folder) from exc

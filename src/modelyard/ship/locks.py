@@ -6,6 +6,7 @@ matter where the files come from.
 
 from __future__ import annotations
 
+import platform
 import re
 from collections.abc import Iterable
 from dataclasses import dataclass
@@ -92,6 +93,16 @@ def machine_of(platform: str) -> str:
             what=f"there are no images for the platform {platform[:40]!r}", cause=f"there are: {', '.join(MACHINES)}"
         )
     return MACHINES[platform]
+
+
+def this_platform() -> str:
+    """The platform of this machine's own images: ``linux/amd64``; `InvalidRequest` where none of ours would run."""
+    machine = platform.machine().lower()
+    for name, called in MACHINES.items():
+        if machine in {called, name.partition("/")[2]}:
+            return name
+    hint = f"say for which platform: --platform {' or '.join(MACHINES)}"
+    raise InvalidRequest(what=f"there are no images for this machine, which is {machine or 'unknown'}", hint=hint)
 
 
 def _lock_of(extra: str) -> str:

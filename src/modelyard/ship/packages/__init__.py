@@ -49,6 +49,8 @@ class Recipe:
         ``linux/amd64`` or ``linux/arm64``; empty for this machine's.
     network : Network
         How registries are reached, see `store.distribution.Repository`.
+    whole_base : bool
+        Whether all that is in the base is kept, and not only what a server needs of it.
     """
 
     base: str = "python:3.11-slim"
@@ -60,6 +62,7 @@ class Recipe:
     push: str = ""
     platform: str = ""
     network: Network = field(default_factory=Network)
+    whole_base: bool = False
 
 
 @dataclass(frozen=True, kw_only=True)

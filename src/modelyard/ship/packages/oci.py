@@ -1,0 +1,207 @@
+"""An image with no engine at all: its layers are made here, each one once, and the same every time.
+
+Bottom up: the base, the packages, Modelyard, and one small layer with models, plan and bill of materials. The first
+three are on the shelf when they were made before, so another model costs only the last.
+"""
+
+from __future__ import annotations
+
+import tempfile
+from collections.abc import Iterable, Iterator
+from pathlib import Path
+from time import monotonic
+
+import modelyard
+from modelyard.core.errors import InvalidRequest, MissingExtra, RegistryRefused, Unavailable
+from modelyard.core.imagename import parse_image
+from modelyard.core.manifest import MANIFEST, SIGNATURE
+from modelyard.model.bundle import open_bundle
+from modelyard.ship import bytecode, compiler, layout, ownwheel, slim, wheels
+from modelyard.ship.bases import open_base
+from modelyard.ship.foundation import Ground, broken
+from modelyard.ship.images import MANIFEST_TYPE, Image, Start, Stored, assemble, is_layout, write_archive, write_layout
+from modelyard.ship.layers import Entry, Layer, file, folder, key_of, layer, made_by
+from modelyard.ship.layers import pack as make
+from modelyard.ship.locks import this_platform
+from modelyard.ship.packages import Packed, Recipe, Told
+from modelyard.ship.shelf import Shelf, digest_of
+from modelyard.ship.shipment import Shipment
+from modelyard.store.files import make_folder
+
+_MB = 1_000_000
+_S = 1_000_000_000  # nanoseconds, in which Docker counts
+_LIBRARY = str(layout.LIBRARY)[1:]
+#: Where programs are when a base does not say.
+_PATH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
+
+
+def pack(shipment: Shipment, recipe: Recipe, told: Told) -> Packed:
+    """Make the image and write it to where the recipe says: an archive, or a folder that is an OCI layout.
+
+    Without an output and without a repository to push to, the archive is put into the cache.
+
+    Raises
+    ------
+    BuildFailed
+        The base or a package is damaged, or not for this platform. What was made before is left as it was.
+    StoreFull, Unavailable
+        There is no room for it, or it may not be written. Nothing of it is left.
+    RegistryRefused, Denied, NotFound
+        The base cannot be had, or the image cannot be pushed.
+    """
+    began = monotonic()
+    platform = recipe.platform or this_platform()
+    shelf = Shelf(recipe.cache / "layers")
+    with open_base(recipe.base, platform, shelf, recipe.network) as base, broken(base, shelf) as ground:
+        if base.note:
+            told(base.note)
+        image = assemble(_layers(shipment, recipe, ground, shelf, told), _start(shipment, recipe, ground), platform)
+    name = recipe.tag or f"{shipment.name}:{_version(shipment)}"
+    path = _written(image, name, shipment, recipe)
+    pushed = _push(image, name, recipe, told) if recipe.push else ""
+    size, pulled = image.unpacked_bytes / _MB, image.packed_bytes / _MB
+    return Packed(
+        path=path,
+        tag=name,
+        digest=image.digest,
+        size_bytes=image.unpacked_bytes,
+        image_id=image.id,
+        pushed=pushed,
+        facts={
+            "Base": f"{base.name} ({base.digest[:19]}…), Python {ground.python}"
+            + (f"; {base.note}" if base.note else ""),
+            "Image": f"{name}  {size:.0f} MB, {pulled:.0f} MB to pull  {monotonic() - began:.1f} s (no engine)",
+            "Digest": image.digest,
+            **({"Archive": str(path)} if path else {}),
+        },
+    )
+
+
+def _layers(shipment: Shipment, recipe: Recipe, ground: Ground, shelf: Shelf, told: Told) -> list[Stored]:
+    told(f"base {ground.base.name}")
+    python = ground.python
+    told(f"packages for Python {python} on {ground.base.platform}")
+    found = wheels.fetch(recipe.cache, recipe.wheels, python, ground.base.platform, shipment.extras)
+    packages = key_of(*(f"{path.name} {digest_of(path)}" for path in found))
+    below = ground.whole() if recipe.whole_base else (ground.pruned(packages, lambda: _libraries(found)),)
+    told("layers")
+    made_of = made_by(slim, wheels, compiler), bytecode.COMPILER if ground.compiled else ""
+    layers = [(each, f"base {ground.base.name}") for each in below]
+    key = key_of("packages", packages, *made_of)
+    layers.append((layer(shelf, key, lambda: _packages(found, ground)), "packages"))
+    layers.append((_modelyard(shipment, ground, shelf, made_of), f"modelyard {modelyard.__version__}"))
+    layers.append((_models(shipment, shelf), shipment.label))
+    return [Stored(each, what, _on(shelf, each)) for each, what in layers]
+
+
+def _packages(found: Iterable[Path], ground: Ground) -> Iterator[Entry]:
+    """The packages below the library, their modules compiled where this interpreter is the image's."""
+    modules: dict[str, bytes] = {}
+    for entry in wheels.unpack(found):
+        path = f"{_LIBRARY}/{entry.path}"
+        yield Entry(path, entry.mode, entry.raw)
+        if path.endswith(".py"):
+            modules[f"/{path}"] = entry.raw
+    if ground.compiled:
+        yield from (file(path[1:], raw) for path, raw in bytecode.compiled(modules).items())
+
+
+def _libraries(found: Iterable[Path]) -> Iterator[bytes]:
+    """What of the packages is linked with libraries of the base."""
+    return (entry.raw for entry in wheels.unpack(found) if ".so" in entry.path)
+
+
+def _modelyard(shipment: Shipment, ground: Ground, shelf: Shelf, made_of: tuple[str, ...]) -> Layer:
+    with tempfile.TemporaryDirectory(dir=shelf.aside) as aside:
+        wheel = ownwheel.build(Path(aside), shipment.extras)
+        key = key_of("modelyard", digest_of(wheel), *made_of)
+        return layer(shelf, key, lambda: _packages([wheel], ground))
+
+
+def _models(shipment: Shipment, shelf: Shelf) -> Layer:
+    """Bundles, plan, and folders for what is mounted: not looked up by a key, since to make it is to know it."""
+    entries = [file(str(layout.PLAN)[1:], shipment.plan.to_bytes())]
+    entries += [folder(str(each)[1:]) for each in (layout.BUNDLES, layout.ACCESS, layout.MOUNTED)]
+    for digest, where in shipment.bundles.items():
+        bundle = open_bundle(where, digest=digest)
+        names = [MANIFEST, *bundle.files, *([SIGNATURE] if bundle.signature is not None else [])]
+        entries += [file(f"{layout.BUNDLES}/{digest}/{name}"[1:], where / name) for name in names]
+    return make(shelf, entries)
+
+
+def _on(shelf: Shelf, made: Layer) -> Path:
+    path = shelf.find(made.digest)
+    if path is None:
+        raise Unavailable(
+            what="a layer disappeared from the cache while it was used", hint="run the same command again"
+        )
+    return path
+
+
+def _start(shipment: Shipment, recipe: Recipe, ground: Ground) -> Start:
+    """How its containers begin. What the base sets stays, but for what Modelyard needs to be otherwise."""
+    return Start(
+        entrypoint=("python3", *layout.command(models=bool(shipment.models), extras=shipment.extras)),
+        user=f"{layout.USER}:{layout.USER}",
+        environment={"PATH": _PATH, **ground.base.environment, **layout.ENVIRONMENT},
+        ports=(layout.HTTP_PORT, layout.GRPC_PORT),
+        labels={
+            "org.opencontainers.image.title": shipment.name,
+            "org.opencontainers.image.version": _version(shipment),
+            "org.opencontainers.image.description": f"Modelyard serves {shipment.label}",
+            "org.opencontainers.image.base.name": ground.base.name,
+            "org.opencontainers.image.base.digest": ground.base.digest,
+            **recipe.labels,
+        },
+        health={
+            "Test": ["CMD", *layout.HEALTH],
+            "Interval": layout.HEALTH_INTERVAL_S * _S,
+            "Timeout": layout.HEALTH_TIMEOUT_S * _S,
+            "StartPeriod": layout.HEALTH_START_S * _S,
+            "Retries": layout.HEALTH_RETRIES,
+        },
+    )
+
+
+def _version(shipment: Shipment) -> str:
+    """Of what is in it, where that is one version."""
+    return str(shipment.models[0].version) if len(shipment.models) == 1 else modelyard.__version__
+
+
+def _written(image: Image, name: str, shipment: Shipment, recipe: Recipe) -> Path | None:
+    """Where the image was written, if it was."""
+    output = recipe.output
+    if output is None:
+        if recipe.push:
+            return None
+        output = recipe.cache / "images" / f"{shipment.name}.tar"
+        make_folder(output.parent)
+    if output.is_dir() and (is_layout(output) or not any(output.iterdir())):
+        write_layout(image, name, output)
+    elif output.is_dir():
+        hint = "name an archive to be written, an empty folder, or one that is an OCI layout: -o PATH"
+        raise InvalidRequest(what=f"{output.name!r} is a folder of other things", hint=hint)
+    else:
+        write_archive(image, name, output)
+    return output
+
+
+def _push(image: Image, name: str, recipe: Recipe, told: Told) -> str:
+    """Send what the repository has not; where the image is now."""
+    try:
+        from modelyard.store.distribution import Repository  # noqa: PLC0415 - of the extra `ship`
+    except ModuleNotFoundError as exc:
+        raise MissingExtra(what="pushing an image", library=exc.name, extra="ship") from exc
+    place = parse_image(recipe.push)
+    tag = place.tag or parse_image(name).reference
+    told(f"push {place.place}:{tag}")
+    repository = Repository(place, recipe.network)
+    for stored in image.layers:
+        repository.put(stored.path, stored.layer.digest)
+    repository.put(image.config, image.id)
+    repository.put_manifest(image.manifest, MANIFEST_TYPE, tag)
+    found = repository.head(tag)
+    if found != image.digest:
+        what = f"{place.place}:{tag} is {found or 'nothing'} after {image.digest} was pushed"
+        raise RegistryRefused(registry=place.host, what=what, cause="somebody else pushed it at the same time")
+    return f"{place.place}@{image.digest}"
