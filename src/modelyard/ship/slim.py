@@ -415,33 +415,41 @@ def _field(stanza: str, name: str) -> str:
 
 
 def main(words: list[str] | None = None) -> None:
-    """The same as a program, see above."""
+    """The same as a program, see above; without ROOT and OUT only the packages are made lighter."""
     parser = argparse.ArgumentParser(description="Copy what a Python server needs of a base image.")
-    parser.add_argument("root", type=Path)
-    parser.add_argument("out", type=Path)
+    parser.add_argument("root", type=Path, nargs="?")
+    parser.add_argument("out", type=Path, nargs="?")
     parser.add_argument("--library", type=Path, help="folder of packages, made lighter where it is")
     parser.add_argument("--soname", action="append", default=[], help="a C library that is kept too")
     asked = parser.parse_args(words)
     if asked.library:
         _lighten(asked.library)
-    try:
-        kept = needed(asked.root, [asked.library] if asked.library else [], asked.soname)
-        python = interpreter(asked.root)
-    except Unfit as exc:
-        sys.exit(f"slim.py: this base image cannot be used: {exc}")
-    asked.out.mkdir(parents=True, exist_ok=True)
+    if asked.out:
+        try:
+            _carry(asked.root, asked.out, [asked.library] if asked.library else [], asked.soname)
+        except Unfit as exc:
+            sys.exit(f"slim.py: this base image cannot be used: {exc}")
+    if asked.library:
+        _compile(asked.library, Path("/"))
+        _settle(asked.library)
+
+
+def _carry(root: Path, out: Path, extra: list[Path], sonames: list[str]) -> None:
+    kept, python = needed(root, extra, sonames), interpreter(root)
+    out.mkdir(parents=True, exist_ok=True)
     for path in kept:
-        _copy(asked.root / path, asked.out / path)
-    for path, raw in additions(asked.root, kept).items():
-        (asked.out / path).parent.mkdir(parents=True, exist_ok=True)
-        (asked.out / path).write_bytes(raw)
+        _copy(root / path, out / path)
+    for path, raw in additions(root, kept).items():
+        (out / path).parent.mkdir(parents=True, exist_ok=True)
+        (out / path).write_bytes(raw)
     if python.version == sys.version_info[:2]:
-        _compile(asked.out / python.library, asked.out)
-        if asked.library:
-            _compile(asked.library, Path("/"))
-    for top in (asked.out, *([asked.library] if asked.library else [])):
-        for path in (*top.rglob("*"), top):
-            os.utime(path, (0, 0), follow_symlinks=False)
+        _compile(out / python.library, out)
+    _settle(out)
+
+
+def _settle(top: Path) -> None:
+    for path in (*top.rglob("*"), top):
+        os.utime(path, (0, 0), follow_symlinks=False)
 
 
 def _copy(source: Path, target: Path) -> None:
