@@ -102,10 +102,7 @@ def _packages(wanted: Wanted) -> str:
 
 def _final(wanted: Wanted) -> str:
     """The image: no shell, no package manager, nobody's right to write."""
-    if wanted.whole_base:
-        lines = ["FROM ${BASE}"]
-    else:
-        lines = ["FROM scratch", "COPY --from=packages /slim/ /"]
+    lines = ["FROM ${BASE}"] if wanted.whole_base else ["FROM scratch", "COPY --from=packages /slim/ /"]
     lines.append(f"COPY --from=packages {layout.LIBRARY}/ {layout.LIBRARY}/")
     if wanted.models:
         lines.append(f"COPY models/ {layout.BUNDLES}/")
