@@ -84,7 +84,9 @@ class Ground:
         key = key_of("whole base", self.base.digest, self.base.platform)
         known = self._shelf.note(key, _Kept)
         if known is None or not all(self._shelf.find(each.digest) for each in known.layers):
-            sizes = self._files[1]
+            files, sizes = self._files
+            with self._examined():
+                slim.needed(files.root)  # it would find what is amiss
             known = _Kept(tuple(self._as_it_is(number, size) for number, size in enumerate(sizes)))
             self._shelf.write_note(key, known)
         return known.layers
@@ -116,11 +118,10 @@ class Ground:
         return files, [files.apply(self.base.layer(number), each) for number, each in enumerate(self.base.diff_ids)]
 
     def _look(self) -> str:
-        """The version of its Python, after a look at whether it is one that we run on; nothing of it is run."""
+        """The version of its Python, which is one for this platform; nothing of it is run."""
         root = self._files[0].root
         with self._examined():
             found = slim.interpreter(root)
-            slim.needed(root)
         with (root / found.binary).open("rb") as program:
             head = program.read(_ELF_HEAD)
         if not head.startswith(_ELF) or int.from_bytes(head[18:], "little") != _MACHINES[self.base.platform]:

@@ -7,6 +7,7 @@ are left out, so that no rights are needed; nobody else's rights to a file are m
 
 from __future__ import annotations
 
+import errno
 import gzip
 import hashlib
 import os
@@ -28,6 +29,8 @@ from modelyard.ship import shelf
 #: What an unpacked base may have at most: 50 times what one has.
 MOST_BYTES, MOST_FILES = 8 << 30, 500_000
 _MOST_HOPS = 40  # links followed in one path, as Linux does
+_DEEPEST = 100
+_HOSTILE = frozenset({errno.ENAMETOOLONG, errno.EILSEQ, errno.ELOOP, errno.ENOTDIR, errno.EISDIR, errno.EINVAL})
 _WHITEOUT, _OPAQUE = ".wh.", ".wh..wh..opq"
 #: Heads of one file, with what is read ahead, and the end of a tar.
 _HEAD_BYTES = 4 << 20
@@ -62,6 +65,8 @@ class Rootfs:
     def __init__(self, root: Path) -> None:
         self.root = root
         self._room = _Room()
+        #: Where folders lead that were asked for already, until something takes a link's or a folder's place.
+        self._folders: dict[str, Path] = {}
 
     def apply(self, layer: Path, diff_id: str) -> int:
         """Put a layer on top of what is there; how many bytes it has, unpacked.
@@ -87,6 +92,8 @@ class Rootfs:
         except damages() as exc:
             raise BuildFailed(what=f"layer {diff_id[:19]}… of the base image is damaged", cause=str(exc)[:200]) from exc
         except OSError as exc:
+            if exc.errno in _HOSTILE:
+                raise BuildFailed(what="the base image holds a path that cannot be", cause=exc.strerror) from exc
             raise shelf.refused(exc, self.root) from exc
         if tar.digest != diff_id:
             raise shelf.changed(diff_id)
@@ -112,6 +119,8 @@ class Rootfs:
                 parts = [each for each in target.split("/") if each not in {"", "."}] + parts
             else:
                 here.append(part)
+        if len(here) > _DEEPEST:
+            raise BuildFailed(what=f"{path[:200]!r} of the base image is deeper than {_DEEPEST} folders")
         return self.root.joinpath(*here)
 
     def follow(self, path: str) -> Path | None:
@@ -137,22 +146,30 @@ class Rootfs:
             self._white_out(where, written)
             return
         self._make(members, member, where)
-        written.update((where, *where.parents))
+        while where not in written:
+            written.add(where)
+            where = where.parent
 
     def _folder(self, parts: list[str], written: set[Path]) -> Path:
         """The folder that these lead to, made where it is not there; what is in its place and is none, goes."""
+        whole = "/".join(parts)
+        if whole in self._folders:
+            return self._folders[whole]
         for count in range(1, len(parts) + 1):
             path = "/".join(parts[:count])
             where = self.follow(path) or self.inside(path)
             if stat.S_ISDIR(_mode(where)):
                 continue
+            self._folders.clear()
             _remove(where)
             where.mkdir(0o755)
             written.add(where)
-        return self.follow("/".join(parts)) or self.root
+        self._folders[whole] = self.follow(whole) or self.root
+        return self._folders[whole]
 
     def _white_out(self, where: Path, written: set[Path]) -> None:
         """Remove what lower layers put there; what this one did stays, whatever came first."""
+        self._folders.clear()
         hidden = where.name.removeprefix(_WHITEOUT)
         if where.name == _OPAQUE:
             for child in where.parent.iterdir():
@@ -163,9 +180,11 @@ class Rootfs:
             _clear(where.parent / hidden, written)
 
     def _make(self, members: tarfile.TarFile, member: tarfile.TarInfo, where: Path) -> None:
-        mode = stat.S_IMODE(member.mode) & 0o755
+        mode, there = stat.S_IMODE(member.mode) & 0o755, _mode(where)
+        if there and not stat.S_ISREG(there) and not (stat.S_ISDIR(there) and member.isdir()):
+            self._folders.clear()
         if member.isdir():
-            if where.is_symlink() or not where.is_dir():
+            if not stat.S_ISDIR(there):
                 where.unlink(missing_ok=True)
                 where.mkdir()
             where.chmod(mode | 0o700)

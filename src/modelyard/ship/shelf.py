@@ -79,9 +79,13 @@ class Shelf:
         except OSError as exc:
             raise refused(exc, folder) from exc
 
+    def path(self, digest: str) -> Path:
+        """Where the file of this digest is, if it is: nobody has looked at its bytes."""
+        return self._kept / checked(digest)[7:]
+
     def find(self, digest: str) -> Path | None:
         """The file of this digest, its bytes just verified; None when there is none."""
-        path = self._kept / checked(digest)[7:]
+        path = self.path(digest)
         try:
             found = digest_of(path)
             if found != digest:
@@ -134,7 +138,7 @@ class Shelf:
         aside.close()
         if digest and aside.digest != digest:
             raise changed(digest)
-        path = self._kept / aside.digest[7:]
+        path = self.path(aside.digest)
         try:
             aside.path.replace(path)
         except OSError as exc:

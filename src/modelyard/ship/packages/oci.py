@@ -8,11 +8,13 @@ from __future__ import annotations
 
 import tempfile
 from collections.abc import Iterable, Iterator
+from hashlib import sha256
+from importlib.resources import files
 from pathlib import Path
 from time import monotonic
 
 import modelyard
-from modelyard.core.errors import InvalidRequest, MissingExtra, RegistryRefused, Unavailable
+from modelyard.core.errors import InvalidRequest, MissingExtra, RegistryRefused
 from modelyard.core.imagename import parse_image
 from modelyard.core.manifest import MANIFEST, SIGNATURE
 from modelyard.model.bundle import open_bundle
@@ -22,7 +24,7 @@ from modelyard.ship.foundation import Ground, broken
 from modelyard.ship.images import MANIFEST_TYPE, Image, Start, Stored, assemble, is_layout, write_archive, write_layout
 from modelyard.ship.layers import Entry, Layer, file, folder, key_of, layer, made_by
 from modelyard.ship.layers import pack as make
-from modelyard.ship.locks import this_platform
+from modelyard.ship.locks import EXTRAS, SERVING, this_platform
 from modelyard.ship.packages import Packed, Recipe, Told
 from modelyard.ship.shelf import Shelf, digest_of
 from modelyard.ship.shipment import Shipment
@@ -82,7 +84,7 @@ def _layers(shipment: Shipment, recipe: Recipe, ground: Ground, shelf: Shelf, to
     python = ground.python
     told(f"packages for Python {python} on {ground.base.platform}")
     found = wheels.fetch(recipe.cache, recipe.wheels, python, ground.base.platform, shipment.extras)
-    packages = key_of(*(f"{path.name} {digest_of(path)}" for path in found))
+    packages = key_of(*(path.name for path in found), sha256(_locks(shipment.extras)).hexdigest())
     below = ground.whole() if recipe.whole_base else (ground.pruned(packages, lambda: _libraries(found)),)
     told("layers")
     made_of = made_by(slim, wheels, compiler), bytecode.COMPILER if ground.compiled else ""
@@ -91,7 +93,7 @@ def _layers(shipment: Shipment, recipe: Recipe, ground: Ground, shelf: Shelf, to
     layers.append((layer(shelf, key, lambda: _packages(found, ground)), "packages"))
     layers.append((_modelyard(shipment, ground, shelf, made_of), f"modelyard {modelyard.__version__}"))
     layers.append((_models(shipment, shelf), shipment.label))
-    return [Stored(each, what, _on(shelf, each)) for each, what in layers]
+    return [Stored(each, what, shelf.path(each.digest)) for each, what in layers]
 
 
 def _packages(found: Iterable[Path], ground: Ground) -> Iterator[Entry]:
@@ -129,13 +131,10 @@ def _models(shipment: Shipment, shelf: Shelf) -> Layer:
     return make(shelf, entries)
 
 
-def _on(shelf: Shelf, made: Layer) -> Path:
-    path = shelf.find(made.digest)
-    if path is None:
-        raise Unavailable(
-            what="a layer disappeared from the cache while it was used", hint="run the same command again"
-        )
-    return path
+def _locks(extras: Iterable[str]) -> bytes:
+    """What decides on the bytes of every package."""
+    names = (SERVING, *(EXTRAS[each] for each in extras))
+    return b"".join(files("modelyard.ship").joinpath(name).read_bytes() for name in names)
 
 
 def _start(shipment: Shipment, recipe: Recipe, ground: Ground) -> Start:
