@@ -54,6 +54,7 @@ def _labels(ctx: click.Context, param: click.Parameter, values: Sequence[str]) -
 @click.option("--name", default="", help="Of the image.  [default: the model's own]")
 @click.option("--tag", default="", metavar="NAME:TAG", help="Of the image.  [default: NAME:VERSION]")
 @click.option("--base", default=_BASE, show_default=True, metavar="IMAGE", help="Image below ours; see docs.")
+@click.option("--whole-base", is_flag=True, help="Keep all of the base, not only what a server needs of it.")
 @click.option(
     "--wheels",
     type=click.Path(path_type=Path, exists=True, file_okay=False),
@@ -104,6 +105,7 @@ def command(screen: Screen, settings: Settings, models: tuple[str, ...], form: s
         wheels=flags["wheels"],
         labels=flags["labels"],
         push=flags["push"],
+        whole_base=flags["whole_base"],
         platform=flags["platform"] or "",
         network=settings.network,
     )

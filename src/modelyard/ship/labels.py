@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Mapping
 
 import modelyard
 from modelyard.ship.shipment import Shipment
 
 _OCI = "org.opencontainers.image"
+_SHORT = 12
 
 
 def labels_of(
@@ -35,5 +37,9 @@ def labels_of(
 
 
 def version_of(shipment: Shipment) -> str:
-    """Of what is in it, where that is one version; else Modelyard's."""
-    return str(shipment.models[0].version) if len(shipment.models) == 1 else modelyard.__version__
+    """What tells it from others of its name: the version, where it is one; of several, the same for the same ones."""
+    if not shipment.models:
+        return modelyard.__version__
+    if len(shipment.models) == 1:
+        return str(shipment.models[0].version)
+    return hashlib.sha256("".join(f"{each} {each.digest}\n" for each in shipment.models).encode()).hexdigest()[:_SHORT]

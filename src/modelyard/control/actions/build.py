@@ -2,21 +2,21 @@
 
 from __future__ import annotations
 
-import hashlib
 import tarfile
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, replace
 from itertools import islice
 from pathlib import Path
 
-import modelyard
 from modelyard.control.actions.home import Home
 from modelyard.control.actions.shipment import prepare, taken_out
 from modelyard.core.errors import Conflict, InvalidRequest, NotFound
 from modelyard.core.imagename import parse_image
 from modelyard.core.trust import Policy
 from modelyard.guard import encrypt
-from modelyard.ship.images import is_layout
+from modelyard.ship.images import refused
+from modelyard.ship.labels import version_of
 from modelyard.ship.packages import Packed, Recipe, Told, pack
 from modelyard.ship.shipment import Shipment
 
@@ -24,9 +24,7 @@ _BUILD = "model.build"
 #: Where things are written when nobody says where, and how they are called: by format.
 _DIST = Path("dist")
 _ENDINGS = {"context": "", "oci": ".tar"}
-_SHORT = 12
 _LOOKED_AT = 8  # files at the beginning of an archive
-_WHEELHOUSE = "wheelhouse"  # of a context
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -88,19 +86,12 @@ def build(home: Home, wanted: Wanted, recipe: Recipe, told: Told) -> Built:
     with home.attempt(_BUILD, about):
         make = pack(wanted.format)
         with taken_out(home, lambda: _prepared(home, wanted)) as shipment:
-            packed = make(shipment, _usual(recipe, wanted.format, shipment), told)
+            recipe = _usual(recipe, wanted.format, shipment)
+            with _housed(recipe.output):
+                packed = make(shipment, recipe, told)
     with home.change(_BUILD, about) as (_, record):
         record(about, _detail(wanted, shipment, packed))
     return Built(shipment, packed, bool(shipment.models) and encrypt.read(home.settings.encryption).on)
-
-
-def version_of(shipment: Shipment) -> str:
-    """What tells this shipment from others of its name: the version's number, where there is one version."""
-    if not shipment.models:
-        return modelyard.__version__
-    if len(shipment.models) == 1:
-        return str(shipment.models[0].version)
-    return hashlib.sha256("".join(f"{each} {each.digest}\n" for each in shipment.models).encode()).hexdigest()[:_SHORT]
 
 
 def _prepared(home: Home, wanted: Wanted) -> Shipment:
@@ -118,23 +109,30 @@ def _usual(recipe: Recipe, form: str, shipment: Shipment) -> Recipe:
                 what=f"an image for an engine is not written to {recipe.output.name!r}", hint="add --format oci"
             )
         return replace(recipe, tag=tag)
-    if recipe.output is None:
-        _DIST.mkdir(exist_ok=True)
     output = recipe.output or _DIST / f"{shipment.name}-{version}{_ENDINGS[form]}"
-    if not output.absolute().parent.is_dir():
+    if recipe.output is not None and not output.absolute().parent.is_dir():
         raise NotFound(what="folder", name=output.parent.name, hint="make the folder first: mkdir -p")
-    if output.exists() and not _is_ours(output, form):
+    if form == "oci" and output.is_file() and not _is_archive(output):
         hint = "name another place, -o PATH, or remove it"
-        raise Conflict(what=f"{output.name!r} is there already, and is nothing that a build has made", hint=hint)
+        raise Conflict(what=f"{output.name!r} is there already, and is no archive of an image", hint=hint)
     return replace(recipe, tag=tag, output=output)
 
 
-def _is_ours(path: Path, form: str) -> bool:
-    """Whether an earlier build made what is there, which may be made anew; anybody's files may lie under that name."""
-    if path.is_dir():
-        made = (path / "Dockerfile").is_file() and (path / _WHEELHOUSE).is_dir()
-        return made if form == "context" else is_layout(path)
-    return form == "oci" and _is_archive(path)
+@contextmanager
+def _housed(output: Path | None) -> Iterator[None]:
+    """The usual folder is there; when nothing came to lie in it, it goes again."""
+    if output is None or output.parent != _DIST or _DIST.exists():
+        yield
+        return
+    try:
+        _DIST.mkdir()
+    except OSError as exc:
+        raise refused(exc, _DIST) from exc
+    try:
+        yield
+    finally:
+        with suppress(OSError):  # it is not empty
+            _DIST.rmdir()
 
 
 def _is_archive(path: Path) -> bool:

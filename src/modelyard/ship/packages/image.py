@@ -41,6 +41,7 @@ def pack(shipment: Shipment, recipe: Recipe, told: Told) -> Packed:
     pushed = _push(engine, image, recipe, told) if recipe.push else ""
     size = engine.inspect(image).size_bytes
     facts = context.facts | {
+        "Context": context.facts["Context"].removeprefix(f"{context.path}/ "),  # a folder that is gone
         "Image": f"{recipe.tag}  {size / _MB:.0f} MB  {made_s:.0f} s ({engine.name} {engine.version})",
         "Check": str(tried),
     }
