@@ -14,15 +14,19 @@ if TYPE_CHECKING:
 
     from modelyard.control.actions.keys import Minted
     from modelyard.control.actions.show import Shown
+    from modelyard.control.actions.status import Seen
     from modelyard.core.identity import Principal
     from modelyard.core.rates import Rate, Rates
+    from modelyard.core.release import Release
     from modelyard.core.trust import Trust
     from modelyard.guard.chain import Report
     from modelyard.guard.issuers import Issuer, IssuerTable
     from modelyard.guard.keyring import GrantedKey, Keyring, KeyState
     from modelyard.guard.power import Power
     from modelyard.guard.records import Record
+    from modelyard.registry.releases import KnownTarget, Recorded
     from modelyard.registry.versions import Model, Version
+    from modelyard.ship.targets import Check, Status, Step
 
 
 def model(found: Model) -> dict[str, Any]:
@@ -154,3 +158,81 @@ def rates(found: Rates) -> list[dict[str, Any]]:
 def caller(found: Principal) -> dict[str, Any]:
     """Who somebody is, how that was proven, and what they may."""
     return {"name": found.name, "method": found.method, "scopes": sorted(map(str, found.scopes))}
+
+
+def target(found: KnownTarget, deployments: Sequence[str]) -> dict[str, Any]:
+    """One target, with the deployments that live there."""
+    return {
+        "name": found.name,
+        "kind": found.kind,
+        "settings": dict(sorted(found.settings.items())),
+        "deployments": list(deployments),
+        "created_by": found.created_by or None,
+        "updated_at": found.updated_at.isoformat() if found.updated_at else None,
+    }
+
+
+def release(found: Release) -> dict[str, Any]:
+    """One release, without what its containers obey."""
+    return {
+        "deployment": found.deployment,
+        "target": found.target,
+        "number": found.number,
+        "models": [{"name": each.name, "version": each.version, "digest": each.digest} for each in found.models],
+        "image": found.image,
+        "capacity": {name: getattr(found.capacity, name) for name in found.capacity.__struct_fields__},
+        "canary": found.canary or None,
+    }
+
+
+def recorded(found: Recorded) -> dict[str, Any]:
+    """One release, and how it went."""
+    return {
+        **release(found.release),
+        "stage": str(found.stage),
+        "why": found.why or None,
+        "created_by": found.created_by,
+        "created_at": found.created_at.isoformat(),
+        "finished_at": found.finished_at.isoformat() if found.finished_at else None,
+    }
+
+
+def steps(found: Sequence[Step]) -> list[dict[str, Any]]:
+    """What becomes of the objects of a target."""
+    return [{"doing": str(each.doing), "what": each.what, "changes": list(each.changes)} for each in found]
+
+
+def checks(found: Sequence[Check]) -> list[dict[str, Any]]:
+    """What was looked at."""
+    return [{"ok": each.ok, "what": each.what, "fix": each.fix or None} for each in found]
+
+
+def status(found: Status) -> dict[str, Any]:
+    """A deployment as its target sees it."""
+    return {
+        "state": str(found.state),
+        "ready": found.ready,
+        "wanted": found.wanted,
+        "release": found.release or None,
+        "image": found.image or None,
+        "url": found.url or None,
+        "canary": found.canary or None,
+        "canary_release": found.canary_release or None,
+        "reasons": list(found.reasons),
+    }
+
+
+def seen(found: Seen) -> dict[str, Any]:
+    """A deployment as it is recorded, beside what its target says."""
+    return {
+        "deployment": found.history.deployment,
+        "target": found.history.target,
+        "kind": found.kind,
+        "agrees": found.agrees,
+        "notes": list(found.notes),
+        "advice": list(found.advice),
+        "live": recorded(found.history.live) if found.history.live else None,
+        "canary": recorded(found.history.canary) if found.history.canary else None,
+        "status": status(found.status) if found.status else None,
+        "releases": [recorded(each) for each in reversed(found.history.records)],
+    }

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 from modelyard.control.actions import rollouts, scraping, targets
@@ -31,16 +31,22 @@ class Seen:
     status : Status or None
         What the target says; None when it cannot be asked.
     notes : tuple of str
-        What somebody should know: what was changed by hand, keys that were not sent, who was cut off.
-    agrees : bool
-        Whether the target has what is recorded, and it is well.
+        Where the target is not what is recorded: what was changed by hand, who was cut off.
+    advice : tuple of str
+        What can be done better: keys that were not sent.
     """
 
     history: History
     kind: str
     status: Status | None
     notes: tuple[str, ...]
-    agrees: bool
+    advice: tuple[str, ...] = ()
+
+    @property
+    def agrees(self) -> bool:
+        """Whether the target has what is recorded, and it is well."""
+        well = self.status is not None and self.status.state in {State.RUNNING, State.ABSENT}
+        return well and not self.notes
 
 
 def status(home: Home, told: Told, deployment: str = "", target: str = "") -> list[Seen]:
@@ -72,20 +78,20 @@ def status(home: Home, told: Told, deployment: str = "", target: str = "") -> li
 
 
 def _look(site: Site, told: Told) -> Seen:
-    notes = [*_settled(site, told)]
+    settled = tuple(_settled(site, told))
     history = site.history()
+    seen = Seen(history=history, kind=site.known.kind, status=None, notes=settled)
     try:
         found = site.target.status(site.deployment)
-        notes += _differences(site, history, found)
+        notes = (*settled, *_differences(site, history, found))
+        advice: tuple[str, ...] = ()
+        if history.live and not notes:
+            advice = tuple(_keys(site, history.live, history.canary))
+            notes = () if advice else tuple(_changed(site, history.live, history.canary))
     except ModelyardError as exc:
         why = f": {exc.cause}" if exc.cause else ""
-        return _seen(site, history, None, [*notes, f"the target cannot be asked: {exc.detail}{why}"])
-    return _seen(site, history, found, notes)
-
-
-def _seen(site: Site, history: History, found: Status | None, notes: list[str]) -> Seen:
-    well = found is not None and found.state in {State.RUNNING, State.ABSENT}
-    return Seen(history=history, kind=site.known.kind, status=found, notes=tuple(notes), agrees=well and not notes)
+        return replace(seen, notes=(*settled, f"the target cannot be asked: {exc.detail}{why}"))
+    return replace(seen, status=found, notes=notes, advice=advice)
 
 
 def _settled(site: Site, told: Told) -> Iterator[str]:
@@ -122,20 +128,21 @@ def _differences(site: Site, history: History, found: Status) -> Iterator[str]:
         yield f"there should be no canary, and release {found.canary_release} gets {found.canary} %"
     if canary is not None and (found.canary, found.canary_release) != (canary.release.canary, canary.number):
         yield f"release {canary.number} should get {canary.release.canary} %, and gets {found.canary} %"
-    yield from _changed(site, live, canary)
+
+
+def _keys(site: Site, live: Recorded, canary: Recorded | None) -> Iterator[str]:
+    """What was changed here of who may ask, and not sent; a plan cannot tell that from what was changed there."""
+    access = site.access(live.release, canary.release if canary else None, make=False)
+    if scraping.FILE in access and scraping.kept_key(site.home) is None:
+        yield "the key that reads metrics has to be renewed: deploy again to send it"
+    newest = max(filter(None, (live, canary)), key=lambda one: one.number)
+    if rollouts.access_digest(access) != newest.access:
+        yield "keys changed: deploy again to send them"
 
 
 def _changed(site: Site, live: Recorded, canary: Recorded | None) -> Iterator[str]:
-    """What somebody changed by hand, and keys that were changed here."""
+    """What somebody changed by hand."""
     there = Wanted(release=live.release, canary=canary.release if canary else None)
-    access = site.access(there.release, there.canary, make=False)
-    newest = max(filter(None, (live, canary)), key=lambda one: one.number)
-    if scraping.FILE in access and scraping.kept_key(site.home) is None:
-        yield "the key that reads metrics has to be renewed: deploy again"
-        return
-    keys_differ = rollouts.access_digest(access) != newest.access
-    if keys_differ:
-        yield "keys changed: deploy again to send them"
-    steps = [step for step in site.target.plan(there, access) if step.doing is not Doing.KEEP]
-    if steps and not keys_differ:  # a plan cannot tell one from the other
-        yield f"somebody changed {', '.join(step.what for step in steps)}: deploy again to put it back"
+    steps = site.target.plan(there, site.access(there.release, there.canary, make=False))
+    if other := [step.what for step in steps if step.doing is not Doing.KEEP]:
+        yield f"somebody changed {', '.join(other)}: deploy again to put it back"

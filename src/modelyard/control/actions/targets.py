@@ -83,6 +83,13 @@ def listed(home: Home) -> list[KnownTarget]:
     return [found for _, found in sorted((told | silent).items())]
 
 
+def deployments(home: Home, name: str) -> list[str]:
+    """What lives on the target."""
+    with home.database.read() as connection:
+        found = releases.histories(connection.execute, name)
+    return [each.deployment for each in found if each.standing]
+
+
 def remove(home: Home, name: str) -> KnownTarget:
     """Forget a target; what it was.
 
