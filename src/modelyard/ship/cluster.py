@@ -99,7 +99,9 @@ class Cluster:
         return answer.status, float(after) if after.isdigit() else 0.0, answer.data.decode("utf-8", "replace")
 
     def _credentials(self) -> dict[str, str]:
-        """As headers; renewed by the client, where the kubeconfig says how."""
+        """As headers; renewed by the client, where the kubeconfig says how. None go where everybody could read them."""
+        if not self.address.startswith("https://"):
+            return {}
         settings = _within(_LOGIN_S, self._client.configuration.auth_settings, self.target)
         return {each["key"]: each["value"] for each in settings.values() if each["in"] == "header" and each["value"]}
 

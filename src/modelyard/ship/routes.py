@@ -42,24 +42,21 @@ def service(release: Release, placement: Placement, track: str) -> Object:
 
 def network_policy(release: Release, placement: Placement) -> Object:
     """Who may connect to the pods, and that they connect to nobody; but where models are fetched, to where they are."""
-    callers = {"kubernetes.io/metadata.name": placement.callers} if placement.callers else {}
+    space = {"matchLabels": {"kubernetes.io/metadata.name": placement.callers}} if placement.callers else {}
     ports = [{"port": port, "protocol": "TCP"} for port in (layout.HTTP_PORT, layout.GRPC_PORT)]
-    return {
-        "apiVersion": "networking.k8s.io/v1",
-        "kind": "NetworkPolicy",
-        "metadata": metadata(release.deployment, release, placement),
-        "spec": {
-            "podSelector": {"matchLabels": {NAME: release.deployment}},
-            "policyTypes": ["Ingress", "Egress"],
-            "ingress": [{"from": [{"namespaceSelector": {"matchLabels": callers}}], "ports": ports}],
-            "egress": _egress(placement),
-        },
+    spec: Object = {
+        "podSelector": {"matchLabels": {NAME: release.deployment}},
+        "policyTypes": ["Ingress", "Egress"],  # of a type without rules, nothing is allowed
+        "ingress": [{"from": [{"namespaceSelector": space}], "ports": ports}],
     }
+    if placement.fetched_from:
+        spec["egress"] = _egress(placement)
+    meta = metadata(release.deployment, release, placement)
+    return {"apiVersion": "networking.k8s.io/v1", "kind": "NetworkPolicy", "metadata": meta, "spec": spec}
 
 
 def _egress(placement: Placement) -> list[Object]:
-    if not placement.fetched_from:
-        return []
+    """To name servers, and to the port of the registry or object store, wherever it is."""
     parts = urlsplit(placement.fetched_from)
     names = {"ports": [{"port": 53, "protocol": protocol} for protocol in ("UDP", "TCP")]}
     return [names, {"ports": [{"port": parts.port or _HTTPS, "protocol": "TCP"}]}]
