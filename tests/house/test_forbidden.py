@@ -50,9 +50,19 @@ ALLOWED = {
         "modelyard.serve.http.forms.markup",
         "xml",
     ): "expat itself, with declarations of entities refused; no parser that fetches",
+    ("modelyard.store.https", "urllib3"): "bundles and images go where the operator says; no server imports it",
+    (
+        "modelyard.store.logins",
+        "subprocess",
+    ): "the operator's own credential helpers, by names that can be no path; no server imports it",
     ("modelyard.serve.recruits", "subprocess"): "starts workers: our own interpreter, without a word from outside",
     ("modelyard.serve.supervisor", "subprocess"): "waits for the workers that recruits became",
 }
+#: Who speaks with registries and object stores.
+OUTWARD = {
+    "modelyard.store.https", "modelyard.store.tokens", "modelyard.store.logins", "modelyard.store.distribution",
+    "modelyard.store.buckets", "modelyard.store.objects", "modelyard.store.blobs.objects",
+}  # fmt: skip
 
 
 def _found(tree: ast.Module) -> Iterator[str]:
@@ -86,6 +96,29 @@ def test_no_room_of_a_server_does_any_of_it() -> None:
 
 def test_every_exception_is_still_one() -> None:
     assert ALLOWED.keys() - _doings() == set()
+
+
+def test_no_server_imports_what_calls_out() -> None:
+    """Not by any way, nor late: what a server's modules import, and what those import, and so on."""
+    known = {module.name: module for module in modules()}
+    reached, ahead = set(), [name for name in known if name.startswith("modelyard.serve")]
+    while ahead:
+        name = ahead.pop()
+        if name in known and name not in reached:
+            reached.add(name)
+            ahead += _imported(known[name].tree)
+    assert len(reached) > 50
+    assert "modelyard.store.files" in reached
+    assert reached & OUTWARD == set()
+
+
+def _imported(tree: ast.Module) -> Iterator[str]:
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Import):
+            yield from (alias.name for alias in node.names)
+        elif isinstance(node, ast.ImportFrom):
+            yield str(node.module)
+            yield from (f"{node.module}.{alias.name}" for alias in node.names)
 
 
 @pytest.mark.parametrize(

@@ -219,7 +219,7 @@ class Repository:
         return self._https.persist(lambda: self._sent(content, digest, size, mount_from))
 
     def tags(self) -> list[str]:
-        """All tags, as the registry sorts them."""
+        """All tags, sorted; not every registry does that."""
         url, found = f"{self._base}/tags/list?n=1000", []
         for _ in range(_PAGES):
             answer = self._asked(Request("GET", url), _PULL, MANIFEST_BYTES)
@@ -229,7 +229,7 @@ class Repository:
             if link is None:
                 break
             url = self._https.resolved(url, link[1])
-        return found
+        return sorted(found)
 
     def delete(self, digest: str) -> None:
         """Remove the manifest with this digest, and every tag of it."""
@@ -255,7 +255,7 @@ class Repository:
                     yield piece[skip:] if skip else piece
                     skip = max(0, skip - len(piece))
                 return
-        raise self._denied(f"reading {self.name.repository}", "")
+        raise self._denied("")
 
     def _sent(self, content: Content, digest: str, size: int, mount_from: str) -> bool:
         """Send the blob: at once, or in pieces; whether that was needed."""
@@ -322,11 +322,12 @@ class Repository:
             hint = f"is {self.name.place} spelt right, and was it pushed?"
             raise NotFound(what=f"{what} at {self.name.place} named", name=name, cause=words, hint=hint)
         if answer.status in {401, 403}:
-            raise self._denied(f"{self.name.host} refuses {self.name.repository}", words)
+            raise self._denied(words)
         raise RegistryRefused(registry=self.name.host, what=f"it answers {answer.status}", cause=words)
 
-    def _denied(self, what: str, cause: str) -> Denied:
+    def _denied(self, cause: str) -> Denied:
         host = "" if self.name.host == HUB else f" {self.name.host}"
+        what = f"{self.name.host} refuses {self.name.repository}"
         return Denied(what=what, cause=cause or "nobody who may is logged in", hint=f"docker login{host}")
 
     def _lies(self, what: str) -> RegistryRefused:

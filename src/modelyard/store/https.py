@@ -6,6 +6,7 @@ What proves who we are goes to the host it is meant for, and to no other that a 
 from __future__ import annotations
 
 import random
+import re
 import ssl
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping
@@ -16,7 +17,7 @@ from typing import TypeVar
 from urllib.parse import SplitResult, urljoin, urlsplit
 
 import urllib3
-from urllib3.exceptions import HTTPError, LocationValueError
+from urllib3.exceptions import HTTPError, LocationValueError, ProxySchemeUnsupported
 from urllib3.exceptions import SSLError as TlsError
 
 import modelyard
@@ -39,6 +40,7 @@ CHUNK_BYTES = 1 << 20
 SMALL_BYTES = 1 << 20
 #: Where Docker and Podman look for a registry's own authority: ``HOST:PORT/*.crt``.
 AUTHORITIES = (Path("/etc/docker/certs.d"), Path("/etc/containers/certs.d"))
+_OBJECT = re.compile(r"^(?:<[^>]*>|\w+\([^)]*\)): ")
 _PORTS = {"https": 443, "http": 80}
 
 
@@ -195,7 +197,7 @@ class Https:
             raise RegistryRefused(
                 registry=self._host, what="its certificate is not one that counts here", cause=str(exc)[:300], hint=hint
             ) from exc
-        except LocationValueError as exc:
+        except (LocationValueError, ProxySchemeUnsupported) as exc:
             raise RegistryRefused(registry=self._host, what="an address cannot be asked", cause=str(exc)[:200]) from exc
         except HTTPError as exc:
             raise Broken(f"{parts.netloc} does not answer", _words(exc), down=True) from exc
@@ -275,5 +277,4 @@ def _wait_s(answer: Answer) -> float:
 
 def _words(exc: HTTPError) -> str:
     """What urllib3 says, without the object that it says it of."""
-    text = str(exc.args[-1] if exc.args else exc)
-    return said(text.rpartition(">: ")[2].encode())
+    return said(_OBJECT.sub("", str(exc)).encode())

@@ -116,7 +116,7 @@ def _login(entry: _Entry, file: str) -> Login | None:
     user, password = entry.username, entry.password
     if entry.auth:
         try:
-            user, _, password = base64.b64decode(entry.auth).decode().rstrip("\0").partition(":")
+            user, _, password = base64.b64decode(entry.auth, validate=True).decode().rstrip("\0").partition(":")
         except (binascii.Error, UnicodeDecodeError) as exc:
             raise _unusable(file, "a login in it is not in base64") from exc
     return Login(user, password, entry.identitytoken) if user or entry.identitytoken else None

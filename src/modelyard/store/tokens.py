@@ -12,7 +12,9 @@ from modelyard.core.errors import RegistryRefused
 from modelyard.store.https import Https, Request, said
 from modelyard.store.logins import Login
 
-_CHALLENGE = re.compile(r'(?:^|[\s,])(bearer|basic)\s+((?:[a-z_]+\s*=\s*(?:"[^"]*"|[^\s",]+)\s*,?\s*)*)', re.IGNORECASE)
+_CHALLENGE = re.compile(
+    r'(?:^|(?<=[\s,]))(bearer|basic)\s+((?:[a-z_]+\s*=\s*(?:"[^"]*"|[^\s",]+)\s*(?:,\s*)?)*)', re.IGNORECASE
+)
 _FIELD = re.compile(r'([a-z_]+)\s*=\s*(?:"([^"]*)"|([^\s",]+))', re.IGNORECASE)
 _TOKEN = re.compile(r"[!-~]{1,16384}")
 _CLIENT = "modelyard"
