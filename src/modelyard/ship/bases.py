@@ -135,6 +135,11 @@ class Base:
     _source: Source
     _shelf: Shelf
 
+    @property
+    def title(self) -> str:
+        """Its name as it means something elsewhere, too: that of a folder or file of this machine does not."""
+        return "base image" if self.name.startswith(("oci:", "archive:")) else self.name.removeprefix("docker:")
+
     def layer(self, number: int) -> Path:
         """The file with the layer's bytes, verified; fetched when it is not on the shelf."""
         part = self.layers[number]

@@ -14,7 +14,7 @@ import msgspec
 from modelyard.core.errors import BuildFailed
 from modelyard.ship import bytecode, compiler, rootfs, slim
 from modelyard.ship.bases import Base
-from modelyard.ship.layers import GZIP, Entry, Layer, file, folder, key_of, layer, link, made_by, pack_tar
+from modelyard.ship.layers import GZIP, Entry, Layer, file, folder, key_of, link, made_by, pack, pack_tar
 from modelyard.ship.rootfs import Rootfs
 from modelyard.ship.shelf import Shelf
 
@@ -30,10 +30,19 @@ _TMP = Entry("tmp", 0o1777)
 _MISREAD = (struct.error, ValueError, IndexError, RecursionError, OverflowError)
 
 
-class _Kept(msgspec.Struct, frozen=True):
-    """Layers of a base, as they are in images."""
+class Kept(msgspec.Struct, frozen=True):
+    """What an image has of its base.
+
+    Parameters
+    ----------
+    layers : tuple of Layer
+        Bottom up, on the shelf.
+    debian : dict of str to str
+        Debian packages of which files are kept, see `slim.owners`.
+    """
 
     layers: tuple[Layer, ...]
+    debian: dict[str, str]
 
 
 class _Python(msgspec.Struct, frozen=True):
@@ -79,19 +88,11 @@ class Ground:
         """Whether the bytecode that is made here is its Python's."""
         return self.python == bytecode.VERSION
 
-    def whole(self) -> tuple[Layer, ...]:
+    def whole(self) -> Kept:
         """All its layers, as they are."""
-        key = key_of("whole base", self.base.digest, self.base.platform)
-        known = self._shelf.note(key, _Kept)
-        if known is None or not all(self._shelf.find(each.digest) for each in known.layers):
-            files, sizes = self._files
-            with self._examined():
-                slim.needed(files.root)  # it would find what is amiss
-            known = _Kept(tuple(self._as_it_is(number, size) for number, size in enumerate(sizes)))
-            self._shelf.write_note(key, known)
-        return known.layers
+        return self._kept(key_of("whole base", self.base.digest, self.base.platform, made_by(slim)), self._all)
 
-    def pruned(self, packages: str, libraries: Callable[[], Iterable[bytes]], sonames: Iterable[str] = ()) -> Layer:
+    def pruned(self, packages: str, libraries: Callable[[], Iterable[bytes]], sonames: Iterable[str] = ()) -> Kept:
         """One layer with what a server needs of it.
 
         Parameters
@@ -105,7 +106,14 @@ class Ground:
         """
         made = made_by(slim, rootfs, compiler)
         key = key_of("base", self.base.digest, self.base.platform, packages, *sonames, made, self._compiler)
-        return layer(self._shelf, key, lambda: self._needed(list(libraries()), list(sonames)))
+        return self._kept(key, lambda: self._needed(list(libraries()), list(sonames)))
+
+    def _kept(self, key: str, make: Callable[[], Kept]) -> Kept:
+        known = self._shelf.note(key, Kept)
+        if known is None or not all(self._shelf.find(each.digest) for each in known.layers):
+            known = make()
+            self._shelf.write_note(key, known)
+        return known
 
     @property
     def _compiler(self) -> str:
@@ -128,21 +136,27 @@ class Ground:
             raise self._unfit(f"its Python is a program for another machine than {self.base.platform}")
         return ".".join(map(str, found.version))
 
-    def _needed(self, libraries: list[bytes], sonames: list[str]) -> Iterator[Entry]:
+    def _all(self) -> Kept:
+        files, sizes = self._files
+        with self._examined():
+            slim.needed(files.root)  # it would find what is amiss
+            names = (path.relative_to(files.root).as_posix() for path in rootfs.walk(files.root))
+            debian = slim.owners(files.root, names)
+        return Kept(tuple(self._as_it_is(number, size) for number, size in enumerate(sizes)), debian)
+
+    def _needed(self, libraries: list[bytes], sonames: list[str]) -> Kept:
         files, root = self._files[0], self._files[0].root
         with self._examined():
             kept = slim.needed(root, libraries, sonames)
             added = slim.additions(root, kept)
-        modules: dict[str, bytes] = {}
-        for path in kept:
-            if path not in added and path != _TMP.path:
-                yield _entry(root, path)
-            if path.endswith(".py") and (where := files.follow(path)) is not None:
-                modules[f"/{path}"] = where.read_bytes()
-        yield from (file(path, raw) for path, raw in added.items())
-        yield _TMP
+            debian = slim.owners(root, kept)
+        entries = [_entry(root, path) for path in kept if path not in added and path != _TMP.path]
+        entries += [_TMP, *(file(path, raw) for path, raw in added.items())]
         if self.compiled:
-            yield from (file(path[1:], raw) for path, raw in bytecode.compiled(modules).items())
+            sources = ((path, files.follow(path)) for path in kept if path.endswith(".py"))
+            modules = {f"/{path}": where.read_bytes() for path, where in sources if where is not None}
+            entries += [file(path[1:], raw) for path, raw in bytecode.compiled(modules).items()]
+        return Kept((pack(self._shelf, entries),), debian)
 
     @contextmanager
     def _examined(self) -> Iterator[None]:

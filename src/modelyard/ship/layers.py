@@ -10,9 +10,12 @@ packing of the same tar. An image's id is made of diff ids and holds everywhere;
 from __future__ import annotations
 
 import hashlib
+import os
 import tarfile
 import zlib
+from collections import deque
 from collections.abc import Callable, Iterable, Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 from types import ModuleType
@@ -28,6 +31,11 @@ LEVEL = 6
 #: Part of every key: raise it when the same entries make another tar.
 FORMAT = "1"
 _BLOCK = tarfile.BLOCKSIZE
+#: What is packed by itself, and what of the block before it may be referred to.
+_BLOCK_BYTES, _WINDOW_BYTES = 1 << 20, 32 << 10
+#: An empty block that says that it is the last.
+_LAST_BLOCK = b"\x03\x00"
+_THREADS = min(8, os.cpu_count() or 1)
 #: No name, no time, no level, no system: nothing that another machine would write otherwise.
 _GZIP_HEAD = b"\x1f\x8b\x08\x00\x00\x00\x00\x00\x00\xff"
 
@@ -142,12 +150,9 @@ def made_by(*modules: ModuleType) -> str:
 def pack(shelf: Shelf, entries: Iterable[Entry]) -> Layer:
     """A layer of these entries, on the shelf."""
     with shelf.writing() as aside:
-        packing = _Packing(aside)
-        content_bytes = 0
-        for entry in _complete(entries):
-            content_bytes += _add(packing, entry)
-        packing.write(bytes(2 * _BLOCK))
-        packing.end()
+        with _Packing(aside) as packing:
+            content_bytes = sum(_add(packing, entry) for entry in _complete(entries))
+            packing.write(bytes(2 * _BLOCK))
         shelf.put(aside)
         return Layer(
             digest=aside.digest,
@@ -161,10 +166,9 @@ def pack(shelf: Shelf, entries: Iterable[Entry]) -> Layer:
 def pack_tar(shelf: Shelf, tar: Path) -> Layer:
     """A layer of a tar that somebody else made, its bytes as they are."""
     with shelf.writing() as aside:
-        packing = _Packing(aside)
-        for chunk in chunks_of(tar):
-            packing.write(chunk)
-        packing.end()
+        with _Packing(aside) as packing:
+            for chunk in chunks_of(tar):
+                packing.write(chunk)
         shelf.put(aside)
         return Layer(
             digest=aside.digest,
@@ -176,28 +180,59 @@ def pack_tar(shelf: Shelf, tar: Path) -> Layer:
 
 
 class _Packing:
-    """Gzip by our own hand: Python's puts the level and, on some versions, the system into the head."""
+    """Gzip by our own hand, on all cores: blocks of a fixed size, each packed by itself with what came before in mind.
+
+    So how many threads there are does not show. Python's own puts the level and, on some versions, the system into the
+    head.
+    """
 
     def __init__(self, aside: Aside) -> None:
         self._aside = aside
-        self._deflate = zlib.compressobj(LEVEL, zlib.DEFLATED, -zlib.MAX_WBITS)
+        self._threads = ThreadPoolExecutor(_THREADS)
+        self._packed: deque[Future[bytes]] = deque()
+        self._block = bytearray()
+        self._before = b""
         self._crc = 0
         self.tar_hash = hashlib.sha256()
         self.tar_bytes = 0
         aside.write(_GZIP_HEAD)
 
+    def __enter__(self) -> _Packing:
+        return self
+
+    def __exit__(self, kind: object, *_: object) -> None:
+        if kind is None:
+            self._end()
+        self._threads.shutdown(cancel_futures=True)
+
     def write(self, raw: bytes) -> None:
         """More of the tar."""
-        self._crc = zlib.crc32(raw, self._crc)
-        self.tar_hash.update(raw)
-        self.tar_bytes += len(raw)
-        if packed := self._deflate.compress(raw):
-            self._aside.write(packed)
+        self._block += raw
+        while len(self._block) >= _BLOCK_BYTES:
+            self._give(bytes(self._block[:_BLOCK_BYTES]))
+            del self._block[:_BLOCK_BYTES]
 
-    def end(self) -> None:
+    def _give(self, block: bytes) -> None:
+        self._crc = zlib.crc32(block, self._crc)
+        self.tar_bytes += len(block)
+        self._packed.append(self._threads.submit(_packed, block, self._before))
+        self._before = block[-_WINDOW_BYTES:]
+        self.tar_hash.update(block)
+        while len(self._packed) > 2 * _THREADS:
+            self._aside.write(self._packed.popleft().result())
+
+    def _end(self) -> None:
         """That was all."""
+        self._give(bytes(self._block))
+        for packed in self._packed:
+            self._aside.write(packed.result())
         tail = self._crc.to_bytes(4, "little") + (self.tar_bytes & 0xFFFFFFFF).to_bytes(4, "little")
-        self._aside.write(self._deflate.flush() + tail)
+        self._aside.write(_LAST_BLOCK + tail)
+
+
+def _packed(block: bytes, before: bytes) -> bytes:
+    deflate = zlib.compressobj(LEVEL, zlib.DEFLATED, -zlib.MAX_WBITS, zdict=before)
+    return deflate.compress(block) + deflate.flush(zlib.Z_SYNC_FLUSH)
 
 
 def _complete(entries: Iterable[Entry]) -> list[Entry]:

@@ -13,7 +13,6 @@ from importlib.resources import files
 from pathlib import Path
 from time import monotonic
 
-import modelyard
 from modelyard.core.errors import InvalidRequest, MissingExtra, RegistryRefused
 from modelyard.core.imagename import parse_image
 from modelyard.core.manifest import MANIFEST, SIGNATURE
@@ -22,10 +21,12 @@ from modelyard.ship import bytecode, compiler, layout, ownwheel, slim, wheels
 from modelyard.ship.bases import open_base
 from modelyard.ship.foundation import Ground, broken
 from modelyard.ship.images import MANIFEST_TYPE, Image, Start, Stored, assemble, is_layout, write_archive, write_layout
-from modelyard.ship.layers import Entry, Layer, file, folder, key_of, layer, made_by
+from modelyard.ship.labels import labels_of, version_of
+from modelyard.ship.layers import Entry, file, folder, key_of, layer, made_by
 from modelyard.ship.layers import pack as make
 from modelyard.ship.locks import EXTRAS, SERVING, this_platform
 from modelyard.ship.packages import Packed, Recipe, Told
+from modelyard.ship.sbom import Contents, bill
 from modelyard.ship.shelf import Shelf, digest_of
 from modelyard.ship.shipment import Shipment
 from modelyard.store.files import make_folder
@@ -33,6 +34,8 @@ from modelyard.store.files import make_folder
 _MB = 1_000_000
 _S = 1_000_000_000  # nanoseconds, in which Docker counts
 _LIBRARY = str(layout.LIBRARY)[1:]
+#: C libraries of the base that nothing is linked with, and that are found by name: by extra.
+_SONAMES = {"convert": ("libseccomp.so.2",)}
 #: Where programs are when a base does not say.
 _PATH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
 
@@ -58,7 +61,7 @@ def pack(shipment: Shipment, recipe: Recipe, told: Told) -> Packed:
         if base.note:
             told(base.note)
         image = assemble(_layers(shipment, recipe, ground, shelf, told), _start(shipment, recipe, ground), platform)
-    name = recipe.tag or f"{shipment.name}:{_version(shipment)}"
+    name = recipe.tag or f"{shipment.name}:{version_of(shipment)}"
     path = _written(image, name, shipment, recipe)
     pushed = _push(image, name, recipe, told) if recipe.push else ""
     size, pulled = image.unpacked_bytes / _MB, image.packed_bytes / _MB
@@ -80,19 +83,32 @@ def pack(shipment: Shipment, recipe: Recipe, told: Told) -> Packed:
 
 
 def _layers(shipment: Shipment, recipe: Recipe, ground: Ground, shelf: Shelf, told: Told) -> list[Stored]:
-    told(f"base {ground.base.name}")
+    base = ground.base
+    told(f"base {base.name}")
     python = ground.python
-    told(f"packages for Python {python} on {ground.base.platform}")
-    found = wheels.fetch(recipe.cache, recipe.wheels, python, ground.base.platform, shipment.extras)
+    told(f"packages for Python {python} on {base.platform}")
+    found = wheels.fetch(recipe.cache, recipe.wheels, python, base.platform, shipment.extras)
     packages = key_of(*(path.name for path in found), sha256(_locks(shipment.extras)).hexdigest())
-    below = ground.whole() if recipe.whole_base else (ground.pruned(packages, lambda: _libraries(found)),)
+    sonames = [name for extra in shipment.extras for name in _SONAMES.get(extra, ())]
     told("layers")
-    made_of = made_by(slim, wheels, compiler), bytecode.COMPILER if ground.compiled else ""
-    layers = [(each, f"base {ground.base.name}") for each in below]
-    key = key_of("packages", packages, *made_of)
-    layers.append((layer(shelf, key, lambda: _packages(found, ground)), "packages"))
-    layers.append((_modelyard(shipment, ground, shelf, made_of), f"modelyard {modelyard.__version__}"))
-    layers.append((_models(shipment, shelf), shipment.label))
+    kept = ground.whole() if recipe.whole_base else ground.pruned(packages, lambda: _libraries(found), sonames)
+    key = made_by(slim, wheels, compiler), bytecode.COMPILER if ground.compiled else ""
+    with tempfile.TemporaryDirectory(dir=shelf.aside) as aside:
+        own = ownwheel.build(Path(aside), shipment.extras)
+        contents = Contents(
+            shipment=shipment,
+            version=version_of(shipment),
+            wheels=(*found, own),
+            base=base.title,
+            base_digest=base.digest,
+            debian=kept.debian,
+        )
+        layers = [
+            *((each, base.title) for each in kept.layers),
+            (layer(shelf, key_of("packages", packages, *key), lambda: _packages(found, ground)), "packages"),
+            (layer(shelf, key_of("modelyard", digest_of(own), *key), lambda: _packages([own], ground)), "modelyard"),
+            (make(shelf, _models(shipment, bill(contents))), shipment.label),
+        ]
     return [Stored(each, what, shelf.path(each.digest)) for each, what in layers]
 
 
@@ -113,22 +129,15 @@ def _libraries(found: Iterable[Path]) -> Iterator[bytes]:
     return (entry.raw for entry in wheels.unpack(found) if ".so" in entry.path)
 
 
-def _modelyard(shipment: Shipment, ground: Ground, shelf: Shelf, made_of: tuple[str, ...]) -> Layer:
-    with tempfile.TemporaryDirectory(dir=shelf.aside) as aside:
-        wheel = ownwheel.build(Path(aside), shipment.extras)
-        key = key_of("modelyard", digest_of(wheel), *made_of)
-        return layer(shelf, key, lambda: _packages([wheel], ground))
-
-
-def _models(shipment: Shipment, shelf: Shelf) -> Layer:
-    """Bundles, plan, and folders for what is mounted: not looked up by a key, since to make it is to know it."""
-    entries = [file(str(layout.PLAN)[1:], shipment.plan.to_bytes())]
-    entries += [folder(str(each)[1:]) for each in (layout.BUNDLES, layout.ACCESS, layout.MOUNTED)]
+def _models(shipment: Shipment, sbom: bytes) -> Iterator[Entry]:
+    """Bundles, plan, bill of materials, and folders for what is mounted."""
+    yield from (folder(str(each)[1:]) for each in (layout.BUNDLES, layout.ACCESS, layout.MOUNTED))
+    yield file(str(layout.PLAN)[1:], shipment.plan.to_bytes())
+    yield file(str(layout.SBOM)[1:], sbom)
     for digest, where in shipment.bundles.items():
         bundle = open_bundle(where, digest=digest)
         names = [MANIFEST, *bundle.files, *([SIGNATURE] if bundle.signature is not None else [])]
-        entries += [file(f"{layout.BUNDLES}/{digest}/{name}"[1:], where / name) for name in names]
-    return make(shelf, entries)
+        yield from (file(f"{layout.BUNDLES}/{digest}/{name}"[1:], where / name) for name in names)
 
 
 def _locks(extras: Iterable[str]) -> bytes:
@@ -142,16 +151,9 @@ def _start(shipment: Shipment, recipe: Recipe, ground: Ground) -> Start:
     return Start(
         entrypoint=("python3", *layout.command(models=bool(shipment.models), extras=shipment.extras)),
         user=f"{layout.USER}:{layout.USER}",
-        environment={"PATH": _PATH, **ground.base.environment, **layout.ENVIRONMENT},
+        environment={"PATH": _PATH, "LANG": "C.UTF-8", **ground.base.environment, **layout.ENVIRONMENT},
         ports=(layout.HTTP_PORT, layout.GRPC_PORT),
-        labels={
-            "org.opencontainers.image.title": shipment.name,
-            "org.opencontainers.image.version": _version(shipment),
-            "org.opencontainers.image.description": f"Modelyard serves {shipment.label}",
-            "org.opencontainers.image.base.name": ground.base.name,
-            "org.opencontainers.image.base.digest": ground.base.digest,
-            **recipe.labels,
-        },
+        labels=labels_of(shipment, recipe.labels, base=ground.base.title, base_digest=ground.base.digest),
         health={
             "Test": ["CMD", *layout.HEALTH],
             "Interval": layout.HEALTH_INTERVAL_S * _S,
@@ -160,11 +162,6 @@ def _start(shipment: Shipment, recipe: Recipe, ground: Ground) -> Start:
             "Retries": layout.HEALTH_RETRIES,
         },
     )
-
-
-def _version(shipment: Shipment) -> str:
-    """Of what is in it, where that is one version."""
-    return str(shipment.models[0].version) if len(shipment.models) == 1 else modelyard.__version__
 
 
 def _written(image: Image, name: str, shipment: Shipment, recipe: Recipe) -> Path | None:
