@@ -73,7 +73,7 @@ def _fetch(release: Release, placement: Placement) -> dict[str, Any]:
     environments = [
         source["secretRef"]["name"] for init in pod.get("initContainers", ()) for source in init.get("envFrom", ())
     ]
-    egress = network_policy(release, placement)["spec"]["egress"]
+    egress = network_policy(release, placement)["spec"].get("egress", [])
     return {
         "enabled": bool(egress),
         "port": egress[-1]["ports"][0]["port"] if egress else _HTTPS,
