@@ -28,14 +28,16 @@ KEPT = {PROMETHEUS: "prometheus/data", GRAFANA: "grafana/data"}
 #: Where the server's certificate is mounted, and what its files are called there.
 TLS_INSIDE = "/run/modelyard/tls"
 CERT, KEY, CLIENT_CA = "cert.pem", "key.pem", "client-ca.pem"
-#: Labels of containers: which release it is, and a digest of all that makes another container necessary.
-RELEASE_LABEL, CONFIG_LABEL = "modelyard/release", "modelyard/config"
+#: Label of containers: a digest of all that makes another container necessary.
+CONFIG_LABEL = "modelyard/config"
+#: What the file says of itself. The release's number is here and no label, or new keys would need a new container.
+ABOUT = "x-modelyard"
 
-_ASK = (
-    "import socket{more}; s = socket.create_connection(('127.0.0.1', {port}), 3); {wrap}"
+_ASK_TLS = (
+    f"import socket, ssl; s = socket.create_connection(('127.0.0.1', {layout.HTTP_PORT}), 3); "
+    "s = ssl._create_unverified_context().wrap_socket(s); "
     r"s.sendall(b'GET /readyz HTTP/1.0\r\n\r\n'); raise SystemExit(b' 200 ' not in s.recv(64))"
 )
-_WRAP = "s = ssl._create_unverified_context().wrap_socket(s); "
 
 
 def files(release: Release, options: Options, user: str) -> dict[str, str]:
@@ -54,7 +56,8 @@ def files(release: Release, options: Options, user: str) -> dict[str, str]:
     if options.with_grafana:
         services[GRAFANA] = _sealed(_grafana(release, options, user), _of(found, GRAFANA))
     services[SERVER] = _sealed(services[SERVER], {})
-    project = {"services": services, "networks": {"default": _network(release, options)}}
+    about = {"release": release.number, "models": list(map(str, release.models))}
+    project = {ABOUT: about, "services": services, "networks": {"default": _network(release, options)}}
     head = (
         f"# {release.deployment}, release {release.number}. Written by Modelyard: what is changed here is replaced.\n"
     )
@@ -82,8 +85,8 @@ def _server(release: Release, options: Options, user: str) -> dict[str, Any]:
         "stop_grace_period": f"{layout.STOP_S}s",
         "ports": ports,
         **({"volumes": mounts} if mounts else {}),
-        "healthcheck": _health(["CMD", "python3", "-I", "-S", "-c", _question(options)], "5s"),
-        "labels": {**_labels(release), RELEASE_LABEL: str(release.number), "modelyard/models": _models(release)},
+        "healthcheck": _health(["CMD", *_question(options)], "5s"),
+        "labels": {**_labels(release), "modelyard/models": ", ".join(map(str, release.models))},
     }
 
 
@@ -102,10 +105,9 @@ def _flags(options: Options, workers: int) -> list[str]:
     return [*words, *(["--tls-client-ca", f"{TLS_INSIDE}/{CLIENT_CA}"] if options.tls_client_ca else [])]
 
 
-def _question(options: Options) -> str:
-    """A line of Python that ends well when the server is ready, and imports no more than it needs."""
-    more, wrap = (", ssl", _WRAP) if options.tls else ("", "")
-    return _ASK.format(more=more, wrap=wrap, port=layout.HTTP_PORT)
+def _question(options: Options) -> list[str]:
+    """How the server is asked whether it is ready; over TLS whosever certificate it has."""
+    return [*layout.HEALTH[:-1], _ASK_TLS] if options.tls else list(layout.HEALTH)
 
 
 def _prometheus(release: Release, options: Options, user: str) -> dict[str, Any]:
@@ -129,7 +131,7 @@ def _prometheus(release: Release, options: Options, user: str) -> dict[str, Any]
         **({"ports": [_port("127.0.0.1", port, 9090)]} if port else {}),
         "volumes": mounts,
         "depends_on": {SERVER: {"condition": "service_healthy"}},
-        "healthcheck": _health(["CMD", "promtool", "check", "healthy", "--url=http://127.0.0.1:9090"], "30s"),
+        "healthcheck": _health(["CMD", "promtool", "query", "instant", "http://127.0.0.1:9090", "vector(1)"], "30s"),
         "labels": _labels(release),
     }
 
@@ -213,10 +215,6 @@ def _network(release: Release, options: Options) -> dict[str, Any]:
 
 def _labels(release: Release) -> dict[str, str]:
     return {"app.kubernetes.io/name": release.deployment, "app.kubernetes.io/managed-by": "modelyard"}
-
-
-def _models(release: Release) -> str:
-    return ", ".join(map(str, release.models))
 
 
 def _health(test: Sequence[str], interval: str) -> dict[str, Any]:

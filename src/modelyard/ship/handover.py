@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, NoReturn
 
@@ -59,7 +59,7 @@ class Handover:
         live = self.stack.services().get(SERVER)
         if live is not None and live.runs and not is_as(live, self._wanted[SERVER]):
             try:
-                self._try(live)
+                self._try()
             except BaseException:
                 self.project.keep(Kept(place=place))  # what runs was not touched
                 raise
@@ -72,15 +72,15 @@ class Handover:
         services: dict[str, Any] = yaml.load(self.text[FILE])["services"]
         return services
 
-    def _try(self, live: Member) -> None:
+    def _try(self) -> None:
         """See it come up where nobody is led to, so that what runs is not stopped for something that does not."""
-        self.told(f"try release {self.release.number} beside release {live.release}")
+        self.told(f"try release {self.release.number} beside what runs")
         self.project.write({_NEXT: self.text[FILE].encode()})
         member = None
         try:
             member = self._begin_trial()
             if why := self.stack.ready(member, self._deadline()):
-                self._fail(f"{why}; release {live.release} goes on answering", member)
+                self._fail(f"{why}; what runs goes on answering", member)
         finally:
             if member is not None:
                 self.stack.remove([member])
@@ -106,20 +106,18 @@ class Handover:
 
     def _put(self) -> None:
         """The server first; what watches it when it answers."""
-        self._up(SERVER)
-        self._expect(SERVER)
-        if self.options.monitoring:
-            self.told("start Prometheus" + (" and Grafana" if self.options.with_grafana else ""))
-        if self.options.monitoring or len(self.stack.services()) > 1:  # one that was watched may be so no longer
-            self._up()
-            for service in self._wanted.keys() - {SERVER}:
-                self._expect(service)
+        self._up([SERVER])
+        if watching := [service for service in self._wanted if service != SERVER]:
+            self._up(watching)
 
-    def _up(self, *services: str) -> None:
+    def _up(self, services: Sequence[str]) -> None:
+        self.told(f"start {' and '.join(services)}")
         try:
             self.stack.up(FILE, services, limit_s=self.options.timeout_s)
         except ModelyardError as exc:
             self._translate(exc)
+        for service in services:
+            self._expect(service)
 
     def _expect(self, service: str) -> None:
         member = self.stack.services().get(service)

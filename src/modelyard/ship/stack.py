@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from modelyard.core.errors import BuildFailed, ModelyardError, NotFound
-from modelyard.ship.composition import CONFIG_LABEL, RELEASE_LABEL, SERVER
+from modelyard.ship.composition import CONFIG_LABEL, SERVER
 from modelyard.ship.engines import Engine
 from modelyard.ship.refusals import clean
 
@@ -40,8 +40,6 @@ class Member:
         Whether it was ended because it took more memory than it may.
     config : str
         Digest of what it was made of.
-    release : int
-        Which release it is; 0 for Prometheus and Grafana.
     trial : bool
         Whether it is there to be looked at only.
     test : tuple of str
@@ -58,7 +56,6 @@ class Member:
     error: str
     oom_killed: bool
     config: str
-    release: int
     trial: bool
     test: tuple[str, ...] = ()
 
@@ -118,10 +115,10 @@ class Stack:
         words = ("network", "ls", "--quiet", "--filter", f"label={_PROJECT}={self._name}")
         return self._engine.call(*words, doing="look for networks").split()
 
-    def up(self, file: str, services: Sequence[str] = (), *, limit_s: float) -> None:
-        """Have these services run as the file says, or all of them and no others; what is so already stays."""
-        which = ["--no-deps", *services] if services else ["--remove-orphans"]
-        self._compose(file, "up", "--detach", "--no-build", "--quiet-pull", *which, limit_s=limit_s)
+    def up(self, file: str, services: Sequence[str], *, limit_s: float) -> None:
+        """Have these services run as the file says, and none that it does not speak of; what is so already stays."""
+        words = ("up", "--detach", "--no-build", "--quiet-pull", "--no-deps", "--remove-orphans")
+        self._compose(file, *words, *services, limit_s=limit_s)
 
     def trial(self, file: str, *, limit_s: float) -> Member:
         """Start another server as the file says, which nobody is led to."""
@@ -186,7 +183,6 @@ class Stack:
 
 def _member(said: dict[str, Any]) -> Member:
     state, labels = said["State"], said["Config"].get("Labels") or {}
-    release = labels.get(RELEASE_LABEL, "")
     return Member(
         id=said["Id"],
         service=labels.get(_SERVICE, ""),
@@ -198,7 +194,6 @@ def _member(said: dict[str, Any]) -> Member:
         error=clean(state.get("Error") or ""),
         oom_killed=bool(state.get("OOMKilled")),
         config=labels.get(CONFIG_LABEL, ""),
-        release=int(release) if release.isdecimal() else 0,
         trial=labels.get(_ONE_OFF) == "True",
         test=tuple((said["Config"].get("Healthcheck") or {}).get("Test") or ()),
     )

@@ -11,7 +11,7 @@ from modelyard.core.release import Release
 from modelyard.ship import composition, differences, layout, surroundings, yaml
 from modelyard.ship.composition import ADMIN, FILE, PASSWORD, SERVER
 from modelyard.ship.engines import Engine
-from modelyard.ship.handover import Handover
+from modelyard.ship.handover import Handover, is_as
 from modelyard.ship.machine import Options as _Options
 from modelyard.ship.project import Project, places, secret_files
 from modelyard.ship.stack import Member, Stack
@@ -125,7 +125,7 @@ class Compose:
             state=state,
             ready=int(state in {State.RUNNING, State.DEGRADED}),
             wanted=1,
-            release=server.release,
+            release=_release_of(project, server),
             image=server.image,
             url=url,
             reasons=tuple(reasons),
@@ -187,6 +187,17 @@ def open_target(options: _Options, folder: Path) -> Compose:
 def _user() -> str:
     """Who containers run as: nobody else of this machine where that can be had, else whoever deploys."""
     return f"{layout.USER}:{layout.USER}" if os.geteuid() == 0 else f"{os.geteuid()}:{os.getegid()}"
+
+
+def _release_of(project: Project, server: Member) -> int:
+    """Which release the container is of, by the file that it was made of; 0 where another file lies there."""
+    raw = project.read(FILE)
+    try:
+        said = yaml.load(raw.decode(errors="replace")) if raw else {}
+        found = said[composition.ABOUT]["release"] if is_as(server, said["services"][SERVER]) else 0
+    except (InvalidRequest, KeyError, TypeError):  # somebody changed it by hand
+        return 0
+    return found if isinstance(found, int) else 0
 
 
 def _free(taken: Collection[int]) -> int:
