@@ -28,6 +28,7 @@ if TYPE_CHECKING:
 #: The newest glibc that a wheel may ask for; every base image that is still maintained has it.
 _GLIBC = (2, 28)
 _FETCH_S = 1800.0
+_RETRIES = "2"
 _ELSEWHERE = "where there is a network: modelyard build MODEL --format context; then here: --wheels CONTEXT/wheelhouse"
 _OFFLINE = re.compile(
     r"NewConnectionError|NameResolutionError|ConnectionError|ConnectTimeout|ReadTimeout|ProxyError|SSLE"
@@ -219,7 +220,7 @@ def _download(folder: Path, lacking: Sequence[Pin], python: str, platform: str) 
 
 def _pip(aside: Path, python: str, platform: str) -> None:
     command = [sys.executable, "-m", "pip", "--disable-pip-version-check", "--no-input"]
-    command += ["download", "--quiet", "--no-deps", "--only-binary=:all:", "--require-hashes", "--retries", "2"]
+    command += ["download", "--quiet", "--no-deps", "--only-binary=:all:", "--require-hashes", "--retries", _RETRIES]
     command += ["--implementation", "cp", "--python-version", "{}.{}".format(*version_of(python))]
     for each in _platforms(platform):
         command += ["--platform", each]
