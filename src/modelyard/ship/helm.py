@@ -10,6 +10,7 @@ import subprocess
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 
 from modelyard.core.errors import Conflict, Denied, InvalidRequest, ModelyardError, TargetUnavailable
@@ -127,6 +128,7 @@ class Helm:
         self._where += ["--kubeconfig", kubeconfig] if kubeconfig else []
         self._where += ["--kube-context", context] if context else []
 
+    @cached_property
     def version(self) -> tuple[int, int]:
         """Its own; `TargetUnavailable` when it is not there, or too old."""
         text = self._call("version", "--template", "{{.Version}}").stdout
@@ -174,7 +176,7 @@ class Helm:
         Stopped
             It did not come up.
         """
-        undo = "--rollback-on-failure" if self.version() >= (4, 0) else "--atomic"
+        undo = "--rollback-on-failure" if self.version >= (4, 0) else "--atomic"
         words = [
             "upgrade",
             name,

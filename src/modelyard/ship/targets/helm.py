@@ -86,7 +86,7 @@ class HelmTarget:
     def check(self) -> list[Check]:
         """Whether Helm is there, and what a Kubernetes target needs."""
         try:
-            major, minor = self._helm.version()
+            major, minor = self._helm.version
         except ModelyardError as exc:
             found = Check(ok=False, what=exc.detail, fix=exc.hint)
         else:
@@ -99,15 +99,9 @@ class HelmTarget:
 
     def plan(self, wanted: Wanted, access: Access) -> list[Step]:
         """What Helm makes of the chart, compared with what is there; and what it has there that is no longer wanted."""
-        release = wanted.release
-        steps = [self._step(item) for item in objects.secrets(release, self._options, access)]
-        with self._chart(wanted) as folder:
-            items = self._helm.template(release.deployment, folder)
-        steps += [self._step(_as_helm_has_it(item)) for item in items]
-        kept = {objects.shown(item) for item in items}
-        installed = self._ours(release.deployment)
-        gone = [objects.shown(item) for item in installed.items] if installed else []
-        return [*steps, *(Step(Doing.REMOVE, name) for name in gone if name not in kept)]
+        secrets = objects.secrets(wanted.release, self._options, access)
+        installed = self._ours(wanted.release.deployment)
+        return [*map(self._step, secrets), *self._steps(wanted, installed)]
 
     def apply(self, wanted: Wanted, access: Access, told: Told) -> None:
         """First the Secrets, then Helm, which waits, and puts back what was there before when it does not come up.
@@ -116,11 +110,11 @@ class HelmTarget:
         """
         release, canary = wanted.release, wanted.canary
         installed = self._recovered(release.deployment, told)
-        if installed and installed.status == "deployed" and self._is_so(wanted, access):
-            return
         for item in objects.secrets(release, self._options, access):
             if differences(self._there(item) or {}, self._namespace.apply(item, force=self._options.take_over)):
                 told(f"{objects.shown(item)} put there")
+        if installed and installed.status == "deployed" and self._is_so(wanted, installed):
+            return
         shares = [canary.canary] if canary else [0]
         if canary and self._namespace.get(KINDS["Deployment"], name_of(canary, "canary")) is None:
             shares.insert(0, 0)
@@ -168,7 +162,7 @@ class HelmTarget:
     def _upgrade(self, wanted: Wanted, folder: Path, settings: list[str], told: Told) -> None:
         release = wanted.release
         settings = [*settings, "--description", f"modelyard release {release.number}"]
-        settings += ["--force-conflicts"] if self._options.take_over and self._helm.version() >= (4, 0) else []
+        settings += ["--force-conflicts"] if self._options.take_over and self._helm.version >= (4, 0) else []
         watch = _Watch(self._namespace, wanted, told)
         try:
             self._helm.upgrade(release.deployment, folder, settings, self._options.timeout_s, watch.hopeless)
@@ -182,13 +176,20 @@ class HelmTarget:
                 hint=f"helm history {release.deployment} --namespace {space}",
             ) from exc
 
-    def _is_so(self, wanted: Wanted, access: Access) -> bool:
-        """Whether nothing has to be done: the release's number too is there already."""
-        steps = self.plan(wanted, access)
+    def _steps(self, wanted: Wanted, installed: Installed | None) -> list[Step]:
+        """What becomes of the objects that are Helm's."""
+        with self._chart(wanted) as folder:
+            items = self._helm.template(wanted.release.deployment, folder)
+        kept = {objects.shown(item) for item in items}
+        gone = [objects.shown(item) for item in installed.items] if installed else []
+        steps = [self._step(_as_helm_has_it(item)) for item in items]
+        return [*steps, *(Step(Doing.REMOVE, name) for name in gone if name not in kept)]
+
+    def _is_so(self, wanted: Wanted, installed: Installed) -> bool:
+        """Whether Helm has nothing to do: the release's number too is there already."""
         numbers = {str(each.number) for _, each in tracks(wanted.release, wanted.canary)}
-        there = self._namespace.all(KINDS["Deployment"], _labels(wanted.release.deployment))
-        known = {str(item["metadata"]["labels"].get(RELEASE, "")) for item in there}
-        return all(step.doing is Doing.KEEP for step in steps) and numbers == known
+        known = {item["metadata"]["labels"].get(RELEASE) for item in installed.items if item["kind"] == "Deployment"}
+        return numbers == known and all(step.doing is Doing.KEEP for step in self._steps(wanted, installed))
 
     def _step(self, item: Object) -> Step:
         before = self._there(item)
