@@ -94,6 +94,7 @@ class _Handler(BaseHTTPRequestHandler):
 
     cluster: Cluster
     protocol_version = "HTTP/1.1"
+    disable_nagle_algorithm = True
 
     def log_message(self, format: str, *args: Any) -> None:  # noqa: A002 - theirs
         pass
