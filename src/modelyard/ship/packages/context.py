@@ -25,6 +25,7 @@ from modelyard.ship.sbom import Contents, bill
 from modelyard.ship.shipment import Shipment
 
 _MB = 1_000_000
+_EPOCH = 946_684_800  # 2000-01-01; what is added is less than nine years
 _DEFAULT_PYTHON = "3.11"
 _OURS = frozenset(
     {"Dockerfile", ".dockerignore", "README.md", "requirements.txt", "slim.py", "plan.json", "sbom.json"}
@@ -188,7 +189,11 @@ def _digest(folder: Path) -> tuple[str, int]:
 
 
 def _settle(folder: Path) -> None:
-    """The same rights and times for everybody who writes it, since they become those of the image's files."""
+    """The same rights and times for everybody who writes it, since they become those of the image's files.
+
+    A file's time is made of its bytes: BuildKit takes a file of the same name, size and time for the one that it had.
+    """
     for path in (*folder.rglob("*"), folder):
         path.chmod(0o755 if path.is_dir() else 0o644)
-        os.utime(path, (0, 0))
+        time = 0 if path.is_dir() else _EPOCH + int(wheels.digest_of(path)[:7], 16)
+        os.utime(path, (time, time))
