@@ -141,7 +141,7 @@ class Rootfs:
         if not parts:
             return
         *above, name = parts
-        where = self._folder(above, written) / name
+        where = self._folder(above) / name
         if name.startswith(_WHITEOUT):
             self._white_out(where, written)
             return
@@ -150,7 +150,7 @@ class Rootfs:
             written.add(where)
             where = where.parent
 
-    def _folder(self, parts: list[str], written: set[Path]) -> Path:
+    def _folder(self, parts: list[str]) -> Path:
         """The folder that these lead to, made where it is not there; what is in its place and is none, goes."""
         whole = "/".join(parts)
         if whole in self._folders:
@@ -163,7 +163,6 @@ class Rootfs:
             self._folders.clear()
             _remove(where)
             where.mkdir(0o755)
-            written.add(where)
         self._folders[whole] = self.follow(whole) or self.root
         return self._folders[whole]
 
