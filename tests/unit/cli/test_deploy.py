@@ -48,7 +48,7 @@ def test_a_plan_is_shown_and_changes_nothing(run: Run, shop: Home) -> None:
         "  + secret/churn",
         "  + deployment/churn",
         "  + service/churn",
-        "Checks      the models fit: 512 MiB, of 1 worker(s) with churn@1 about 90 MiB",
+        "Checks      the models fit: 512 MiB, of 1 worker(s) with churn@1 about 65 MiB",
         "            1 replica: while its machine is away nobody answers",
         "            who may ask: shop",
         "Plan: 3 to add, 0 to change, 0 to remove.",

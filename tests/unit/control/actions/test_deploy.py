@@ -73,7 +73,7 @@ def test_a_capacity_that_cannot_be(said: dict[str, str]) -> None:
 
 
 def test_models_that_do_not_fit_their_memory_are_refused_before_anything_is_done(shop: Home) -> None:
-    planned = draft(shop, "churn", capacity={"memory_mib": "64"})
+    planned = draft(shop, "churn", capacity={"memory_mib": "64", "workers": "2"})
     with pytest.raises(InvalidRequest, match="do not fit") as caught:
         deploy.deploy(planned, quiet)
     assert "--set memory_mib=" in caught.value.hint
