@@ -151,8 +151,10 @@ def _readable() -> list[str]:
 
 
 def _installed() -> list[str]:
-    """Folders of installed packages; ``-I`` leaves out a user's own, where this package's libraries may be."""
-    return [path for path in sys.path if path.endswith(("site-packages", "dist-packages"))]
+    """Folders of installed packages; ``-I`` leaves out a user's own, and what ``PYTHONPATH`` names, as in an image."""
+    found = [path for path in sys.path if path.endswith(("site-packages", "dist-packages"))]
+    ours = str(Path(msgspec.__file__).parents[1])
+    return found if ours in found else [*found, ours]
 
 
 def _is_private() -> bool:

@@ -206,6 +206,7 @@ def main() -> None:
     header = json.loads(_read_exactly(source, int.from_bytes(_read_exactly(source, 8), "little")))
     blobs = [_read_exactly(source, size) for size in header["blobs"]]
     os.close(source)
+    sys.path += [path for path in header["packages"] if path not in sys.path]  # the lock's own library is in one
     try:
         limit_resources(cpu_s=header["cpu_s"], memory_bytes=header["memory_bytes"])
         if header["lock"]:
@@ -214,7 +215,6 @@ def main() -> None:
         _write(sink, {"unlocked": f"{type(exc).__name__}: {exc}"}, [])
         return
     try:
-        sys.path += [path for path in header["packages"] if path not in sys.path]
         _borrow_package(header["package"])
         facts, answers = _perform(header["task"], header["facts"], blobs)
     except BaseException as exc:  # noqa: BLE001 - process border: a foreign file may raise anything, SystemExit too
