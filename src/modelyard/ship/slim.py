@@ -182,7 +182,7 @@ def owners(root: Path, kept: Iterable[str]) -> dict[str, str]:
         package = listing.name.removesuffix(".list").partition(":")[0]
         lines = (line.strip("/") for line in listing.read_text(errors="replace").splitlines())
         if package in stanzas and any(at.placed(line) in kept and not at.is_folder(line) for line in lines if line):
-            found[package] = re.sub(r"(?ms)^Conffiles:\n(?: .*\n?)+", "", stanzas[package])
+            found[package] = re.sub(r"(?m)^Conffiles:\n(?: .*\n?)+", "", stanzas[package]).strip()
     return found
 
 
@@ -378,9 +378,16 @@ class _Elf:
 
 
 def _elf(raw: bytes) -> _Elf | None:
-    """What a program or library is linked with; None when it is none for a little-endian machine of 64 bits."""
-    if raw[:6] != b"\x7fELF\x02\x01" or len(raw) < 64:
+    """What a program or library is linked with; None when it is damaged, or none of a little-endian 64-bit machine."""
+    if raw[:6] != b"\x7fELF\x02\x01":
         return None
+    try:
+        return _read_elf(raw)
+    except (struct.error, ValueError):
+        return None
+
+
+def _read_elf(raw: bytes) -> _Elf:
     machine, start = struct.unpack_from("<H", raw, 18)[0], struct.unpack_from("<Q", raw, 32)[0]
     size, count = struct.unpack_from("<HH", raw, 54)
     loads, loader, dynamic = [], "", []
