@@ -14,10 +14,10 @@ from importlib.resources import files
 from typing import Any
 
 import jsonschema
-import kubernetes_validate
+import referencing
+from jsonschema import Draft202012Validator
 
 VERSION = "1.34"
-_FOLDER = f"kubernetes-json-schema/v{VERSION}.0-local-strict"
 
 
 @dataclass(frozen=True)
@@ -113,25 +113,31 @@ def check(item: dict[str, Any], version: str = VERSION) -> None:
         bare = {key: value for key, value in item["metadata"].items() if key in _METADATA["properties"]}
         jsonschema.validate({**item, "metadata": bare}, FOREIGN[item["kind"]])
         return
-    kubernetes_validate.validate(item, version, strict=True)
+    _validator(item["kind"], item["apiVersion"], version).validate(item)
 
 
 @cache
-def _definitions() -> dict[str, Any]:
-    raw = files("kubernetes_validate").joinpath(f"{_FOLDER}/_definitions.json").read_text("utf-8")
-    found: dict[str, Any] = json.loads(raw)["$defs"]
+def _validator(kind: str, api: str, version: str) -> Draft202012Validator:
+    """As kubernetes-validate's ``--strict`` does it; made once, for that takes longer than to use it."""
+    group, _, number = api.rpartition("/")
+    name = "-".join(filter(None, (kind.lower(), group.partition(".")[0], number)))
+    definitions = referencing.Resource.from_contents(_read("_definitions", version))
+    registry = definitions @ referencing.Registry()
+    return Draft202012Validator(_read(name, version), registry=registry)
+
+
+@cache
+def _read(name: str, version: str) -> dict[str, Any]:
+    folder = files("kubernetes_validate").joinpath(f"kubernetes-json-schema/v{version}.0-local-strict")
+    found: dict[str, Any] = json.loads(folder.joinpath(f"{name}.json").read_text("utf-8"))
     return found
 
 
-@cache
 def _schema(kind: str) -> dict[str, Any]:
     if kind in FOREIGN:
         return FOREIGN[kind]
     resource = BY_KIND[kind]
-    group = resource.group.partition(".")[0]
-    name = f"{kind.lower()}-{group + '-' if group else ''}{resource.version}.json"
-    found: dict[str, Any] = json.loads(files("kubernetes_validate").joinpath(f"{_FOLDER}/{name}").read_text("utf-8"))
-    return found
+    return _read("-".join(filter(None, (kind.lower(), resource.group.partition(".")[0], resource.version))), VERSION)
 
 
 class Shape:
@@ -139,7 +145,11 @@ class Shape:
 
     def __init__(self, node: dict[str, Any]) -> None:
         more = {key: value for key, value in node.items() if key != "$ref"}
-        self._node = (_definitions()[node["$ref"].rpartition("/")[2]] | more) if "$ref" in node else node
+        self._node = (
+            (_read("_definitions", VERSION)["$defs"][node["$ref"].rpartition("/")[2]] | more)
+            if "$ref" in node
+            else node
+        )
 
     @classmethod
     def of(cls, kind: str) -> Shape:

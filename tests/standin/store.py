@@ -10,7 +10,6 @@ from dataclasses import dataclass, field
 from typing import Any
 
 import jsonschema
-import kubernetes_validate
 
 from tests.standin import merge
 from tests.standin.defaults import with_defaults
@@ -170,8 +169,8 @@ class Store:
     def _check(self, resource: Resource, name: str, before: Entry | None, after: Entry) -> None:
         try:
             check({key: value for key, value in after.item.items() if key != "status"})
-        except (jsonschema.ValidationError, kubernetes_validate.ValidationError) as exc:
-            raise Refusal(422, f'{resource.kind} "{name}" is invalid: {exc}'[:600]) from exc
+        except jsonschema.ValidationError as exc:
+            raise Refusal(422, f'{resource.kind} "{name}" is invalid: {exc.json_path}: {exc.message}'[:600]) from exc
         if before is None:
             return
         old, new = before.item, after.item
