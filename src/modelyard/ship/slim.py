@@ -35,7 +35,7 @@ _SUPERFLUOUS = re.compile(
     | bin/ | include/                                              # programs; headers
     | onnxruntime/ (?: transformers | tools | quantization | datasets | backend ) /
     | onnxruntime/capi/libonnxruntime\.so                          # nothing links it: its Python module has all of it
-    | numpy/ (?: f2py | distutils | _pyinstaller ) /
+    | numpy/ (?: distutils | _pyinstaller ) /      # scipy imports numpy.f2py
     | numpy/_core/ (?: _simd | _[a-z]+_tests ) \.                  # what its own tests look at
     """
 )
