@@ -17,6 +17,7 @@ from modelyard.guard.masterkeys import Keys
 from modelyard.store.blobs import BACKENDS, Blobs, open_blobs
 from modelyard.store.envelopes import Envelopes
 from modelyard.store.sealed import Places, SealedBlobs
+from tests.clouds import CLOUDS, Cloud
 
 Opener = Callable[[], Blobs]
 CONTENT = b"a model, as data"
@@ -24,18 +25,24 @@ DIGEST = hashlib.sha256(CONTENT).hexdigest()
 MISSING = "0" * 64
 
 
-def backend(name: str, folder: Path) -> Blobs:
+LOCAL = ("file", "memory")
+
+
+def backend(name: str, folder: Path, cloud: Callable[[str], Cloud]) -> Blobs:
+    if name in CLOUDS:
+        found = cloud(name)
+        return open_blobs(found.url(f"{secrets.token_hex(4)}/{folder.name}"), found.network)
     return open_blobs({"file": folder.as_uri(), "memory": "memory:"}[name])
 
 
-@pytest.fixture(params=[*sorted(BACKENDS), *(f"{name}, encrypted" for name in sorted(BACKENDS)), "file, decrypted"])
-def blobs(request: pytest.FixtureRequest, tmp_path: Path) -> Blobs:
+@pytest.fixture(params=[*LOCAL, *CLOUDS, *(f"{name}, encrypted" for name in (*LOCAL, "s3")), "file, decrypted"])
+def blobs(request: pytest.FixtureRequest, tmp_path: Path, cloud: Callable[[str], Cloud]) -> Blobs:
     """Each backend; encrypted at rest; and with that turned off again, which is a layer all the same."""
     name, _, layer = request.param.partition(", ")
-    plain = backend(name, tmp_path / "blobs")
+    plain = backend(name, tmp_path / "blobs", cloud)
     if not layer:
         return plain
-    places = Places(plain, backend(name, tmp_path / "sealed"), Envelopes(tmp_path / "envelopes"))
+    places = Places(plain, backend(name, tmp_path / "sealed", cloud), Envelopes(tmp_path / "envelopes"))
     keys = Keys(lambda: FileSource(tmp_path / "secrets" / "master.key"))
     keys.prepare()
     return SealedBlobs(places, keys, lambda: layer == "encrypted")
@@ -119,6 +126,10 @@ def test_concurrent_writers_of_few_and_of_many_contents(blobs: Blobs) -> None:
     assert [blobs.get(name) for name in names] == contents
     assert {blob.digest for blob in blobs.list()} == set(names)
     assert len(set(names)) == 7
+
+
+def test_every_backend_is_run() -> None:
+    assert {*LOCAL, *CLOUDS} == BACKENDS.keys() - ({"az"} - CLOUDS.keys())
 
 
 def test_a_door_says_what_it_has() -> None:

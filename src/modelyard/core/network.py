@@ -27,8 +27,9 @@ class Network:
         Proxy by scheme, ``http`` and ``https`` (``HTTPS_PROXY`` and its like).
     direct : tuple of str
         Hosts, and domains, that are reached without one (``NO_PROXY``); ``*`` for all.
-    s3_endpoint : str
-        Where buckets are that Amazon does not have (``AWS_ENDPOINT_URL``).
+    stores : Mapping of str to str
+        Where buckets are that the cloud itself does not have, by scheme: ``AWS_ENDPOINT_URL`` for ``s3``,
+        ``GOOGLE_BASE_URL`` for ``gs``, ``AZURE_STORAGE_ENDPOINT`` for ``az``.
     """
 
     logins: tuple[Path, ...] = ()
@@ -36,7 +37,7 @@ class Network:
     insecure: frozenset[str] = frozenset()
     proxies: Mapping[str, str] = field(default_factory=dict, repr=False)
     direct: tuple[str, ...] = ()
-    s3_endpoint: str = ""
+    stores: Mapping[str, str] = field(default_factory=dict)
 
     def is_plain(self, host: str, port: int | None = None) -> bool:
         """Whether nobody on the way could listen, or the operator does not mind: plain HTTP will do."""
@@ -54,13 +55,18 @@ class Network:
     def from_environ(cls, environ: Mapping[str, str]) -> Network:
         """As the environment says."""
         proxies = {scheme: _variable(environ, f"{scheme}_proxy") for scheme in ("http", "https")}
+        places = (
+            ("s3", environ.get("AWS_ENDPOINT_URL_S3") or environ.get("AWS_ENDPOINT_URL", "")),
+            ("gs", environ.get("GOOGLE_BASE_URL", "")),
+            ("az", environ.get("AZURE_STORAGE_ENDPOINT", "")),
+        )
         return cls(
             logins=_logins(environ),
             login=environ.get("DOCKER_AUTH_CONFIG", ""),
             insecure=frozenset(_listed(environ.get("MODELYARD_INSECURE_REGISTRIES", ""))),
             proxies={scheme: proxy for scheme, proxy in proxies.items() if proxy},
             direct=tuple(name.removeprefix("*.").lstrip(".") for name in _listed(_variable(environ, "no_proxy"))),
-            s3_endpoint=environ.get("AWS_ENDPOINT_URL_S3") or environ.get("AWS_ENDPOINT_URL", ""),
+            stores={scheme: place for scheme, place in places if place},
         )
 
 

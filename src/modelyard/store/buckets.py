@@ -23,6 +23,12 @@ if TYPE_CHECKING:
     from obstore.store import ClientConfig, ObjectStore, RetryConfig
 
 _TIMES: RetryConfig = {"max_retries": 3, "retry_timeout": timedelta(seconds=60)}
+#: The store of each scheme, and what it calls its own address.
+_KINDS: dict[str, tuple[Any, str]] = {
+    "s3": (stores.S3Store, "endpoint"),
+    "gs": (stores.GCSStore, "base_url"),
+    "az": (stores.AzureStore, "endpoint"),
+}
 _CHUNK_BYTES = 1 << 20
 _LOGIN = {
     "s3": "aws sts get-caller-identity, then set AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY",
@@ -43,6 +49,9 @@ KINDS: dict[type[Exception], str] = {
     exceptions.JoinError: "refused",
     exceptions.GenericError: "refused",
     exceptions.BaseError: "refused",
+    FileNotFoundError: "absent",  # what obstore really raises for an object that is not there
+    NotImplementedError: "refused",
+    OSError: "refused",
 }
 
 
@@ -56,7 +65,7 @@ class Bucket:
     name, prefix : str
         Of the bucket (Azure's container), and what all keys begin with.
     network : Network
-        Another place for S3, and whether it may be asked without TLS.
+        Another place for its buckets, and whether it may be asked without TLS.
     """
 
     def __init__(self, scheme: str, name: str, prefix: str, network: Network) -> None:
@@ -90,7 +99,7 @@ class Bucket:
         """By a HEAD request."""
         try:
             return obstore.head(self._store, check_key(key))["size"]
-        except (exceptions.NotFoundError, FileNotFoundError):
+        except FileNotFoundError:
             return None
         except tuple(KINDS) as exc:
             raise self._translated(exc, key) from exc
@@ -99,7 +108,7 @@ class Bucket:
         """Some stores say that there was none, others do not."""
         try:
             obstore.delete(self._store, check_key(key))
-        except (exceptions.NotFoundError, FileNotFoundError):
+        except FileNotFoundError:
             return
         except tuple(KINDS) as exc:
             raise self._translated(exc, key) from exc
@@ -131,16 +140,14 @@ class Bucket:
 
 def _open(scheme: str, name: str, prefix: str, network: Network) -> ObjectStore:
     options: ClientConfig = {"connect_timeout": "10s", "timeout": "600s", "read_timeout": "60s"}
-    common: dict[str, Any] = {"prefix": prefix or None, "retry_config": _TIMES}
-    if scheme == "gs":
-        return stores.GCSStore(name, client_options=options, **common)
-    if scheme == "az":
-        return stores.AzureStore(name, client_options=options, **common)
-    place = urlsplit(network.s3_endpoint)
+    address = network.stores.get(scheme, "")
+    place = urlsplit(address)
     if place.scheme == "http" and network.is_plain(place.hostname or "", place.port):
         options["allow_http"] = True
-    config: Any = {"endpoint": network.s3_endpoint} if network.s3_endpoint else {}
-    return stores.S3Store(name, client_options=options, config=config, **common)
+    kind, word = _KINDS[scheme]
+    config = {word: address} if address else {}
+    opened: ObjectStore = kind(name, prefix=prefix or None, config=config, client_options=options, retry_config=_TIMES)
+    return opened
 
 
 def _words(exc: Exception) -> str:

@@ -60,5 +60,8 @@ def test_a_login_is_not_printed() -> None:
 
 def test_another_place_for_buckets() -> None:
     both = {"AWS_ENDPOINT_URL": "http://all", "AWS_ENDPOINT_URL_S3": "http://s3"}
-    assert Network.from_environ(both).s3_endpoint == "http://s3"
-    assert Network.from_environ({"AWS_ENDPOINT_URL": "http://all"}).s3_endpoint == "http://all"
+    assert Network.from_environ(both).stores == {"s3": "http://s3"}
+    assert Network.from_environ({"AWS_ENDPOINT_URL": "http://all"}).stores == {"s3": "http://all"}
+    others = {"GOOGLE_BASE_URL": "http://google", "AZURE_STORAGE_ENDPOINT": "http://azure"}
+    assert Network.from_environ(others).stores == {"gs": "http://google", "az": "http://azure"}
+    assert Network.from_environ({}).stores == {}
