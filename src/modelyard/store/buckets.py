@@ -16,6 +16,7 @@ from obstore import exceptions
 from obstore import store as stores
 
 from modelyard.core.errors import Denied, InvalidRequest, ModelyardError, NotFound, RegistryRefused
+from modelyard.core.imagename import is_host
 from modelyard.core.network import Network
 from modelyard.store.objects import Object, absent, check_key, check_size
 
@@ -142,6 +143,8 @@ def _open(scheme: str, name: str, prefix: str, network: Network) -> ObjectStore:
     options: ClientConfig = {"connect_timeout": "10s", "timeout": "600s", "read_timeout": "60s"}
     address = network.stores.get(scheme, "")
     place = urlsplit(address)
+    if address and not (place.scheme in {"http", "https"} and is_host(place.netloc)):  # obstore panics at such
+        raise InvalidRequest(what=f"{address[:200]!r} is no address of a store", cause="https://HOST[:PORT] is one")
     if place.scheme == "http" and network.is_plain(place.hostname or "", place.port):
         options["allow_http"] = True
     kind, word = _KINDS[scheme]
