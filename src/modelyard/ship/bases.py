@@ -10,7 +10,7 @@ import hashlib
 import tarfile
 import tempfile
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -376,10 +376,10 @@ class _Archive:
 
     def _file(self, name: str) -> IO[bytes] | None:
         """The file of this name. Layers that are there twice are links: they are followed inside of the archive."""
-        try:
-            return self._tar.extractfile(name)
-        except KeyError:
-            return None
+        for each in (name, f"./{name}"):
+            with suppress(KeyError):
+                return self._tar.extractfile(each)
+        return None
 
 
 class _Saving:
@@ -426,11 +426,13 @@ class _Registry:
 
 
 def _folder_and_tag(text: str) -> tuple[Path, str]:
-    """``FOLDER[:TAG]``; a folder's name may have colons."""
-    if Path(text).is_dir() or ":" not in text:
-        return Path(text), ""
-    folder, _, tag = text.partition(":")
-    return Path(folder), tag
+    """``FOLDER[:TAG]``, both of which may have colons."""
+    parts = text.split(":")
+    for count in range(len(parts), 0, -1):
+        folder, tag = Path(":".join(parts[:count])), ":".join(parts[count:])
+        if folder.is_dir():
+            return folder, tag
+    return Path(parts[0]), ":".join(parts[1:])
 
 
 def _read_index(folder: Path) -> bytes:
