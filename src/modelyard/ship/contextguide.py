@@ -47,7 +47,9 @@ def readme(told: Told) -> str:
 def _head(told: Told) -> str:
     return f"""# {told.tag}
 
-Serves {told.label}. Written by `modelyard build --format context`: the same models and packages give the same folder.
+Serves {told.label}.
+
+Written by `modelyard build --format context`: the same models and packages give the same folder.
 
 | | |
 |---|---|
