@@ -14,7 +14,8 @@ from modelyard.core.errors import Kind, ModelyardError, catalogue
 from modelyard.serve.http.errors import REASONS, STATUS
 from tests.house.source import PACKAGE, ROOT, Module, modules
 
-DOCS = "\n".join(path.read_text(encoding="utf-8") for path in sorted((ROOT / "docs").glob("*.md")))
+FOLDERS = (ROOT / "docs", ROOT / "docs/deploy")
+DOCS = "\n".join(path.read_text(encoding="utf-8") for each in FOLDERS for path in sorted(each.glob("*.md")))
 
 
 def _annotated(module: Module, annotation: str) -> Iterator[tuple[str, str]]:
