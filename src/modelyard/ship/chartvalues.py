@@ -196,7 +196,6 @@ _WITH_CANARY = {
     "route": {"enum": ["ingress", "gateway"]},
     "canary": {
         "properties": {
-            "weight": {"minimum": 1},
             "image": {"minLength": 1},
             "release": {"minimum": 1},
             "plan": {"minLength": 2},
