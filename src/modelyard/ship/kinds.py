@@ -52,5 +52,10 @@ OURS = tuple(
 _READ = tuple(
     Kind(*each) for each in (("ReplicaSet", "apps/v1", "replicasets"), ("Pod", "v1", "pods"), ("Event", "v1", "events"))
 )
+#: Of KServe, and of Knative below it.
+KSERVE = (
+    Kind("InferenceService", "serving.kserve.io/v1beta1", "inferenceservices"),
+    Kind("Revision", "serving.knative.dev/v1", "revisions"),
+)
 #: All of them by name.
-KINDS = {kind.name: kind for kind in (*OURS, *_READ)}
+KINDS = {kind.name: kind for kind in (*OURS, *_READ, *KSERVE)}
