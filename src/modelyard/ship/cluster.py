@@ -22,6 +22,8 @@ _PAUSE_S = 0.5
 _LOGIN_S = 30.0  # for a program that a kubeconfig names to log in with
 _LATER = frozenset({429, 500, 502, 503, 504})
 _SHOWN = 300
+#: What the client raises over a file that is no kubeconfig, beside its own error.
+_BROKEN = (OSError, ValueError, KeyError, TypeError, AttributeError)
 
 
 class Cluster:
@@ -111,6 +113,7 @@ def _client(target: str, kubeconfig: str, context: str) -> Any:
         from kubernetes import client, config  # noqa: PLC0415 - heavy, and an extra
     except ImportError as exc:
         raise MissingExtra(what="a Kubernetes target", library="kubernetes", extra="ship") from exc
+    broken = config.kube_config.yaml.YAMLError
     try:
         return config.new_client_from_config(config_file=kubeconfig or None, context=context or None)
     except config.ConfigException as exc:
@@ -123,12 +126,7 @@ def _client(target: str, kubeconfig: str, context: str) -> Any:
             else:
                 return client.ApiClient(settings)
         raise _unusable(target, exc) from exc
-    except (
-        OSError,
-        ValueError,
-        KeyError,
-        TypeError,
-    ) as exc:  # a file that is no kubeconfig, a program that is not there
+    except (*_BROKEN, broken) as exc:
         raise _unusable(target, exc) from exc
 
 

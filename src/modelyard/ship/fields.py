@@ -12,7 +12,7 @@ from modelyard.ship.pods import RELEASE
 #: Written by the cluster itself, or telling nothing of what runs.
 _NOISE = ("managedFields", "resourceVersion", "generation", "uid", "creationTimestamp", "selfLink")
 _NUMBERED = "deployment.kubernetes.io/revision"
-_SHOWN = 100
+_SHOWN = 200
 _LINES = 12
 #: Paths that are said shortly: what an object consists of is known.
 _SHORT = (
