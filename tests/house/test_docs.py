@@ -22,7 +22,11 @@ from tests.house.transcript import matches, run, steps, unknown_blocks
 from tests.models import linear_bundle
 
 FOLDERS = (ROOT / "docs", ROOT / "docs/deploy")
-PAGES = [ROOT / "README.md", ROOT / "ARCHITECTURE.md", *(page for each in FOLDERS for page in sorted(each.glob("*.md")))]
+PAGES = [
+    ROOT / "README.md",
+    ROOT / "ARCHITECTURE.md",
+    *(page for each in FOLDERS for page in sorted(each.glob("*.md"))),
+]
 DOCS = "\n".join(path.read_text(encoding="utf-8") for path in PAGES)
 PROGRAMS = [page for page in PAGES if steps(page)]
 
