@@ -27,7 +27,7 @@ from modelyard.ship.layers import pack as make
 from modelyard.ship.locks import EXTRAS, SERVING, this_platform
 from modelyard.ship.packages import Packed, Recipe, Told
 from modelyard.ship.sbom import Contents, bill
-from modelyard.ship.shelf import Shelf, digest_of
+from modelyard.ship.shelf import Shelf, digest_of, refused
 from modelyard.ship.shipment import Shipment
 from modelyard.store.files import make_folder
 
@@ -55,13 +55,11 @@ def pack(shipment: Shipment, recipe: Recipe, told: Told) -> Packed:
         The base cannot be had, or the image cannot be pushed.
     """
     began = monotonic()
-    platform = recipe.platform or this_platform()
-    shelf = Shelf(recipe.cache / "layers")
-    with open_base(recipe.base, platform, shelf, recipe.network) as base, broken(base, shelf) as ground:
-        if base.note:
-            told(base.note)
-        image = assemble(_layers(shipment, recipe, ground, shelf, told), _start(shipment, recipe, ground), platform)
-    name = recipe.tag or f"{shipment.name}:{version_of(shipment)}"
+    try:
+        image, ground = _image(shipment, recipe, told)
+    except OSError as exc:
+        raise refused(exc, recipe.cache) from exc
+    base, name = ground.base, recipe.tag or f"{shipment.name}:{version_of(shipment)}"
     path = _written(image, name, shipment, recipe)
     pushed = _push(image, name, recipe, told) if recipe.push else ""
     size, pulled = image.unpacked_bytes / _MB, image.packed_bytes / _MB
@@ -80,6 +78,17 @@ def pack(shipment: Shipment, recipe: Recipe, told: Told) -> Packed:
             **({"Archive": str(path)} if path else {}),
         },
     )
+
+
+def _image(shipment: Shipment, recipe: Recipe, told: Told) -> tuple[Image, Ground]:
+    """The image, its layers on the shelf, and what it stands on."""
+    platform = recipe.platform or this_platform()
+    shelf = Shelf(recipe.cache / "layers")
+    with open_base(recipe.base, platform, shelf, recipe.network) as base, broken(base, shelf) as ground:
+        if base.note:
+            told(base.note)
+        layers = _layers(shipment, recipe, ground, shelf, told)
+        return assemble(layers, _start(shipment, recipe, ground), platform), ground
 
 
 def _layers(shipment: Shipment, recipe: Recipe, ground: Ground, shelf: Shelf, told: Told) -> list[Stored]:
