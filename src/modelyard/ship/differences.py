@@ -8,9 +8,9 @@ from typing import Any
 from modelyard.core.errors import InvalidRequest
 from modelyard.ship import yaml
 from modelyard.ship.composition import CONFIG_LABEL
+from modelyard.ship.deployment import Doing, Step
 from modelyard.ship.project import Project
 from modelyard.ship.stack import Member
-from modelyard.ship.targets import Doing, Step
 
 _SHOWN, _MOST = 120, 40
 _NOTHING = object()

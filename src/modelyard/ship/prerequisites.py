@@ -6,10 +6,10 @@ from collections.abc import Callable, Iterator
 from contextlib import suppress
 
 from modelyard.core.errors import ModelyardError
+from modelyard.ship.deployment import Check
 from modelyard.ship.kinds import KINDS, OURS, Kind
 from modelyard.ship.namespace import Namespace
 from modelyard.ship.placement import Placement
-from modelyard.ship.targets import Check
 
 _OLDEST = (1, 27)  # since then new pods of a roll-out are spread among themselves
 _VERBS = ("get", "list", "create", "patch", "delete")

@@ -7,11 +7,11 @@ from dataclasses import dataclass
 from functools import partial
 
 from modelyard.core.errors import RolloutFailed, TargetUnavailable
+from modelyard.ship.deployment import State, Told
 from modelyard.ship.kinds import KINDS
 from modelyard.ship.namespace import Namespace, Object, tried
 from modelyard.ship.pods import NAME, TRACK
 from modelyard.ship.reasons import hopeless, reasons, refused
-from modelyard.ship.targets import State, Told
 
 _LOOK_S = 1.0
 _REFUSED_S = 10.0  # a quota may be free again in a moment

@@ -5,13 +5,13 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 
 from modelyard.ship import rollout
+from modelyard.ship.deployment import State, Status
 from modelyard.ship.kinds import KINDS
 from modelyard.ship.namespace import Namespace, Object, tried
 from modelyard.ship.placement import Placement
 from modelyard.ship.pods import CANARY, CONTAINER, RELEASE, STABLE, TRACK
 from modelyard.ship.reasons import reasons
 from modelyard.ship.routes import share, url
-from modelyard.ship.targets import State, Status
 
 
 def status(namespace: Namespace, deployment: str, placement: Placement, labels: Mapping[str, str]) -> Status:

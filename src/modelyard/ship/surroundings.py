@@ -13,9 +13,9 @@ from pathlib import Path
 
 from modelyard.core.errors import Conflict, ModelyardError
 from modelyard.guard import tls
+from modelyard.ship.deployment import Check
 from modelyard.ship.engines import Engine, find_engine
 from modelyard.ship.machine import Options
-from modelyard.ship.targets import Check
 
 _FORMAT = "{{json .IPAM.Config}}"
 
