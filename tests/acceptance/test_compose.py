@@ -25,11 +25,12 @@ from modelyard.control.actions.deploy import Draft, Order
 from modelyard.control.actions.home import Home, open_home
 from modelyard.control.actions.images import Making
 from modelyard.control.actions.publish import publish
+from modelyard.control.actions.rollouts import Site
 from modelyard.core.errors import RolloutFailed
 from modelyard.core.identity import parse_scope
 from modelyard.core.settings import Settings
 from modelyard.guard.grant import Grant
-from modelyard.ship.targets import Doing, State
+from modelyard.ship.targets import Doing, State, Wanted
 from tests.containers import BASE, CACHE, base_layout, engine, program
 from tests.models import linear_bundle
 from tests.targets.compose import docker, free_ports
@@ -76,6 +77,13 @@ class Shop:
 
     def put(self, *references: str, **said: Any) -> int:
         return deploy.deploy(self.draft(*references, **said), print).number
+
+    def send_keys(self) -> None:
+        """Apply what is live once more, with the keys of now."""
+        site = Site(self.home, targets.known(self.home, "here"), NAME)
+        live = site.history().live
+        assert live is not None
+        site.target.apply(Wanted(release=live.release), site.access(live.release), print)
 
     def ask(self, key: str = "", feature: float = 3.0) -> tuple[int, Any]:
         """Status and answer of one question, or (0, None) when nobody listens."""
@@ -207,10 +215,10 @@ def test_keys_go_live_without_a_new_container(shop: Shop) -> None:
     began = docker("inspect", "--format", "{{.State.StartedAt}}", f"{shop.project}-server-1")
     fresh = grant(shop.home, "fresh", "model:linear:predict")
     assert shop.ask(fresh)[0] == 401
-    shop.put("linear@1")
+    shop.send_keys()
     assert until(lambda: shop.ask(fresh)[0] == 200, 5) < 5
     keys.revoke(shop.home, "fresh")
-    shop.put("linear@1")
+    shop.send_keys()
     assert until(lambda: shop.ask(fresh)[0] == 401, 5) < 5
     assert shop.ask(shop.key)[0] == 200
     assert docker("inspect", "--format", "{{.State.StartedAt}}", f"{shop.project}-server-1") == began
