@@ -47,6 +47,8 @@ ROWS: dict[str, tuple[str, str]] = {
     "MOD-03": ("hostile names and archives", "100 % refused"),
     "MOD-04": ("addresses in every field of text", "0 connections"),
     "PRI-02": ("time to keep is over; a person is erased", "0 remains after one sweep"),
+    "OPS-01": ("a container without any right: uid, read-only, capabilities, seccomp", "serves, converts"),
+    "OPS-02": ("what an image is made of: hashed, locked, listed, no release below the floors", "0 known-bad"),
     "OVL-02": ("one caller at ten times its limit beside another", "other >= 99.9 %; p99 <= 1.5 x"),
 }
 
