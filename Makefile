@@ -3,7 +3,7 @@
 SHELL := /bin/bash
 .SHELLFLAGS := -eu -o pipefail -c
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test test-long conformance security lint fmt bench bench-quick docs lock clean
+.PHONY: help setup demo test test-long conformance security policies lint fmt bench bench-quick docs lock clean
 
 VENV := .venv
 BIN := $(VENV)/bin
@@ -54,6 +54,9 @@ conformance: $(STAMP)  ## The real clients of other servers against this one: a 
 
 security: $(STAMP)  ## What is promised of security, row by row, with numbers: an hour or so; QUICK=1 in minutes, ROWS="AUT"
 	@$(BIN)/python -m tests.scoreboard $(if $(QUICK),--quick) $(ARGS) $(ROWS)
+
+policies: $(STAMP)  ## What checkov finds in all that targets render for a cluster; tests/policies.py says what is not asked
+	@$(BIN)/python -m tests.policies
 
 docs: $(STAMP)  ## Run what the README and the docs show, and compare the docs with the code
 	$(PYTEST) tests/house -k "docs or readme or architecture"
