@@ -33,17 +33,22 @@ def findings(document: dict[str, Any]) -> list[str]:
 
 @cache
 def _validator(kind: str) -> Draft202012Validator:
+    return Draft202012Validator(schema(kind))
+
+
+def schema(kind: str) -> dict[str, Any]:
+    """The closed schema of a kind."""
     path = _FOLDER / f"serving.kserve.io_{kind.lower()}s.yaml"
     if not path.is_file():
         lacking(_HOW.format(folder="../shared/schemas"))
-    definition = yaml.load(path.read_text("utf-8"), Loader=yaml.CSafeLoader)
-    schema = definition["spec"]["versions"][0]["schema"]["openAPIV3Schema"]
-    schema["properties"]["metadata"] = _METADATA
-    schema["properties"]["kind"] = {"const": definition["spec"]["names"]["kind"]}
-    schema["properties"]["apiVersion"] = {
-        "const": f"{definition['spec']['group']}/{definition['spec']['versions'][0]['name']}"
-    }
-    return Draft202012Validator(_closed(schema))
+    definition = yaml.load(path.read_text("utf-8"), Loader=yaml.CSafeLoader)["spec"]
+    version = definition["versions"][0]
+    found = version["schema"]["openAPIV3Schema"]
+    found["properties"]["metadata"] = _METADATA
+    found["properties"]["kind"] = {"const": definition["names"]["kind"]}
+    found["properties"]["apiVersion"] = {"const": f"{definition['group']}/{version['name']}"}
+    closed: dict[str, Any] = _closed(found)
+    return closed
 
 
 def _closed(schema: Any) -> Any:
