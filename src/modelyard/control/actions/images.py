@@ -78,15 +78,13 @@ def deliver(home: Home, target: Target, release: Release, making: Making, told: 
 
         engine = find_engine(doing=f"target {release.target}")
         if not engine.has(release.image):
-            packed = _made_again(home, target, release, _recipe(home, making), told)
+            packed = _made_again(home, target, release, making, told)
             if packed.path is not None:
                 told(f"the image is loaded into {engine.name}")
                 engine.load(packed.path)
         return
     if not _is_pushed(home, release.image):
-        repository = f"{_repository(target)}/{release.deployment}"
-        told(f"the image is pushed to {repository}")
-        _made_again(home, target, release, replace(_recipe(home, making), push=repository), told)
+        _made_again(home, target, release, making, told, push=f"{_repository(target)}/{release.deployment}")
 
 
 def send(home: Home, target: Target, models: Iterable[Shipped], told: Told) -> tuple[Shipped, ...]:
@@ -122,18 +120,22 @@ def _is_pushed(home: Home, image: str) -> bool:
     return bool(Repository(name, home.settings.network).head(name.digest))
 
 
-def _made_again(home: Home, target: Target, release: Release, recipe: Recipe, told: Told) -> Packed:
-    """The release's image, made; the same bundles, base and Modelyard make the same image."""
+def _made_again(home: Home, target: Target, release: Release, making: Making, told: Told, *, push: str = "") -> Packed:
+    """The release's image, made, and then pushed; the same bundles, base and Modelyard make the same image."""
+    make, recipe = pack(_KIND), _recipe(home, making)
     with taken_out(home, lambda: _carried(target, _shipment_of(home, release))) as shipment:
-        packed = pack(_KIND)(shipment, recipe, told)
-    made = name_of(target, release.deployment, packed)
-    if made != release.image:
-        raise Conflict(
-            what=f"the image of release {release.number} cannot be made again: it becomes {made}",
-            cause=f"it was {release.image}; the base image, Modelyard or a signature has changed since",
-            hint=f"make a new release of it: modelyard deploy {' '.join(map(str, release.models))} "
-            f"--to {release.target} --name {release.deployment}",
-        )
+        packed = make(shipment, recipe, told)
+        made = name_of(target, release.deployment, packed)
+        if made != release.image:
+            again = f"{' '.join(map(str, release.models))} --to {release.target} --name {release.deployment}"
+            raise Conflict(
+                what=f"the image of release {release.number} cannot be made again: it becomes {made}",
+                cause=f"it was {release.image}; the base image, Modelyard or a signature has changed since",
+                hint=f"make a new release of it: modelyard deploy {again}",
+            )
+        if push:
+            told(f"the image is pushed to {push}")
+            return make(shipment, replace(recipe, push=push), told)
     return packed
 
 
