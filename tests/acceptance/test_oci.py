@@ -133,7 +133,7 @@ def test_no_room_leaves_nothing(home: Home, recipe: Recipe, made: Packed, tmp_pa
     assert digest == ""
     assert trouble.startswith("Unavailable: cannot use the folder")
     assert (tmp_path / "out.tar").read_bytes() == b"the one before"
-    digest, trouble = child(prepare(home, ["linear@1"]), recipe, tmp_path, limit=1 << 20, cache=str(CACHE))
+    digest, trouble = child(prepare(home, ["linear@1"]), recipe, tmp_path, limit=16 << 20, cache=str(CACHE))
     assert trouble.startswith("Unavailable: cannot write 'out.tar'")
     assert (tmp_path / "out.tar").read_bytes() == b"the one before"
     assert {path.name for path in tmp_path.iterdir()} <= {"out.tar", "cache", "tmp"}
@@ -192,7 +192,7 @@ def test_docker_loads_it_and_it_answers_locked_in(made: Packed) -> None:
     assert "linear:1" in said
     assert run(docker, "image", "inspect", "--format", "{{.Id}}", "linear:1").strip() == made.image_id
     flags = ["--read-only", "--tmpfs", "/tmp", "--cap-drop", "ALL", "--security-opt", "no-new-privileges"]
-    flags += ["--user", "10001:10001", "--memory", "256m", "--publish", "127.0.0.1::8080"]
+    flags += ["--user", "10001:10001", "--memory", "256m", "--publish", "127.0.0.1::8080", "--health-interval", "1s"]
     name = run(docker, "run", "--detach", *flags, "linear:1", "--trusted-network").strip()
     try:
         port = int(run(docker, "port", name, "8080").strip().rpartition(":")[2])
