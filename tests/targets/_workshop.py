@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import hashlib
+import json
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 import pytest
+from click.testing import CliRunner, Result
 
+from modelyard.cli.root import root
 from modelyard.control.actions import deploy, keys, targets
 from modelyard.control.actions.deploy import Draft, Order
 from modelyard.control.actions.home import Home, open_home
@@ -78,6 +81,24 @@ def workshop(folder: Path) -> Iterator[Home]:
     """`furnish`, undone at the end."""
     with pytest.MonkeyPatch.context() as patch:
         yield furnish(patch, folder)
+
+
+class Shell:
+    """The command line in a home that `furnish` made: ``shell("status", code=7)``."""
+
+    def __init__(self, patch: pytest.MonkeyPatch, folder: Path) -> None:
+        patch.setenv("MODELYARD_HOME", str(folder / "home"))
+        patch.setenv("XDG_CACHE_HOME", str(folder / "cache"))
+        self.home = furnish(patch, folder)
+
+    def __call__(self, *words: str, code: int = 0) -> Result:
+        result = CliRunner().invoke(root, words)
+        assert result.exit_code == code, result.output
+        return result
+
+    def document(self, *words: str, code: int = 0) -> Any:
+        """What it prints as JSON."""
+        return json.loads(self(*words, "--json", code=code).stdout)
 
 
 def quiet(line: str) -> None:

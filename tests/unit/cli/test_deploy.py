@@ -1,46 +1,22 @@
-"""The commands around deployments: their lines, their documents, their exit codes."""
+"""``modelyard deploy``: its lines, its document, its exit codes."""
 
 from __future__ import annotations
 
-import json
-from collections.abc import Callable
 from pathlib import Path
-from typing import Any
 
 import pytest
-from click.testing import CliRunner, Result
 
-from modelyard.cli.root import root
-from modelyard.control.actions.home import Home
 from modelyard.control.actions.publish import publish
 from tests.models import linear_bundle
-from tests.targets._workshop import BAD, furnish, site
-
-Run = Callable[..., Result]
+from tests.targets._workshop import BAD, Shell, site
 
 
 @pytest.fixture
-def shop(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Home:
-    monkeypatch.setenv("MODELYARD_HOME", str(tmp_path / "home"))
-    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
-    return furnish(monkeypatch, tmp_path)
+def run(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Shell:
+    return Shell(monkeypatch, tmp_path)
 
 
-@pytest.fixture
-def run(shop: Home) -> Run:
-    def call(*words: str, code: int = 0) -> Result:
-        result = CliRunner().invoke(root, words)
-        assert result.exit_code == code, result.output
-        return result
-
-    return call
-
-
-def document(result: Result) -> Any:
-    return json.loads(result.stdout)
-
-
-def test_a_plan_is_shown_and_changes_nothing(run: Run, shop: Home) -> None:
+def test_a_plan_is_shown_and_changes_nothing(run: Shell) -> None:
     result = run("deploy", "churn@1", "--to", "prod", "--plan")
     assert result.output.splitlines() == [
         "Target      prod (twin) has nothing of churn",
@@ -54,14 +30,14 @@ def test_a_plan_is_shown_and_changes_nothing(run: Run, shop: Home) -> None:
         "Plan: 3 to add, 0 to change, 0 to remove.",
         "Next: modelyard deploy churn@1 --to prod",
     ]
-    assert site(shop).history().records == ()
+    assert site(run.home).history().records == ()
     run("deploy", "churn@1", "--to", "prod", "--plan", "--exit-code", code=6)
 
 
-def test_nobody_is_asked_without_a_terminal_so_yes_has_to_be_said(run: Run, shop: Home) -> None:
+def test_nobody_is_asked_without_a_terminal_so_yes_has_to_be_said(run: Shell) -> None:
     result = run("deploy", "churn@1", "--to", "prod", "--set", "replicas=2", code=4)
     assert "fix:   modelyard deploy churn@1 --to prod --set replicas=2 -y" in result.output
-    assert site(shop).history().records == ()
+    assert site(run.home).history().records == ()
     result = run("deploy", "churn@1", "--to", "prod", "--set", "replicas=2", "-y")
     assert result.output.splitlines()[-3:] == [
         "Live        churn@1, release 1 of churn on prod",
@@ -70,7 +46,7 @@ def test_nobody_is_asked_without_a_terminal_so_yes_has_to_be_said(run: Run, shop
     ]
 
 
-def test_what_changes_is_told_from_what_does_not(run: Run) -> None:
+def test_what_changes_is_told_from_what_does_not(run: Shell) -> None:
     run("deploy", "churn@1", "--to", "prod", "-y")
     lines = run("deploy", "churn@2", "--to", "prod", "--plan").output.splitlines()
     assert lines[0] == "Target      prod (twin) has churn@1 (release 1) of churn"
@@ -83,11 +59,11 @@ def test_what_changes_is_told_from_what_does_not(run: Run) -> None:
     assert "Next" not in same.output
 
 
-def test_a_deploy_is_one_document(run: Run) -> None:
-    planned = document(run("deploy", "churn@1", "--to", "prod", "--plan", "--json"))
+def test_a_deploy_is_one_document(run: Shell) -> None:
+    planned = run.document("deploy", "churn@1", "--to", "prod", "--plan")
     assert (planned["planned"], planned["changes"], planned["release"]["number"]) == (True, True, 1)
     assert {step["doing"] for step in planned["steps"]} == {"create"}
-    done = document(run("deploy", "churn@1", "--to", "prod", "-y", "--json"))
+    done = run.document("deploy", "churn@1", "--to", "prod", "-y")
     assert done["status"] == {
         "state": "running",
         "ready": 1,
@@ -101,18 +77,18 @@ def test_a_deploy_is_one_document(run: Run) -> None:
     }
 
 
-def test_a_failure_says_what_why_and_what_is_there_and_exits_with_7(run: Run, shop: Home) -> None:
-    publish(shop, linear_bundle(BAD))
+def test_a_failure_says_what_why_and_what_is_there_and_exits_with_7(run: Shell) -> None:
+    publish(run.home, linear_bundle(BAD))
     run("deploy", "churn@1", "--to", "prod", "-y")
     result = run("deploy", BAD, "--name", "churn", "--to", "prod", "--breaking", "-y", code=7)
     assert "error[ROLLOUT-FAILED]: churn on prod: release 2 (bad@1): it does not become ready" in result.output
     assert "release 1 (churn@1) answers as before (exit 7)" in result.output
     assert "no module named nothing" in result.output
-    error = document(run("deploy", BAD, "--name", "churn", "--to", "prod", "--breaking", "-y", "--json", code=7))
+    error = run.document("deploy", BAD, "--name", "churn", "--to", "prod", "--breaking", "-y", code=7)
     assert error["error"]["facts"]["release"] == 3
 
 
-def test_a_canary_is_seen_and_promoted(run: Run) -> None:
+def test_a_canary_is_seen_and_promoted(run: Shell) -> None:
     run("deploy", "churn@1", "--to", "prod", "-y")
     result = run("deploy", "churn@2", "--to", "prod", "--canary", "10", "-y")
     assert "Canary      churn@2, release 2 of churn on prod" in result.output
@@ -122,82 +98,10 @@ def test_a_canary_is_seen_and_promoted(run: Run) -> None:
     assert lines[1].split()[:7] == ["churn", "prod", "1", "churn@1", "90", "%", "running"]
     assert lines[2].split()[:5] == ["2", "churn@2", "10", "%", "canary"]
     run("deploy", "churn", "--to", "prod", "--promote", "-y")
-    assert document(run("status", "churn", "--json"))[0]["live"]["number"] == 3
+    assert run.document("status", "churn")[0]["live"]["number"] == 3
 
 
-def test_status_says_what_somebody_changed_and_exits_with_7(run: Run, shop: Home) -> None:
-    assert "Nothing is deployed." in run("status").output
-    run("deploy", "churn@1", "--to", "prod", "-y")
-    result = run("status", "churn", "--to", "prod")
-    assert "State       running, 1 of 1 replicas ready" in result.output
-    assert "live" in result.output
-    target: Any = site(shop).target
-    target.put("churn", "service/churn", "9090")
-    result = run("status", code=7)
-    assert "warning: churn on prod: somebody changed service/churn: deploy again to put it back" in result.output
-    run("deploy", "churn@1", "--to", "prod", "-y")
-    assert "warning" not in run("status").output
-    run("status", "chrun", code=3)
-
-
-def test_changed_keys_are_said(run: Run) -> None:
-    run("deploy", "churn@1", "--to", "prod", "-y")
-    run("key", "create", "other", "--models", "churn")
-    assert "keys changed: deploy again to send them" in run("status").output
-
-
-def test_the_way_back_says_what_goes_stale_and_can_be_undone(run: Run) -> None:
-    run("deploy", "churn@1", "--to", "prod", "-y")
-    run("rollback", "churn", "--to", "prod", "-y", code=1)
-    run("deploy", "churn@2", "--to", "prod", "-y")
-    planned = run("rollback", "churn", "--to", "prod", "--plan")
-    assert "Release     3: back to churn@1 (release 1)" in planned.output
-    assert "warning: churn@1 answers; the newest version of it is 3" in planned.output
-    run("rollback", "churn", "--to", "prod", code=4)
-    assert "Live        churn@1, release 3 of churn on prod" in run("rollback", "churn", "--to", "prod", "-y").output
-    assert "Live        churn@2, release 4" in run("rollback", "churn", "--to", "prod", "-y").output
-    assert "Live        churn@1, release 5" in run("rollback", "churn", "--to", "prod", "--release", "1", "-y").output
-    run("rollback", "churn", "--to", "prod", "--release", "9", "-y", code=3)
-
-
-def test_the_end_is_asked_for_recorded_and_can_be_undone(run: Run) -> None:
-    run("deploy", "churn@1", "--to", "prod", "-y")
-    run("destroy", "churn", "--to", "prod", code=4)
-    result = run("destroy", "churn", "--to", "prod", "-y")
-    assert "Removed     secret/churn, deployment/churn, service/churn" in result.output
-    assert "modelyard rollback churn --to prod --release 1" in result.output
-    run("destroy", "churn", "--to", "prod", "-y", code=3)
-    assert "destroyed" in run("status", "churn").output
-    run("rollback", "churn", "--to", "prod", "--release", "1", "-y")
-    assert document(run("status", "--json"))[0]["live"]["number"] == 2
-
-
-def test_targets_are_added_listed_shown_checked_and_removed(run: Run) -> None:
-    result = run("target", "add", "box", "twin", "monitoring=true")
-    assert result.output.splitlines()[0] == "Target      box (twin)"
-    run("target", "add", "box", "twin", "monitoring=true")
-    run("target", "add", "box", "twin", code=1)
-    run("target", "add", "box", "twin", "--replace")
-    run("target", "add", "Box_", "twin", code=2)
-    run("target", "add", "other", "nothing", code=3)
-    run("target", "add", "other", "twin", "colour=red", code=1)
-    run("target", "add", "other", "twin", "monitoring=perhaps", code=1)
-    run("target", "add", "other", "twin", "monitoring", code=2)
-    run("deploy", "churn@1", "--to", "prod", "-y")
-    lines = run("target", "list").output.splitlines()
-    assert [line.split() for line in lines[1:]] == [["box", "twin"], ["prod", "twin", "churn"]]
-    shown = run("target", "show", "box").output
-    assert "monitoring  false" in shown
-    assert "by default" in shown
-    assert "  ok     the file can be written" in run("target", "check", "box").output
-    assert document(run("target", "check", "box", "--json"))["ok"] is True
-    assert "modelyard destroy churn --to prod" in run("target", "remove", "prod", code=1).output
-    run("destroy", "churn", "--to", "prod", "-y")
-    run("target", "remove", "prod")
-    run("target", "remove", "prod", code=3)
-
-
-def test_flags_that_contradict_each_other_are_refused(run: Run) -> None:
+def test_flags_that_contradict_each_other_are_refused(run: Shell) -> None:
     run("deploy", "churn", "--to", "prod", "--exit-code", code=2)
     run("deploy", "churn", "--to", "prod", "--promote", "--canary", "10", code=2)
     run("deploy", "churn", "--to", "prod", "--canary", "100", code=2)
