@@ -164,13 +164,24 @@ def test_there_is_no_shell_and_no_package_manager(made: Made) -> None:
     assert {f"{layout.BUNDLES}/{digest}/model.onnx"[1:] for digest in made.shipment.bundles} <= names
 
 
-@pytest.fixture
+@pytest.fixture(scope="module")
 def running(made: Made) -> Iterator[Container]:
-    container = made.engine.run(made.image, ["--trusted-network", "--drain-delay", "0"], Options())
+    """One that is looked at every second, and not every tenth."""
+    words = [
+        "docker",
+        "run",
+        "--detach",
+        *Options().flags(),
+        "--health-interval",
+        "1s",
+        made.image,
+        "--trusted-network",
+    ]
+    run = subprocess.run(words, capture_output=True, text=True, check=True, timeout=60)
     try:
-        yield container
+        yield Container(run.stdout.strip(), made.engine.call)
     finally:
-        subprocess.run(["docker", "rm", "--force", container.id], capture_output=True, timeout=60)
+        subprocess.run(["docker", "rm", "--force", run.stdout.strip()], capture_output=True, timeout=60)
 
 
 def test_its_health_check_finds_it_healthy(running: Container) -> None:
@@ -213,6 +224,17 @@ def test_inside_nothing_is_missing_and_nothing_can_be_changed(running: Container
     assert said["localhost"] == "127.0.0.1"
     assert said["compiled"]
     assert said["caps"] == ["0000000000000000", "1"]
+
+
+def test_it_pulls_bundles_and_says_what_it_does_not_do(running: Container) -> None:
+    """What an init step calls; and a command that needs what no server has."""
+    words = ["docker", "exec", running.id, "python3", "-m", "modelyard"]
+    pull = subprocess.run([*words, "pull", "oci://127.0.0.1:9/m:1", "-o", "/tmp/m"], capture_output=True, timeout=60)
+    assert b"error[REGISTRY-REFUSED]" in pull.stderr, pull.stderr
+    train = subprocess.run([*words, "train", "data.csv"], capture_output=True, text=True, timeout=60)
+    assert train.returncode == 2
+    assert "'train' is not part of an image that serves" in train.stderr
+    assert "Traceback" not in train.stderr
 
 
 def test_callers_show_keys_over_tls_on_both_ports(made: Made, home: Home, tmp_path: Path) -> None:

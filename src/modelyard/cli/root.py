@@ -65,11 +65,18 @@ class LazyGroup(click.Group):
         return list(COMMANDS)
 
     def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
-        """The command, imported now; None when there is none of that name."""
+        """The command, imported now; None when there is none of that name. An image has a few of them only."""
         del ctx
         if cmd_name not in COMMANDS:
             return None
-        command: click.Command = import_module(COMMANDS[cmd_name][0]).command
+        module = COMMANDS[cmd_name][0]
+        try:
+            command: click.Command = import_module(module).command
+        except ModuleNotFoundError as exc:
+            if exc.name != module:
+                raise
+            what = f"'{cmd_name}' is not part of an image that serves; it is where Modelyard is installed whole."
+            raise click.UsageError(what) from exc
         return command
 
     def resolve_command(

@@ -8,6 +8,7 @@ import re
 import shutil
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
+from dataclasses import replace
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
@@ -48,6 +49,7 @@ def pack(shipment: Shipment, recipe: Recipe, told: Told) -> Packed:
     if recipe.output is None:
         raise InvalidRequest(what="it is not said where the context is written", hint="-o PATH")
     output = recipe.output.absolute()
+    recipe = replace(recipe, base=recipe.base.removeprefix("docker:"))  # an engine's own image: it builds, too
     platform, python = recipe.platform or this_platform(), python_of(recipe.base)
     rendered = _texts(shipment, recipe, platform, python)
     _check_place(output)

@@ -78,6 +78,7 @@ def test_it_is_the_same_every_time(shipment: Shipment, tmp_path: Path) -> None:
     modes = [{path.stat().st_mode for path in (tmp_path / each).rglob("*")} for each in "ab"]
     assert modes[0] == modes[1] == {0o100644, 0o040755}
     assert made(shipment, tmp_path / "c", labels={"a": "b"}).digest != first.digest
+    assert made(shipment, tmp_path / "d", base="docker:python:3.11-slim").digest == first.digest
 
 
 def test_its_own_wheelhouse_makes_it_again_offline(shipment: Shipment, tmp_path: Path) -> None:
