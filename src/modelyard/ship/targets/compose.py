@@ -38,7 +38,7 @@ class Compose:
     delivery = Delivery.ENGINE
     repository = ""
     canaries = False
-    fetches = False
+    fetches = ""
 
     def __init__(self, options: Options, folder: Path) -> None:
         self._options = options
