@@ -3,19 +3,33 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
 from modelyard.ship.targets import Doing, State
 
 if TYPE_CHECKING:
     from modelyard.cli.screen import Screen
+    from modelyard.control.actions.rollouts import Site
     from modelyard.control.actions.status import Seen
     from modelyard.core.release import Release
     from modelyard.registry.releases import History, Recorded
-    from modelyard.ship.targets import Check, Status, Step
+    from modelyard.ship.targets import Check, Status, Step, Told
 
 _MARKS = {Doing.CREATE: "+", Doing.CHANGE: "~", Doing.REMOVE: "-"}
 _SHOWN = 10  # releases of a deployment that are listed
+
+
+@contextmanager
+def at_work(screen: Screen, site: Site) -> Iterator[Told]:
+    """Somebody to be told what is done; who interrupts it is told what becomes of what is half done."""
+    try:
+        with screen.doing() as told:
+            yield told
+    except KeyboardInterrupt:
+        fix = f"modelyard status {site.deployment} --to {site.known.name}"
+        screen.warn(f"{site} may be half changed; whoever looks next goes on with it", fix)
+        raise
 
 
 def label(release: Release) -> str:

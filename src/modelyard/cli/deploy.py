@@ -67,7 +67,8 @@ def command(
 
     MODEL is name (its production alias, else the latest version), name@2 or name@alias.
     """  # noqa: D301 - click's own mark, which a raw string would print
-    from modelyard.control.actions import deploy  # noqa: PLC0415 - imported when called
+    from modelyard.cli import _rollouts  # noqa: PLC0415 - imported when called
+    from modelyard.control.actions import deploy  # noqa: PLC0415 - as above
     from modelyard.control.actions.home import open_home  # noqa: PLC0415 - as above
 
     if exit_code and not plan:
@@ -87,7 +88,7 @@ def command(
         return errors.HAS_CHANGES if exit_code and draft.changes else 0
     if not screen.confirm(f"Deploy this to {draft.site.known.name}?", yes=yes):
         raise Denied(what="nothing was deployed: nobody said yes", hint=f"{_again(draft, models, flags)} -y")
-    with screen.doing() as told:
+    with _rollouts.at_work(screen, draft.site) as told:
         release = deploy.deploy(draft, told)
     _done(screen, draft, release)
     return 0
@@ -123,6 +124,8 @@ def _say(screen: Screen, draft: Draft) -> None:
     share = f", for {draft.release.canary} % of requests" if draft.release.canary else ""
     screen.say("Release", f"{draft.release.number}: {_rollouts.label(draft.release)}{share}")
     _rollouts.say_plan(screen, draft.steps, draft.checks)
+    if draft.uncovered:
+        screen.warn("models are encrypted at rest here, and lie in clear in their image: it is yours to protect")
 
 
 def _document(draft: Draft, *, plan: bool) -> dict[str, Any]:

@@ -30,7 +30,7 @@ def command(screen: Screen, settings: Settings, deployment: str, target: str, *,
         raise Denied(
             what=f"{site} was not removed: nobody said yes", hint=f"modelyard destroy {deployment} --to {target} -y"
         )
-    with screen.doing() as told:
+    with _rollouts.at_work(screen, site) as told:
         removed = destroy.destroy(site, told)
     screen.say("Removed", ", ".join(removed) or "nothing was there any more")
     screen.show({"deployment": deployment, "target": target, "removed": removed})

@@ -53,7 +53,7 @@ def command(screen: Screen, settings: Settings, deployment: str, target: str, **
         raise Denied(
             what="nothing was changed: nobody said yes", hint=f"modelyard rollback {deployment} --to {target} -y"
         )
-    with screen.doing() as told:
+    with _rollouts.at_work(screen, site) as told:
         release = rollback.rollback(way, told)
     screen.say("Live", f"{_rollouts.label(release)}, release {release.number} of {site}")
     status = site.target.status(deployment)

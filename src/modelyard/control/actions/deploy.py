@@ -17,6 +17,7 @@ from modelyard.core.errors import Conflict, InvalidRequest
 from modelyard.core.reference import check_name
 from modelyard.core.release import Capacity, Release, Shipped
 from modelyard.core.trust import Policy
+from modelyard.guard import encrypt
 from modelyard.registry.releases import History, Recorded, alike
 from modelyard.ship.targets import Check, Doing, State, Step, Wanted
 
@@ -93,6 +94,11 @@ class Draft:
     def changes(self) -> bool:
         """Whether there is anything to do."""
         return self.before.find(self.release.number) is None
+
+    @property
+    def uncovered(self) -> bool:
+        """Whether models that are encrypted here lie in clear in what is made of them."""
+        return bool(self.release.models) and encrypt.read(self.site.home.settings.encryption).on
 
     @property
     def cut_off(self) -> Recorded | None:
