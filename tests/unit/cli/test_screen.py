@@ -71,3 +71,26 @@ def test_progress_draws_a_bar_on_a_terminal(
         step(1, 2)
         step(2, 2)
     assert "Train" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(("verbose", "said"), [(False, ""), (True, "fetch\nbuild\n")])
+def test_what_is_being_done_is_said_on_a_terminal_or_when_asked(
+    capsys: pytest.CaptureFixture[str], *, verbose: bool, said: str
+) -> None:
+    with Screen(verbose=verbose).doing() as told:
+        told("fetch")
+        told("build")
+    assert capsys.readouterr().err == said
+
+
+def test_what_is_being_done_takes_one_line_of_a_terminal(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("sys.stderr.isatty", lambda: True)
+    monkeypatch.setenv("COLUMNS", "10")
+    with Screen().doing() as told:
+        told("a step that is long")
+    assert capsys.readouterr().err.count("\n") == 0
+    with Screen(quiet=True).doing() as told:
+        told("nothing")
+    assert "nothing" not in capsys.readouterr().err

@@ -14,7 +14,7 @@ from modelyard.core.manifest import MODEL, Samples
 from modelyard.core.signature import Signature, TensorSpec
 from modelyard.core.tensor import Array, Datatype
 from modelyard.model.bundle import Bundle, seal
-from modelyard.model.golden import check, record
+from modelyard.model.golden import check, differing, record
 from modelyard.model.runtime import load
 from tests.models import count_bundle, image_bundle, linear_bundle, linear_onnx, linear_signature, mixed_bundle
 
@@ -98,3 +98,13 @@ def test_nan_and_infinity_are_recorded_as_null_and_found_again() -> None:
         check(Fixed(np.array([0.0, np.inf, 1.0])), samples, "m@1")
     with pytest.raises(CorruptBundle):
         check(Fixed(np.array([np.nan, np.inf, np.nan])), samples, "m@1")
+
+
+@pytest.mark.parametrize("bundle", [linear_bundle(), mixed_bundle(), image_bundle(), count_bundle()])
+def test_answers_that_came_as_json_are_compared_alike(bundle: Bundle) -> None:
+    signature, samples = bundle.manifest.signature, bundle.samples
+    assert differing(signature, samples, samples.outputs) == ""
+    first = signature.outputs[0].name
+    for wrong in ([], samples.outputs[first][:-1], ["x"] * len(samples.rows), [[1], [2, 3]]):
+        assert differing(signature, samples, {**samples.outputs, first: wrong}) == first
+    assert differing(signature, samples, {}) == first
