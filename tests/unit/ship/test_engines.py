@@ -205,8 +205,3 @@ def test_a_container_tells_its_state_and_port(programs: Path) -> None:
     assert (found.ended, found.exit_code, found.oom_killed, found.health) == (True, 137, True, "healthy")
     assert container.stop(3) == 137
     assert "stop -t 3 c0ffee" in calls(programs)
-
-
-def test_a_path_with_a_comma_is_not_mounted(tmp_path: Path) -> None:
-    with pytest.raises(InvalidRequest, match="comma"):
-        Options(mounts={PurePosixPath("/x"): tmp_path / "a,readonly=false"}).flags()
