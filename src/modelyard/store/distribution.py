@@ -10,6 +10,7 @@ import hashlib
 import re
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, replace
+from functools import cached_property
 from pathlib import Path
 from typing import TypeVar
 from urllib.parse import quote, urlsplit
@@ -110,8 +111,6 @@ class Repository:
         self.name = name
         self._network = network
         self._https = Https(network, name.endpoint)
-        self._home = self._https.base(name.endpoint)
-        self._base = f"{self._home}/v2/{name.repository}"
         self._shown: dict[str, str] = {}  # what convinced the registry, by what it was wanted for
 
     def manifest(self, reference: str = "", accept: Iterable[str] = MANIFESTS) -> Document:
@@ -238,6 +237,14 @@ class Repository:
             what = "it removes nothing: its operator did not allow that"
             raise RegistryRefused(registry=self.name.host, what=what, hint="REGISTRY_STORAGE_DELETE_ENABLED=true")
         self._check(answer, {200, 202}, "image", digest)
+
+    @cached_property
+    def _home(self) -> str:
+        return self._https.base()
+
+    @property
+    def _base(self) -> str:
+        return f"{self._home}/v2/{self.name.repository}"
 
     def _rest_of(self, digest: str, size: int, seen: int) -> Iterator[bytes]:
         """The blob from its byte `seen` on."""

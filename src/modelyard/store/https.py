@@ -33,7 +33,7 @@ _AGAIN = frozenset({408, 429, 500, 502, 503, 504})
 _MOVED = frozenset({301, 302, 303, 307, 308})
 _KEEPS_METHOD = frozenset({307, 308})
 _REDIRECTS = 5
-_CONNECT_S, _READ_S = 10.0, 60.0
+_CONNECT_S, _READ_S, _PROBE_S = 10.0, 60.0, 3.0
 #: A host that gives less than that in a second, after a minute, is not waited for.
 SLOWEST = 16 << 10
 CHUNK_BYTES = 1 << 20
@@ -103,9 +103,10 @@ class Https:
         self._host = host
         self._pools: dict[str, urllib3.PoolManager] = {}
 
-    def base(self, host: str) -> str:
-        """``https://HOST``, or ``http://`` where plain HTTP will do."""
-        return f"{'http' if self._is_plain(urlsplit(f'//{host}')) else 'https'}://{host}"
+    def base(self) -> str:
+        """``https://HOST``, or ``http://`` where plain HTTP will do and TLS is not spoken, as Docker finds out."""
+        plain = self._is_plain(urlsplit(f"//{self._host}"))
+        return f"{'http' if plain and not self._speaks_tls() else 'https'}://{self._host}"
 
     def ask(self, request: Request, limit: int = SMALL_BYTES) -> Answer:
         """The answer, whatever its status; tried again when that may help.
@@ -224,6 +225,17 @@ class Https:
                     raise Broken("its answer takes too long")
         except HTTPError as exc:
             raise Broken("the connection broke", _words(exc)) from exc
+
+    def _speaks_tls(self) -> bool:
+        """Whether a handshake begins; a certificate that does not count is one, too, and is told with the next try."""
+        url = f"https://{self._host}/v2/"
+        try:
+            self._pool(urlsplit(url)).request("GET", url, retries=False, redirect=False, timeout=_PROBE_S).close()
+        except TlsError as exc:
+            return "CERTIFICATE_VERIFY_FAILED" in str(exc)
+        except HTTPError:  # nobody is there, or nobody who understands
+            return False
+        return True
 
     def _is_plain(self, parts: SplitResult) -> bool:
         return self._network.is_plain((parts.hostname or ""), parts.port)

@@ -232,12 +232,24 @@ def test_what_is_sent_is_not_sent_on_by_a_302() -> None:
     assert len(liar.seen) == 1
 
 
-def test_hosts_are_asked_over_tls_or_are_this_machine() -> None:
-    https = Https(Network(insecure=frozenset({"plain.lan:80"})), "x")
-    assert https.base("127.0.0.1:5000") == "http://127.0.0.1:5000"
-    assert https.base("plain.lan:80") == "http://plain.lan:80"
-    assert https.base("plain.lan") == "https://plain.lan"
-    assert https.base("registry.example") == "https://registry.example"
+def test_other_hosts_are_asked_over_tls(monkeypatch: pytest.MonkeyPatch) -> None:
+    network = Network(insecure=frozenset({"plain.lan:80"}))
+    monkeypatch.setattr(Https, "_speaks_tls", lambda _: False)
+    assert Https(network, "plain.lan:80").base() == "http://plain.lan:80"
+    assert Https(network, "plain.lan").base() == "https://plain.lan"
+    assert Https(network, "registry.example").base() == "https://registry.example"
+
+
+def test_this_machine_is_asked_as_it_speaks(home: Home, monkeypatch: pytest.MonkeyPatch) -> None:
+    with Liar(lambda _: Said()) as plain:
+        assert Https(Network(), plain.host).base() == plain.url
+    assert plain.seen == []
+    made = tls.make(home, ["127.0.0.1"])
+    with Liar(lambda _: Said(), (made.cert, made.key)) as safe:
+        assert Https(Network(), safe.host).base() == safe.url, "it is not asked in the clear because nobody knows it"
+        monkeypatch.setenv("SSL_CERT_FILE", str(made.ca))
+        assert Https(Network(), safe.host).base() == safe.url
+    assert Https(Network(), safe.host).base().startswith("http://"), "nobody is there"
 
 
 def test_an_authority_that_nobody_knows_is_refused_at_once(home: Home, naps: list[float]) -> None:
