@@ -18,7 +18,7 @@ from modelyard.ship.refusals import clean
 _PROJECT, _SERVICE = "com.docker.compose.project", "com.docker.compose.service"
 _ONE_OFF = "com.docker.compose.oneoff"
 _ENDED = {"exited", "dead", "removing", "created"}
-_PAUSE_S, _TEST_S = 0.1, 20.0
+_PAUSE_S, _TEST_S = 0.2, 20.0
 _MORE_S = 120.0  # for Compose itself, and for what it stops
 
 
@@ -131,12 +131,14 @@ class Stack:
         """Wait until the container passes its own test, sooner than the engine asks it; why it does not, or nothing."""
         before = member.restarts
         while True:
+            if member.test and self.passes(member):
+                return ""
             now = next((each for each in self.members() if each.id == member.id), None)
             if now is None:
                 return f"{member.service} was removed by somebody else"
             if now.status in _ENDED or now.restarts > before:
                 return now.trouble or f"{now.service} ended with exit code {now.exit_code}, again and again"
-            if now.runs and self.passes(now):
+            if now.runs and not now.test:
                 return ""
             if time.monotonic() > deadline:
                 return f"{now.service} was not ready in time"
@@ -166,9 +168,7 @@ class Stack:
         return len(ids)
 
     def passes(self, member: Member) -> bool:
-        """Whether it passes its own test now."""
-        if not member.test:
-            return True
+        """Whether it passes its own test now; it has one."""
         try:
             self._engine.call("exec", member.id, *member.test[1:], doing="ask a container", limit_s=_TEST_S)
         except ModelyardError:

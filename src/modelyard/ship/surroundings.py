@@ -31,7 +31,7 @@ def checks(options: Options, user: str) -> list[Check]:
         engine = compose_engine("a compose target")
     except ModelyardError as exc:
         return [Check(ok=False, what=f"{exc.detail}: {exc.cause}", fix=exc.hint)]
-    found = [Check(ok=True, what=f"{engine.name} {engine.version} answers"), _compose(engine)]
+    found = [Check(ok=True, what=f"{engine.name} {engine.version} answers"), compose(engine)]
     found += [_port(*each) for each in options.ports]
     if options.subnet:
         found.append(_subnet(engine, options.subnet))
@@ -52,7 +52,8 @@ def require_ports(options: Options) -> None:
             raise Conflict(what=check.what, hint=check.fix)
 
 
-def _compose(engine: Engine) -> Check:
+def compose(engine: Engine) -> Check:
+    """Whether the engine has Compose."""
     try:
         version = engine.call("compose", "version", "--short", doing="ask for Compose").strip().removeprefix("v")
     except ModelyardError:

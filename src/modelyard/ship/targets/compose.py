@@ -6,7 +6,7 @@ import os
 from collections.abc import Collection
 from pathlib import Path
 
-from modelyard.core.errors import InvalidRequest, NotFound
+from modelyard.core.errors import InvalidRequest, NotFound, TargetUnavailable
 from modelyard.core.release import Release
 from modelyard.ship import composition, differences, layout, surroundings, yaml
 from modelyard.ship.composition import ADMIN, FILE, PASSWORD, SERVER
@@ -165,12 +165,12 @@ class Compose:
         return Stack(engine, project.name, project.folder)
 
     def _require(self, engine: Engine, release: Release, told: Told) -> None:
-        """The images are here, and secrets can be given to whom containers run as, before anything is changed."""
+        """Compose and the images are here, and secrets can be given away, before anything is changed."""
         if not engine.has(release.image):
             raise NotFound(what="image", name=release.image, hint="deploy the models again: modelyard deploy MODEL")
-        owned = surroundings.ownership(self._user)
-        if not owned.ok:
-            raise InvalidRequest(what=owned.what, hint=owned.fix)
+        for check in (surroundings.compose(engine), surroundings.ownership(self._user)):
+            if not check.ok:
+                raise TargetUnavailable(target=release.target, what=check.what, hint=check.fix)
         images = [self._options.prometheus_image] if self._options.monitoring else []
         images += [self._options.grafana_image] if self._options.with_grafana else []
         for image in images:
@@ -209,6 +209,8 @@ def _state(stack: Stack, server: Member, members: Collection[Member]) -> State:
     """Of the whole: callers depend on the server alone."""
     if server.trouble:
         return State.FAILED
-    if server.health == "starting" and not stack.passes(server):  # the engine asks only every few seconds
+    if (
+        server.test and server.health == "starting" and not stack.passes(server)
+    ):  # the engine asks only every few seconds
         return State.STARTING
     return State.DEGRADED if any(member.trouble for member in members) else State.RUNNING
