@@ -67,10 +67,16 @@ def pack(shipment: Shipment, recipe: Recipe, told: Told) -> Packed:
         size_bytes=size,
         facts={
             "Plan": f"{recipe.base}, {len(found) + 1} packages pinned with hashes, user {slim.USER}, health check",
-            "Context": f"{recipe.output}/ (Dockerfile, wheelhouse, {len(shipment.models)} models, SBOM), "
+            "Context": f"{recipe.output}/ (Dockerfile, wheelhouse, {_counted(shipment)}, SBOM), "
             f"{size / _MB:.0f} MB, reproducible: {digest[:19]}…",
         },
     )
+
+
+def _counted(shipment: Shipment) -> str:
+    """How many models there are, in words."""
+    count = len(shipment.models)
+    return "1 model" if count == 1 else f"{count or 'no'} models"
 
 
 def python_of(base: str) -> str:
@@ -199,3 +205,8 @@ def _settle(folder: Path) -> None:
         path.chmod(0o755 if path.is_dir() else 0o644)
         time = 0 if path.is_dir() else _EPOCH + int(wheels.digest_of(path)[:7], 16)
         os.utime(path, (time, time))
+
+
+def _count(shipment: Shipment) -> str:
+    number = len(shipment.models)
+    return f"{number or 'no'} model{'s' if number > 1 else ''}"
