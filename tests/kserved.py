@@ -88,6 +88,8 @@ class _Controllers(Controllers):
         for entry in list(self._store.all("InferenceService")):
             self._run(entry.item)
         super().step()
+        told = {key[:2]: lines for key, lines in self.logs.items() if key[2] == "modelyard"}
+        self.logs |= {(*pod, "kserve-container"): lines for pod, lines in told.items()}
         for entry in list(self._store.all("InferenceService")):
             self._tell(entry.item)
 

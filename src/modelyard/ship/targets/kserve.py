@@ -168,7 +168,7 @@ class KServe:
             return Status(state=State.ABSENT)
         predicted = Predicted.of(item)
         knative = self._options.mode == "knative"
-        live = self._live_number(deployment) if knative and predicted.percent else number(item)
+        live = (self._live_number(deployment) if knative else 0) or number(item)
         canary = number(item) if knative else canary_number(item)
         pods = self._pods(deployment, live)
         wanted = int(item["spec"]["predictor"].get("minReplicas", 1))
