@@ -250,7 +250,8 @@ def _of_registry(asked: _Asked, name: ImageName, network: Network) -> Base:
         except RegistryRefused as exc:
             known = asked.shelf.note(key, _Resolved)
             if known is None:
-                raise
+                hint = f"or take it from the engine of this machine: --base docker:{asked.name}"
+                raise RegistryRefused(**{**exc.facts, "hint": f"{exc.hint}; {hint}" if exc.hint else hint}) from exc
             digest = known.digest
             note = f"{name} as it was looked up before ({digest[:19]}…): {exc.detail}"
     found = asked.of_manifest(source, Part(digest, -1), note)
@@ -450,7 +451,9 @@ def _archive(path: Path) -> Iterator[_Archive]:
     except FileNotFoundError as exc:
         raise NotFound(what="archive", name=str(path), hint="make one: docker save NAME:TAG -o FILE") from exc
     except (OSError, tarfile.TarError, EOFError) as exc:
-        raise BuildFailed(what=f"{path.name!r} is no archive of an image", cause=str(exc)[:200]) from exc
+        cause = exc.strerror if isinstance(exc, OSError) and exc.strerror else "it is no tar, or a damaged one"
+        hint = "make one: docker save NAME:TAG -o FILE"
+        raise BuildFailed(what=f"{path.name!r} is no archive of an image", cause=cause, hint=hint) from exc
     with tar:
         yield _Archive(tar)
 

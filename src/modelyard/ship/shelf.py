@@ -198,8 +198,8 @@ def changed(digest: str) -> BuildFailed:
 
 def refused(exc: OSError, where: Path) -> Exception:
     """What to tell a person when the system refuses a folder of the cache."""
-    if isinstance(full := files.full_or(exc, where), StoreFull):
-        return full
+    if isinstance(files.full_or(exc, where), StoreFull):
+        return StoreFull(where="the cache, where images are made")
     return Unavailable(
         what=f"cannot use the folder {where.name!r} of the cache",
         cause=exc.strerror or "",

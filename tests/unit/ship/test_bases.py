@@ -284,8 +284,9 @@ def test_a_registry_that_is_gone(shelf: Shelf, hub: Hub, monkeypatch: pytest.Mon
     assert (base.digest, again) == (before.digest, files)
     assert "as it was looked up before" in base.note
     assert had(f"{hub.name}@{hub.top}", shelf)[0].note == ""
-    with pytest.raises(RegistryRefused):
+    with pytest.raises(RegistryRefused) as caught:
         had(f"{hub.name}:3.12", shelf)
+    assert f"--base docker:{hub.name}:3.12" in caught.value.hint
 
 
 def test_a_registry_that_lies(shelf: Shelf, hub: Hub) -> None:
