@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import base64
 import hashlib
+import re
 from collections.abc import Iterator, Mapping
 from typing import Any
 
@@ -12,6 +13,9 @@ from modelyard.ship.pods import RELEASE
 #: Written by the cluster itself, or telling nothing of what runs.
 _NOISE = ("managedFields", "resourceVersion", "generation", "uid", "creationTimestamp", "selfLink")
 _NUMBERED = "deployment.kubernetes.io/revision"
+#: Fields of a list's item that its path says already, or that go without saying.
+_NAMING = frozenset({"name", "kind", "group"})
+_DIGEST = re.compile(r"(sha256:[0-9a-f]{12})[0-9a-f]{52}")
 _SHOWN = 200
 _LINES = 12
 #: Paths that are said shortly: what an object consists of is known.
@@ -65,9 +69,15 @@ def _flat(path: str, value: Any) -> Iterator[tuple[str, Any]]:
             yield from _flat(f"{path}.{key}", inner)
     elif isinstance(value, list) and value and all(isinstance(each, Mapping) for each in value):
         for at, inner in enumerate(value):
-            yield from _flat(f"{path}[{inner.get('name') or at}]", inner)
+            said = {key: each for key, each in inner.items() if key not in _NAMING or "name" not in inner}
+            yield from _flat(f"{path}[{inner.get('name') or at}]", said or "there")
     elif value not in (None, [], ""):
         yield path, value
+
+
+def shortened(text: str) -> str:
+    """With digests cut to what tells them apart."""
+    return _DIGEST.sub(r"\1…", text)
 
 
 def _digest(text: str) -> str:
@@ -85,5 +95,5 @@ def _said(value: Any) -> str:
     if value is None:
         return "(none)"
     text = " ".join(map(str, value)) if isinstance(value, list) else str(value)
-    text = " ".join(text.split())
+    text = shortened(" ".join(text.split()))
     return text if len(text) <= _SHOWN else f"{text[:_SHOWN]}..."

@@ -11,7 +11,7 @@ from modelyard.core.errors import Conflict, Denied, InvalidRequest, RolloutFaile
 from modelyard.core.release import Release
 from modelyard.ship import kinds, layout, objects, prerequisites, rollout, yaml
 from modelyard.ship.cluster import Cluster
-from modelyard.ship.fields import differences
+from modelyard.ship.fields import differences, shortened
 from modelyard.ship.kinds import KINDS, OURS
 from modelyard.ship.namespace import Namespace, Object, tried
 from modelyard.ship.placement import Placement
@@ -251,6 +251,6 @@ def _summary(item: Object) -> Iterator[str]:
     spec = item["spec"]
     container = spec["template"]["spec"]["containers"][0]
     resources = container["resources"]
-    yield f"image: {container['image']}"
+    yield f"image: {shortened(container['image'])}"
     cpu, memory = resources["requests"]["cpu"], resources["limits"]["memory"]
     yield f"replicas: {spec.get('replicas', 'as the autoscaler says')}, each {cpu} CPU, {memory}"
