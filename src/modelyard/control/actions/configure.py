@@ -9,15 +9,17 @@ from pathlib import Path
 from modelyard.control.actions import pending
 from modelyard.control.actions.home import Home
 from modelyard.core.errors import Forbidden, ModelyardError, Unavailable
-from modelyard.core.identity import Permission, Scope, Verb
+from modelyard.core.identity import Permission, Verb
 from modelyard.store import files
 
+_CONFIGURE = Permission(Verb.CONFIGURE)
 
-def check_may(home: Home) -> None:
-    """`Forbidden` when the actor may not configure this installation."""
-    if not home.actor.may(Permission(Verb.CONFIGURE)):
-        scope = str(Scope(Verb.CONFIGURE))
-        raise Forbidden(who=home.actor.name, verb=str(Verb.CONFIGURE), what="this server", scope=scope)
+
+def check_may(home: Home, wanted: Permission = _CONFIGURE) -> None:
+    """`Forbidden` when the actor may not do this; to configure this installation, unless something else is named."""
+    if not home.actor.may(wanted):
+        what = f"model {wanted.model!r}" if wanted.of_models else "this server"
+        raise Forbidden(who=home.actor.name, verb=str(wanted.verb), what=what, scope=str(wanted.scope))
 
 
 def read(path: Path) -> bytes:

@@ -5,9 +5,11 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from modelyard.control.actions import fetch
+from modelyard.control.actions.configure import check_may
 from modelyard.control.actions.examine import examined
 from modelyard.control.actions.home import Home
 from modelyard.control.actions.publish import publish
+from modelyard.core.identity import Permission, Verb
 from modelyard.core.trust import Policy
 from modelyard.guard import trusted
 from modelyard.model.bundle import Bundle
@@ -65,6 +67,8 @@ def pull(home: Home, url: str, wishes: Wishes) -> Pulled:
 
     Raises
     ------
+    Forbidden
+        The actor may not publish a model of this name.
     NotFound, Denied, RegistryRefused, MissingExtra, InvalidRequest
         It cannot be had.
     CorruptBundle, HostileModel, InvalidModel
@@ -74,6 +78,7 @@ def pull(home: Home, url: str, wishes: Wishes) -> Pulled:
     """
     with home.attempt(PULL, url[:200]):
         found = fetch.look(url, home.settings.network, wishes.digest)
+        check_may(home, Permission(Verb.PUBLISH, wishes.name or found.manifest.name))
         objection = _objection(home, wishes, Bundle(found.manifest, {}, found.signature))
         bundle = examined(found.bundle(), wishes.name)
         version = publish(home, bundle, wishes.aliases)

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 from dataclasses import dataclass, replace
 
+from modelyard.control.actions.configure import check_may
 from modelyard.control.actions.home import Home
+from modelyard.core.identity import Permission, Verb
 from modelyard.core.reference import Reference
 from modelyard.registry import signatures
 from modelyard.registry.versions import Version
@@ -40,12 +42,15 @@ def push(home: Home, reference: Reference, url: str) -> Pushed:
 
     Raises
     ------
+    Forbidden
+        The actor may not read the model.
     NotFound, CorruptBundle
         There is no such version, or its bytes were changed.
     Denied, RegistryRefused, MissingExtra, InvalidRequest
         It cannot be brought there. What was there is still there.
     """
     with home.attempt(PUSH, str(reference)):
+        check_may(home, Permission(Verb.READ, reference.name))
         version = home.catalogue.resolve(reference)
         carrier = open_carrier(url, home.settings.network, tag=str(version.version))
         signature = signatures.read(home.database, version.digest)

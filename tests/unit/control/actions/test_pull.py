@@ -13,7 +13,16 @@ from modelyard.control.actions.home import Home, open_home
 from modelyard.control.actions.publish import publish
 from modelyard.control.actions.pull import Wishes, pull
 from modelyard.control.actions.push import push
-from modelyard.core.errors import CorruptBundle, InvalidModel, InvalidName, ModelyardError, NotFound, Untrusted
+from modelyard.core.errors import (
+    CorruptBundle,
+    Forbidden,
+    InvalidModel,
+    InvalidName,
+    ModelyardError,
+    NotFound,
+    Untrusted,
+)
+from modelyard.core.identity import Principal, Role, scopes
 from modelyard.core.manifest import SAMPLES
 from modelyard.core.network import Network
 from modelyard.core.reference import parse_reference
@@ -123,3 +132,11 @@ def test_a_stranger_is_examined(home: Home, tmp_path: Path, change: str) -> None
         pull(home, url, Wishes())
     assert isinstance(caught.value, InvalidModel)
     assert home.catalogue.models() == []
+
+
+def test_who_may_not_publish_it_does_not_pull_it(home: Home, url: str) -> None:
+    actor = Principal("key:ab12cd34ef", scopes(Role.DEPLOYER, "area"), "key")
+    with pytest.raises(Forbidden, match="may not publish model 'linear'"):
+        pull(replace(home, actor=actor), url, Wishes())
+    assert home.catalogue.models() == []
+    assert str(pull(replace(home, actor=actor), url, Wishes(name="area")).version) == "area@1"

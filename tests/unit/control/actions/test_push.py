@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -10,7 +11,8 @@ from modelyard.control.actions import sign
 from modelyard.control.actions.home import Home
 from modelyard.control.actions.publish import publish
 from modelyard.control.actions.push import push
-from modelyard.core.errors import InvalidRequest, ModelyardError, NotFound, Unavailable
+from modelyard.core.errors import Forbidden, InvalidRequest, ModelyardError, NotFound, Unavailable
+from modelyard.core.identity import Principal, Role, scopes
 from modelyard.core.network import Network
 from modelyard.core.reference import parse_reference
 from modelyard.guard import records
@@ -70,3 +72,12 @@ def test_damage_is_not_pushed(home: Home, share: str) -> None:
     with pytest.raises(ModelyardError):
         push(home, parse_reference("linear@1"), share)
     assert open_carrier(f"{share}:1", Network()).standing() == ""
+
+
+def test_who_may_not_read_it_does_not_push_it(home: Home, share: str) -> None:
+    stranger = replace(home, actor=Principal("key:ab12cd34ef", scopes(Role.VIEWER, "other"), "key"))
+    with pytest.raises(Forbidden, match="may not read model 'linear'"):
+        push(stranger, parse_reference("linear@1"), share)
+    assert acts(home) == [("linear@1", "denied", "")]
+    reader = replace(home, actor=Principal("key:ab12cd34ef", scopes(Role.VIEWER, "linear"), "key"))
+    assert push(reader, parse_reference("linear@1"), share).version.version == 1
