@@ -95,18 +95,24 @@ def refusing() -> str:
 @pytest.mark.parametrize(
     ("answers", "words"),
     [
-        ({"container": inspected}, ""),
+        ({"exec": str}, ""),
         ({"container": lambda: inspected(Status="exited", ExitCode=1)}, "exit code 1"),
         ({"container": lambda: inspected(restarts=1)}, "again and again"),
-        ({"container": inspected, "exec": refusing}, "not ready in time"),
+        ({"container": inspected}, "not ready in time"),
         ({"ps": str}, "removed by somebody else"),
     ],
 )
 def test_why_a_container_is_not_ready(answers: dict[str, Callable[[], str]], words: str) -> None:
-    engine = Engine(**{"ps": lambda: "1" * 64, **answers})
+    engine = Engine(**{"ps": lambda: "1" * 64, "exec": refusing, **answers})
     why = stack(engine).ready(member(), time.monotonic() + 0.2)
     assert words in why
     assert bool(why) == bool(words)
+
+
+def test_without_a_test_it_is_enough_that_it_runs() -> None:
+    untested = inspected().replace('"CMD", "python3"', "")
+    engine = Engine(ps=lambda: "1" * 64, container=lambda: untested, exec=refusing)
+    assert stack(engine).ready(member(test=()), time.monotonic() + 5) == ""
 
 
 def test_a_container_that_goes_while_it_is_looked_at_is_not_there() -> None:
