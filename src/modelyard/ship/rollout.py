@@ -49,7 +49,8 @@ class Progress:
         conditions = status.get("conditions") or []
         stuck = seen and any(each["type"] == "Progressing" and each["status"] == "False" for each in conditions)
         ready = int(status.get("readyReplicas") or 0)
-        return cls(ready, min(ready, counts["updatedReplicas"]), wanted, done, stuck)
+        before = counts["replicas"] - counts["updatedReplicas"]  # they may be all that is ready
+        return cls(ready, max(0, ready - before), wanted, done, stuck)
 
 
 def wait(namespace: Namespace, name: str, limit_s: float, told: Told) -> None:
