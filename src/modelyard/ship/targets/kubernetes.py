@@ -78,7 +78,7 @@ class Kubernetes:
         return prerequisites.checks(lambda: self._namespace, self._options)
 
     def files(self, wanted: Wanted) -> dict[str, str]:
-        """A file for each object; Secrets only as the names of what is in them would have to be added."""
+        """A file for each object but the Secrets."""
         items = objects.objects(wanted.release, wanted.canary, self._options, self._options.timeout_s)
         return {name: yaml.dump(item) for name, item in objects.by_file(items).items()}
 
