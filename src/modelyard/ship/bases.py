@@ -7,31 +7,26 @@ used as it was then where its registry cannot be asked.
 from __future__ import annotations
 
 import hashlib
-import tarfile
 import tempfile
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from contextlib import ExitStack, contextmanager, suppress
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
-from typing import IO, TYPE_CHECKING, Protocol, TypeVar
+from typing import TypeVar
 
 import msgspec
 
-from modelyard.core.errors import BuildFailed, InvalidRequest, MissingExtra, NotFound, RegistryRefused
+from modelyard.core.errors import BuildFailed, InvalidRequest, NotFound, RegistryRefused
 from modelyard.core.imagename import ImageName, parse_image
 from modelyard.core.network import Network
 from modelyard.ship.engines import Engine, find_engine
 from modelyard.ship.images import NAMED
-from modelyard.ship.rootfs import damages, unpacked
-from modelyard.ship.shelf import CHUNK_BYTES, Shelf, checked
-
-if TYPE_CHECKING:
-    from modelyard.store.distribution import Repository
+from modelyard.ship.shelf import Shelf, checked
+from modelyard.ship.sources import DOCUMENT_BYTES, Archive, Folder, Registry, Source, open_archive
 
 TAR = "application/vnd.oci.image.layer.v1.tar"
 _PREFIXES = ("oci:", "archive:", "docker:")
-_DOCUMENT_BYTES = 4 << 20
 _LAYER_BYTES = 8 << 30
 _MOST_LAYERS = 256
 _NO_LAYERS = "it is of a format that nobody makes any more, or no image at all"
@@ -95,14 +90,6 @@ class _Resolved(msgspec.Struct, frozen=True):
     digest: str
 
 
-class Source(Protocol):
-    """Where an image's bytes are."""
-
-    def blob(self, digest: str, size: int) -> Iterable[bytes]:
-        """The bytes of this digest, as they are there; nobody has verified them."""
-        ...
-
-
 @dataclass(frozen=True, kw_only=True)
 class Base:
     """A base image.
@@ -163,9 +150,9 @@ def open_base(name: str, platform: str, shelf: Shelf, network: Network) -> Itera
     with ExitStack() as stack:
         if kind == "oci:":
             folder, tag = _folder_and_tag(rest)
-            yield _of_index(_Asked(name, platform, shelf), _Folder(folder), _read_index(folder), tag)
+            yield _of_index(_Asked(name, platform, shelf), Folder(folder), _read_index(folder), tag)
         elif kind == "archive:":
-            yield _of_archive(_Asked(name, platform, shelf), stack.enter_context(_archive(Path(rest))))
+            yield _of_archive(_Asked(name, platform, shelf), stack.enter_context(open_archive(Path(rest))))
         elif kind == "docker:":
             yield _of_engine(_Asked(name, platform, shelf), rest, stack)
         else:
@@ -182,7 +169,7 @@ class _Asked:
 
     def document(self, source: Source, digest: str, size: int, kind: type[_Kind]) -> _Kind:
         """A manifest, index or config."""
-        path = _kept(self.shelf, source, digest, size, _DOCUMENT_BYTES)
+        path = _kept(self.shelf, source, digest, size, DOCUMENT_BYTES)
         return self.decoded(path.read_bytes(), kind)
 
     def decoded(self, raw: bytes, kind: type[_Kind]) -> _Kind:
@@ -239,7 +226,7 @@ class _Asked:
 
 
 def _of_registry(asked: _Asked, name: ImageName, network: Network) -> Base:
-    source, note = _Registry(name, network), ""
+    source, note = Registry(name, network), ""
     key = f"{name.place}:{name.reference}"
     digest = name.digest
     if not digest:
@@ -274,7 +261,7 @@ def _of_index(asked: _Asked, source: Source, index: bytes, tag: str) -> Base:
     raise InvalidRequest(what=f"{asked.name} holds {len(chosen)} images", cause=f"there is: {known}"[:300], hint=hint)
 
 
-def _of_archive(asked: _Asked, archive: _Archive) -> Base:
+def _of_archive(asked: _Asked, archive: Archive) -> Base:
     """The one image of an archive: an OCI layout, or as ``docker save`` wrote it before there were any."""
     if (index := archive.read("index.json")) is not None and archive.read("oci-layout") is not None:
         return _of_index(asked, archive, index, "")
@@ -293,7 +280,7 @@ def _of_archive(asked: _Asked, archive: _Archive) -> Base:
     diff_ids = config.rootfs.diff_ids or ()
     archive.names.update(zip(diff_ids, saved[0].layers, strict=False))
     digest = f"sha256:{hashlib.sha256(raw).hexdigest()}"
-    asked.shelf.keep([raw], digest, limit_bytes=_DOCUMENT_BYTES)
+    asked.shelf.keep([raw], digest, limit_bytes=DOCUMENT_BYTES)
     parts = (
         [Part(checked(each), _LAYER_BYTES, TAR) for each in diff_ids] if len(diff_ids) == len(saved[0].layers) else []
     )
@@ -325,64 +312,6 @@ def _kept(shelf: Shelf, source: Source, digest: str, size: int, limit_bytes: int
     return shelf.keep(source.blob(digest, size), digest, limit_bytes=limit_bytes)
 
 
-class _Folder:
-    """An OCI layout on this machine."""
-
-    def __init__(self, folder: Path) -> None:
-        self._folder = folder
-
-    def blob(self, digest: str, size: int) -> Iterator[bytes]:
-        """Of its file."""
-        del size
-        path = self._folder / "blobs" / "sha256" / checked(digest)[7:]
-        try:
-            with path.open("rb", buffering=0) as file:
-                yield from iter(lambda: file.read(CHUNK_BYTES), b"")
-        except OSError as exc:
-            raise BuildFailed(
-                what=f"the OCI layout {self._folder.name!r} lacks {digest[:19]}…", cause=exc.strerror or ""
-            ) from exc
-
-
-class _Archive:
-    """An archive of an image.
-
-    Parameters
-    ----------
-    tar : TarFile
-        Opened for reading.
-    """
-
-    def __init__(self, tar: tarfile.TarFile) -> None:
-        self._tar = tar
-        #: Which file has the bytes of a digest, where its name does not say so.
-        self.names: dict[str, str] = {}
-
-    def read(self, name: str) -> bytes | None:
-        """A small file of it; None when there is none."""
-        with _readable(self._tar):
-            found = self._file(name)
-            return None if found is None else found.read(_DOCUMENT_BYTES)
-
-    def blob(self, digest: str, size: int) -> Iterator[bytes]:
-        """Of the file that has it; unpacked, where layers are named by what is in them."""
-        del size
-        name = self.names.get(digest, f"blobs/sha256/{digest[7:]}")
-        with _readable(self._tar):
-            found = self._file(name)
-            if found is None:
-                raise BuildFailed(what=f"the archive of the base image lacks {name[:100]!r}")
-            stream = unpacked(found) if digest in self.names else found
-            yield from iter(lambda: stream.read(CHUNK_BYTES), b"")
-
-    def _file(self, name: str) -> IO[bytes] | None:
-        """The file of this name. Layers that are there twice are links: they are followed inside of the archive."""
-        for each in (name, f"./{name}"):
-            with suppress(KeyError):
-                return self._tar.extractfile(each)
-        return None
-
-
 class _Saving:
     """What an engine has, saved when the first of its bytes is needed."""
 
@@ -390,40 +319,18 @@ class _Saving:
         self._engine, self._image, self._stack, self._asked = engine, image, stack, asked
 
     @cached_property
-    def archive(self) -> _Archive:
+    def archive(self) -> Archive:
         """Of ``docker save``, for as long as the base is in use."""
         folder = self._stack.enter_context(tempfile.TemporaryDirectory(dir=self._asked.shelf.aside))
         path = Path(folder) / "saved.tar"
         self._engine.save(self._image, path)
-        return self._stack.enter_context(_archive(path))
+        return self._stack.enter_context(open_archive(path))
 
     def blob(self, digest: str, size: int) -> Iterator[bytes]:
         """Of the archive."""
         if digest not in self.archive.names:
             _of_archive(self._asked, self.archive)
         return self.archive.blob(digest, size)
-
-
-class _Registry:
-    """A repository."""
-
-    def __init__(self, name: ImageName, network: Network) -> None:
-        self._name, self._network = name, network
-
-    @cached_property
-    def repository(self) -> Repository:
-        """The client, made when it is needed."""
-        try:
-            from modelyard.store.distribution import Repository  # noqa: PLC0415 - of the extra `ship`
-        except ModuleNotFoundError as exc:
-            raise MissingExtra(what=f"fetching {self._name}", library=exc.name, extra="ship") from exc
-        return Repository(self._name, self._network)
-
-    def blob(self, digest: str, size: int) -> Iterable[bytes]:
-        """Of a blob; of a manifest when the size is not known."""
-        if size < 0:
-            return [self.repository.manifest(digest).raw]
-        return self.repository.blob(digest, size)
 
 
 def _folder_and_tag(text: str) -> tuple[Path, str]:
@@ -442,34 +349,6 @@ def _read_index(folder: Path) -> bytes:
     except OSError as exc:
         hint = "make one: skopeo copy docker://IMAGE oci:FOLDER:TAG"
         raise NotFound(what="OCI layout", name=str(folder), cause=exc.strerror or "", hint=hint) from exc
-
-
-@contextmanager
-def _archive(path: Path) -> Iterator[_Archive]:
-    try:
-        tar = tarfile.open(path)  # noqa: SIM115 - closed below
-    except FileNotFoundError as exc:
-        raise NotFound(what="archive", name=str(path), hint="make one: docker save NAME:TAG -o FILE") from exc
-    except (OSError, tarfile.TarError, EOFError) as exc:
-        cause = exc.strerror if isinstance(exc, OSError) and exc.strerror else "it is no tar, or a damaged one"
-        hint = "make one: docker save NAME:TAG -o FILE"
-        raise BuildFailed(what=f"{path.name!r} is no archive of an image", cause=cause, hint=hint) from exc
-    with tar:
-        yield _Archive(tar)
-
-
-@contextmanager
-def _readable(tar: tarfile.TarFile) -> Iterator[None]:
-    try:
-        yield
-    except OSError as exc:
-        raise _damaged(tar, exc) from exc
-    except damages() as exc:
-        raise _damaged(tar, exc) from exc
-
-
-def _damaged(tar: tarfile.TarFile, exc: Exception) -> BuildFailed:
-    return BuildFailed(what=f"the archive {Path(str(tar.name)).name!r} is damaged", cause=str(exc)[:200])
 
 
 def _is_image(part: Part) -> bool:

@@ -177,10 +177,10 @@ def owners(root: Path, kept: Iterable[str]) -> dict[str, str]:
     status = at.read("var/lib/dpkg/status")
     stanzas = {_field(each, "Package"): each for each in re.split(r"\n\n+", status.strip()) if each}
     found = {}
-    info = root / "var/lib/dpkg/info"
-    for listing in sorted(info.glob("*.list")) if info.is_dir() else []:
+    info = at.real("var/lib/dpkg/info")  # in this root, wherever a hostile one says that it is
+    for listing in sorted(at.at(info).glob("*.list")) if info and at.is_folder(info) else []:
         package = listing.name.removesuffix(".list").partition(":")[0]
-        lines = (line.strip("/") for line in listing.read_text(errors="replace").splitlines())
+        lines = (line.strip("/") for line in at.read(f"{info}/{listing.name}").splitlines())
         if package in stanzas and any(at.placed(line) in kept and not at.is_folder(line) for line in lines if line):
             found[package] = re.sub(r"(?m)^Conffiles:\n(?: .*\n?)+", "", stanzas[package]).strip()
     return found

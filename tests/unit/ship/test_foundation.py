@@ -127,6 +127,19 @@ def test_it_is_made_once_and_is_the_same(shelf: Shelf, tmp_path: Path) -> None:
     assert ground(Shelf(tmp_path / "elsewhere"), tmp_path / "moved", image)[1] == kept
 
 
+@pytest.mark.parametrize("whole", [False, True])
+def test_nothing_of_this_machine_is_read(shelf: Shelf, tmp_path: Path, whole: bool) -> None:
+    """A base whose tables are links to files of whoever builds."""
+    (tmp_path / "info").mkdir()
+    (tmp_path / "info" / "dash.list").write_text(f"/usr/lib/python{HERE}/os.py\n")
+    ours = [info for info in rooted() if not info[0].name.startswith("var/lib/dpkg/info")]
+    direct = member("var/lib/dpkg/info", b"", type=tarfile.SYMTYPE, linkname=str(tmp_path / "info"))
+    single = member("var/lib/dpkg/info/dash.list", b"", type=tarfile.SYMTYPE, linkname=str(tmp_path / "info/dash.list"))
+    for number, extra in enumerate((direct, single)):
+        _, kept = ground(shelf, tmp_path / f"{number}", Made([tar(*ours, extra)]), whole=whole)
+        assert kept.debian == {}
+
+
 def test_whole_bases_keep_their_layers(shelf: Shelf, tmp_path: Path) -> None:
     image = Made([tar(*rooted()), tar(member("etc/more", b"1"))])
     _, kept = ground(shelf, tmp_path / "base", image, whole=True)
