@@ -14,8 +14,7 @@ from typing import Any
 
 from modelyard.core.errors import MissingExtra, TargetUnavailable
 
-#: Under this name the cluster remembers which fields are ours.
-MANAGER = "modelyard"
+_AGENT = "modelyard"
 _CONNECT_S, _READ_S = 5.0, 20.0
 _PATIENCE_S = 30.0  # in all, for one question, however often it is asked
 _PAUSE_S = 0.5
@@ -82,7 +81,7 @@ class Cluster:
         """Status, how long to wait before asking again, and text of one answer."""
         from kubernetes.client.rest import urllib3  # noqa: PLC0415 - it is there, or there would be no client
 
-        headers = {"Accept": "application/json, */*", "User-Agent": MANAGER}
+        headers = {"Accept": "application/json, */*", "User-Agent": _AGENT}
         if body is not None:
             headers["Content-Type"] = "application/apply-patch+yaml" if method == "PATCH" else "application/json"
         raw = None if body is None else json.dumps(body).encode()

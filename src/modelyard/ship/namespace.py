@@ -10,10 +10,10 @@ from urllib.parse import quote, urlencode
 from modelyard.core.errors import ModelyardError, TargetUnavailable
 from modelyard.ship.answers import Asked, refusal
 from modelyard.ship.kinds import KINDS, Kind
+from modelyard.ship.pods import MANAGER
 
 Object = dict[str, Any]
 
-_MANAGER = "modelyard"
 _MISSING, _GOOD = 404, range(200, 300)
 _LONGEST_LOG = 64 * 1024
 
@@ -90,7 +90,7 @@ class Namespace:
             Somebody else manages one of these fields.
         """
         kind, name = KINDS[item["kind"]], item["metadata"]["name"]
-        query = {"fieldManager": _MANAGER, "force": str(force).lower()} | ({"dryRun": "All"} if dry else {})
+        query = {"fieldManager": MANAGER, "force": str(force).lower()} | ({"dryRun": "All"} if dry else {})
         asked = Asked(self.target, self.name, "patch", kind, name)
         return self._ask(asked, "PATCH", self._path(kind, name, query), item) or {}
 

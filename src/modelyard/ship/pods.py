@@ -16,6 +16,7 @@ from modelyard.ship.placement import Placement
 Object = dict[str, Any]
 
 STABLE, CANARY = "stable", "canary"
+#: Who makes these objects; under this name a cluster remembers which fields are ours, too.
 MANAGER = "modelyard"
 #: Labels: whose an object is, by whom, which release, and which of the two that may run side by side.
 NAME, MANAGED_BY = "app.kubernetes.io/name", "app.kubernetes.io/managed-by"
