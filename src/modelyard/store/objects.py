@@ -10,6 +10,7 @@ import os
 import re
 from collections.abc import Iterator
 from datetime import UTC, datetime
+from importlib import import_module
 from pathlib import Path
 from typing import NamedTuple, Protocol
 from urllib.parse import unquote, urlsplit
@@ -19,6 +20,8 @@ from modelyard.core.network import Network
 from modelyard.store import files
 
 BUCKETS = ("s3", "gs", "az")
+#: Brings obstore, which is an extra.
+_BUCKETS = "modelyard.store.buckets"
 _KEY = re.compile(r"[A-Za-z0-9_-][A-Za-z0-9._-]{0,254}(?:/[A-Za-z0-9_-][A-Za-z0-9._-]{0,254}){0,15}")
 _BUCKET = re.compile(r"[a-z0-9][a-z0-9._-]{1,221}")
 _CHUNK_BYTES = 1 << 20
@@ -135,10 +138,11 @@ def open_objects(url: str, network: Network) -> Objects:
     if scheme == "file":
         return FolderObjects(Path(f"/{prefix}"))
     try:
-        from modelyard.store.buckets import Bucket  # noqa: PLC0415 - brings obstore, which is an extra
+        buckets = import_module(_BUCKETS)
     except ImportError as exc:
         raise MissingExtra(what=f"{scheme}://{place}", library=exc.name, extra="clouds") from exc
-    return Bucket(scheme, place, prefix, network)
+    bucket: Objects = buckets.Bucket(scheme, place, prefix, network)
+    return bucket
 
 
 def parse(url: str) -> tuple[str, str, str]:
