@@ -8,6 +8,8 @@ from __future__ import annotations
 import itertools
 import json
 import shutil
+import socket
+import ssl
 import subprocess
 import tempfile
 import threading
@@ -21,7 +23,7 @@ from typing import Any
 
 import pytest
 
-from modelyard.control.actions import deploy, destroy, keys, rollback, status, targets
+from modelyard.control.actions import deploy, destroy, keys, rollback, status, targets, tls
 from modelyard.control.actions.deploy import Draft, Order
 from modelyard.control.actions.home import Home, open_home
 from modelyard.control.actions.images import Making
@@ -34,7 +36,7 @@ from modelyard.guard.grant import Grant
 from modelyard.ship.targets import Doing, State, Wanted
 from tests.containers import BASE, CACHE, base_layout, engine, program
 from tests.models import linear_bundle
-from tests.targets.compose import docker, free_ports
+from tests.targets.compose import docker, free_ports, image
 
 NAME = "shop"
 
@@ -298,3 +300,37 @@ def test_nothing_is_left_when_it_is_destroyed(shop: Shop) -> None:
         assert docker(*words, "--quiet", "--filter", label) == ""
     assert not shop.folder.exists()
     assert shop.ask(shop.key) == (0, None)
+
+
+_READER = """
+import http.server, os, pathlib, signal, sys
+signal.signal(signal.SIGTERM, lambda *_: sys.exit(0))
+assert len(pathlib.Path(os.environ["GF_SECURITY_ADMIN_PASSWORD__FILE"]).read_text()) >= 24
+for path in ("/etc/grafana/provisioning", "/etc/modelyard/dashboards"):
+    assert [file.read_text() for file in pathlib.Path(path).rglob("*") if file.is_file()], path
+pathlib.Path("/var/lib/grafana/grafana.db").write_text("kept")
+http.server.HTTPServer(("0.0.0.0", 3000), http.server.BaseHTTPRequestHandler).serve_forever()
+"""
+
+
+@pytest.mark.long
+def test_over_tls_it_is_scraped_and_what_grafana_needs_can_be_read(shop: Shop) -> None:
+    """There is no Grafana here: a program with its place, user and environment reads and writes what it would."""
+    made = tls.make(shop.home, ["api.example.com"])
+    certificate = {"tls_cert": str(made.cert), "tls_key": str(made.key), "host": "api.example.com"}
+    shop.settle(**certificate, grafana_port=str(free_ports()), grafana_image=image(_READER))
+    site = Site(shop.home, targets.known(shop.home, "here"), NAME)
+    try:
+        shop.put("linear@1")
+        until(lambda: any(each["value"][1] == "1" for each in shop.metric('up{job="modelyard"}')), 40)
+        context = ssl.create_default_context(cafile=str(made.ca))
+        with (
+            socket.create_connection(("127.0.0.1", shop.port), timeout=10) as sock,
+            context.wrap_socket(sock, server_hostname="api.example.com") as secure,
+        ):
+            assert secure.version() == "TLSv1.3"
+        assert (shop.folder / "grafana/data/grafana.db").read_text() == "kept"
+        assert site.target.status(NAME).state is State.RUNNING
+    finally:
+        site.target.destroy(NAME, print)
+    assert not shop.folder.exists()
