@@ -22,7 +22,7 @@ from modelyard.control.actions import keys
 from modelyard.control.actions.home import Home, open_home
 from modelyard.control.actions.publish import publish
 from modelyard.control.actions.shipment import access, prepare
-from modelyard.core.errors import BuildFailed, ModelyardError
+from modelyard.core.errors import BuildFailed, ModelyardError, RegistryRefused
 from modelyard.core.identity import Role, scopes
 from modelyard.core.manifest import SAMPLES, Samples
 from modelyard.core.settings import Settings
@@ -33,7 +33,7 @@ from modelyard.ship.containers import Container
 from modelyard.ship.engines import Engine, find_engine
 from modelyard.ship.packages import Recipe, pack
 from modelyard.ship.trial import Tried, try_image
-from tests.containers import CACHE, base_layout
+from tests.containers import CACHE, Registry, base_layout
 from tests.containers import engine as real_engine
 from tests.house.source import ROOT
 from tests.models import linear_bundle
@@ -376,3 +376,26 @@ def test_an_image_that_answers_wrongly_gets_no_name(
     assert "answers its golden rows differently" in caught.value.cause
     assert engine.inspect(image["tag"]).id == image["image_id"]
     assert not engine.has(made[0])
+
+
+def test_a_push_gives_the_digest_that_the_registry_has(engine: Engine, home: Home, image: dict[str, Any]) -> None:
+    """Pushed by the engine; where that is refused the image stays, without the registry's name."""
+    with Registry() as registry:
+        repository = f"{registry.host}/ml/linear"
+        tag = image["tag"].partition(":")[2]
+        engine.tag(image["tag"], f"{repository}:{tag}")
+        pushed = engine.push(f"{repository}:{tag}")
+        engine.remove_image(f"{repository}:{tag}")
+        assert re.fullmatch(rf"{re.escape(repository)}@sha256:[0-9a-f]{{64}}", pushed)
+        asked = subprocess.run(
+            ["curl", "-sSf", "-I", f"http://{registry.host}/v2/ml/linear/manifests/{pushed.partition('@')[2]}"],
+            capture_output=True,
+            text=True,
+            timeout=30,
+        )
+        assert "200 OK" in asked.stdout
+    recipe = Recipe(cache=CACHE, tag=f"{TAG}:pushed", push=repository)
+    with home.artifacts.held(), pytest.raises(RegistryRefused, match="cannot be pushed"):
+        pack("image")(prepare(home, ["linear-regression"]), recipe, print)
+    assert engine.has(recipe.tag)
+    assert not engine.has(f"{repository}:pushed")

@@ -48,6 +48,7 @@ _UNREACHED = re.compile(
     r"|server gave http response to https client|pinging container registry|failed to do request",
     re.I,
 )
+_PREAMBLE = re.compile(r"^ERROR: failed to solve: (?:.*definition: )?|^(?:Error|ERROR): |^Error response from daemon: ")
 _HOST = re.compile(r"https?://([A-Za-z0-9.:\[\]-]+)/v2/")
 _IMAGE = re.compile(
     r"(?:load metadata for|source metadata for|access denied for|manifest for|initializing source docker://)"
@@ -157,7 +158,8 @@ def _refused(why: str, mend: str) -> Callable[[Failure], ModelyardError]:
         registry = host[1] if host else _registry_of(named)
         hint = mend.format(engine=failure.engine, registry=registry)
         what = f"{named} cannot be {'pushed' if pushing else 'pulled'}: {why}"
-        return RegistryRefused(registry=registry, what=what, cause=last_lines(failure.output, 1), hint=hint)
+        said = _PREAMBLE.sub("", last_lines(failure.output, 1))
+        return RegistryRefused(registry=registry, what=what, cause=said, hint=hint)
 
     return error
 

@@ -169,3 +169,8 @@ def test_last_lines_are_few_and_short() -> None:
     text = last_lines("\n".join(f"{at} " + "x" * 1000 for at in range(50)), 3)
     assert [line.split()[0] for line in text.splitlines()] == ["47", "48", "49"]
     assert max(map(len, text.splitlines())) == 300
+
+
+def test_what_buildkit_says_before_it_comes_to_the_point_is_left_out() -> None:
+    said = f"{LLB} create LLB definition: 127.0.0.1:5000/foo:1: not found"
+    assert refusal(Failure("docker", "build an image", said)).cause == "127.0.0.1:5000/foo:1: not found"

@@ -70,4 +70,10 @@ def _push(engine: Engine, image: str, recipe: Recipe, told: Told) -> str:
     name = f"{recipe.push}:{tag}"
     told(f"push {name}")
     engine.tag(image, name)
-    return engine.push(name)
+    try:
+        return engine.push(name)
+    except ModelyardError:
+        if name != recipe.tag:  # the image stays, under the name that it was to have here
+            with suppress(ModelyardError):
+                engine.remove_image(name)
+        raise
