@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import sys
 import threading
 from base64 import b64encode
 from collections.abc import Iterator
@@ -23,6 +24,16 @@ TOKEN = "stand-in-token"
 USER = "system:serviceaccount:ci:modelyard"
 _VERBS = {"GET": "get", "PATCH": "patch", "POST": "create", "PUT": "update", "DELETE": "delete"}
 _REVIEWS = "/apis/authorization.k8s.io/v1/selfsubjectaccessreviews"
+
+
+class _Server(ThreadingHTTPServer):
+    """One that says nothing of callers who hang up, or do not trust it."""
+
+    daemon_threads = True
+
+    def handle_error(self, request: Any, client_address: Any) -> None:
+        if not isinstance(sys.exception(), OSError):
+            super().handle_error(request, client_address)
 
 
 class Cluster:
@@ -47,8 +58,7 @@ class Cluster:
             meta = {"name": name, "uid": name, "resourceVersion": "1"}
             item = {"apiVersion": "v1", "kind": "Namespace", "metadata": meta, "status": {"phase": "Active"}}
             self.store.entries["Namespace", "", name] = Entry(item)
-        self._server = ThreadingHTTPServer(("127.0.0.1", 0), type("Bound", (_Handler,), {"cluster": self}))
-        self._server.daemon_threads = True
+        self._server = _Server(("127.0.0.1", 0), type("Bound", (_Handler,), {"cluster": self}))
         self._authority, context = secured()
         # The handshake is left to the connection's own thread.
         self._server.socket = context.wrap_socket(self._server.socket, server_side=True, do_handshake_on_connect=False)
