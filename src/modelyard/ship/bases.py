@@ -10,14 +10,14 @@ import hashlib
 import tempfile
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
 from typing import TypeVar
 
 import msgspec
 
-from modelyard.core.errors import BuildFailed, InvalidRequest, NotFound, RegistryRefused
+from modelyard.core.errors import BuildFailed, InvalidRequest, ModelyardError, NotFound, RegistryRefused
 from modelyard.core.imagename import ImageName, parse_image
 from modelyard.core.network import Network
 from modelyard.ship.engines import Engine, find_engine
@@ -156,7 +156,7 @@ def open_base(name: str, platform: str, shelf: Shelf, network: Network) -> Itera
         elif kind == "docker:":
             yield _of_engine(_Asked(name, platform, shelf), rest, stack)
         else:
-            yield _of_registry(_Asked(name, platform, shelf), parse_image(rest), network)
+            yield _of_registry(_Asked(name, platform, shelf), parse_image(rest), network, stack)
 
 
 @dataclass(frozen=True)
@@ -225,7 +225,8 @@ class _Asked:
         )
 
 
-def _of_registry(asked: _Asked, name: ImageName, network: Network) -> Base:
+def _of_registry(asked: _Asked, name: ImageName, network: Network, stack: ExitStack) -> Base:
+    """The image of a registry; where that cannot be asked, as it was looked up before, or as an engine here has it."""
     source, note = Registry(name, network), ""
     key = f"{name.place}:{name.reference}"
     digest = name.digest
@@ -237,8 +238,11 @@ def _of_registry(asked: _Asked, name: ImageName, network: Network) -> Base:
         except RegistryRefused as exc:
             known = asked.shelf.note(key, _Resolved)
             if known is None:
-                hint = f"or take it from the engine of this machine: --base docker:{asked.name}"
-                raise RegistryRefused(**{**exc.facts, "hint": f"{exc.hint}; {hint}" if exc.hint else hint}) from exc
+                if not _engine_has(asked.name):
+                    hint = "or name an image that is here: --base oci:FOLDER, archive:FILE or docker:IMAGE"
+                    raise RegistryRefused(**{**exc.facts, "hint": f"{exc.hint}; {hint}" if exc.hint else hint}) from exc
+                note = f"{name} as the engine of this machine has it: {exc.detail}"
+                return replace(_of_engine(asked, asked.name, stack), note=note)
             digest = known.digest
             note = f"{name} as it was looked up before ({digest[:19]}…): {exc.detail}"
     found = asked.of_manifest(source, Part(digest, -1), note)
@@ -285,6 +289,13 @@ def _of_archive(asked: _Asked, archive: Archive) -> Base:
         [Part(checked(each), _LAYER_BYTES, TAR) for each in diff_ids] if len(diff_ids) == len(saved[0].layers) else []
     )
     return asked.base(archive, digest, config, parts)
+
+
+def _engine_has(image: str) -> bool:
+    try:
+        return find_engine().has(image)
+    except ModelyardError:  # there is none, or it does not say
+        return False
 
 
 def _of_engine(asked: _Asked, image: str, stack: ExitStack) -> Base:

@@ -40,10 +40,11 @@ MOUNTED_COMMAND = (*_SERVE, "--access", str(ACCESS), "--bundles", str(MOUNTED))
 #: The same of one that can open other servers' folders and foreign model files too: its ``convert`` extra.
 FOREIGN_COMMAND = (*_SERVE, "--access", str(ACCESS), f"{MOUNTED}/")
 #: Ends well when the server of its own container is ready: the health check of an image, for those that speak no TLS.
+#: HTTP/1.0 has no Host, of which a server may know only those that its plan names.
 HEALTH = (
     *("python3", "-I", "-S", "-c"),
     f"import socket; s = socket.create_connection(('127.0.0.1', {HTTP_PORT}), 3); "
-    "s.sendall(b'GET /readyz HTTP/1.1\\r\\nHost: localhost\\r\\nConnection: close\\r\\n\\r\\n'); "
+    "s.sendall(b'GET /readyz HTTP/1.0\\r\\n\\r\\n'); "
     "raise SystemExit(b' 200 ' not in s.recv(64))",
 )
 #: Seconds between two of them, for one of them, and until the first that counts; and how many may fail.
