@@ -77,7 +77,7 @@ lock: $(STAMP)  ## Write requirements.lock, and those of images, again from pypr
 	  --generate-hashes --no-emit-index-url --no-header --no-annotate --output-file requirements.lock
 	@for part in serving serving-convert serving-clouds; do \
 	  $(BIN)/uv pip compile --quiet --group "$$part" --universal --python-version 3.11 --constraint requirements.lock \
-	    --generate-hashes --no-emit-index-url --no-header --no-annotate --output-file "src/modelyard/ship/$$part.lock"; \
+	    --generate-hashes --no-emit-index-url --no-header --no-annotate --output-file "src/modelyard/ship/image/$$part.lock"; \
 	done
 
 clean:  ## Remove environments, caches and the demo's folder

@@ -9,7 +9,7 @@ import msgspec
 from modelyard.core.plan import Plan, PlannedModel, PlannedVersion
 from modelyard.core.release import Capacity, Release, Shipped
 from modelyard.ship import layout
-from modelyard.ship.placement import Placement
+from modelyard.ship.cluster.placement import Placement
 
 DIGEST = "a" * 64
 IMAGE = f"registry.example.com/models/churn@sha256:{'b' * 64}"

@@ -17,7 +17,7 @@ from pathlib import Path
 import msgspec
 
 from modelyard.core.release import Release
-from modelyard.ship.objects import by_file, objects, secrets
+from modelyard.ship.cluster.objects import by_file, objects, secrets
 from modelyard.ship.targets import Wanted, open_target
 from modelyard.ship.yaml import dump
 from tests.house.source import ROOT

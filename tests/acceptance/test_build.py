@@ -29,10 +29,10 @@ from modelyard.core.settings import Settings
 from modelyard.guard.grant import Grant
 from modelyard.model.bundle import seal
 from modelyard.ship import layout
-from modelyard.ship.containers import Container
-from modelyard.ship.engines import Engine, find_engine
+from modelyard.ship.engine.containers import Container
+from modelyard.ship.engine.engines import Engine, find_engine
+from modelyard.ship.engine.trial import Tried, try_image
 from modelyard.ship.packages import Recipe, pack
-from modelyard.ship.trial import Tried, try_image
 from tests.containers import CACHE, Registry, base_layout
 from tests.containers import engine as real_engine
 from tests.house.source import ROOT

@@ -20,14 +20,18 @@ import pytest
 from modelyard.control.actions.home import Home, open_home
 from modelyard.control.actions.publish import publish
 from modelyard.control.actions.shipment import prepare
-from modelyard.core.errors import InvalidRequest
+from modelyard.core.errors import InvalidRequest, RegistryRefused
+from modelyard.core.network import Network
 from modelyard.core.settings import Settings
 from modelyard.ship import layout
+from modelyard.ship.image.bases import open_base
+from modelyard.ship.image.locks import this_platform
+from modelyard.ship.image.shelf import Shelf
 from modelyard.ship.packages import Packed, Recipe
 from modelyard.ship.packages.oci import pack
 from modelyard.ship.shipment import Shipment
 from modelyard.store.distribution import Repository
-from tests.containers import CACHE, Registry, base_layout, engine, program
+from tests.containers import BASE, CACHE, Registry, base_layout, engine, program
 from tests.models import linear_bundle
 
 MOST_BYTES = 200_000_000
@@ -184,6 +188,20 @@ def test_a_registry_has_the_digest_that_was_computed(
         for name in (theirs, f"docker://{registry.host}/ml/linear:1"):
             found = json.loads(run(program("skopeo"), "inspect", "--tls-verify=false", name))
             assert found["Digest"] == made.digest
+
+
+def test_a_base_that_no_registry_gives_is_taken_from_the_engine_that_has_it(tmp_path: Path) -> None:
+    docker, shelf = engine(), Shelf(tmp_path)
+    name = "127.0.0.1:9/nowhere/python:3.11"  # the port of discarding, where nobody listens
+    run(docker, "tag", BASE, name)
+    try:
+        with open_base(name, this_platform(), shelf, Network()) as base:
+            assert "as the engine of this machine has it" in base.note
+            assert base.layer(0).stat().st_size > 1 << 20
+    finally:
+        run(docker, "rmi", name)
+    with pytest.raises(RegistryRefused), open_base(name, this_platform(), shelf, Network()):
+        pass
 
 
 def test_docker_loads_it_and_it_answers_locked_in(made: Packed) -> None:

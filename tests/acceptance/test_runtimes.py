@@ -20,7 +20,7 @@ import pandas as pd
 import pytest
 
 from modelyard.ship import layout
-from modelyard.ship.predictors import FORMATS, serving_runtime
+from modelyard.ship.cluster.predictors import FORMATS, serving_runtime
 from tests.folders import iris, logistic, mlflow_sklearn, softmax_onnx
 from tests.models import linear_bundle
 

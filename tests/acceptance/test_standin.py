@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from modelyard.ship.objects import objects, secrets
+from modelyard.ship.cluster.objects import objects, secrets
 from modelyard.ship.targets import Doing, Wanted, open_target
 from modelyard.ship.yaml import dump_all
 from tests.placed import ACCESS, PLACEMENTS, fitting

@@ -29,11 +29,11 @@ from modelyard.core.plan import Plan, PlannedModel, PlannedVersion
 from modelyard.core.release import Shipped
 from modelyard.guard.grant import Grant
 from modelyard.ship import layout
-from modelyard.ship.containers import Container, Options
-from modelyard.ship.engines import Engine, find_engine
+from modelyard.ship.engine.containers import Container, Options
+from modelyard.ship.engine.engines import Engine, find_engine
+from modelyard.ship.engine.trial import try_image
 from modelyard.ship.packages import PACKAGES, Packed, Recipe, pack
 from modelyard.ship.shipment import Shipment
-from modelyard.ship.trial import try_image
 from tests.containers import BASE, CACHE, base_layout, engine
 from tests.models import linear_bundle, mixed_bundle
 

@@ -23,8 +23,9 @@ from modelyard.core.release import Release
 from modelyard.core.settings import Settings
 from modelyard.guard.grant import Grant
 from modelyard.registry.releases import History
-from modelyard.ship import engines, packages
+from modelyard.ship import packages
 from modelyard.ship import targets as door
+from modelyard.ship.engine import engines
 from modelyard.ship.packages import Packed, Recipe, Told
 from modelyard.ship.shipment import Shipment
 from tests.models import linear_bundle

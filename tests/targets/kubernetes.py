@@ -9,7 +9,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from unittest import mock
 
-from modelyard.ship import rollout
+from modelyard.ship.cluster import rollout
 from modelyard.ship.targets import kubernetes, open_target
 from tests.standin import Cluster
 from tests.standin.schemas import BY_KIND

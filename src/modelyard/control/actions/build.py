@@ -15,8 +15,8 @@ from modelyard.core.errors import Conflict, InvalidRequest, NotFound
 from modelyard.core.imagename import parse_image
 from modelyard.core.trust import Policy
 from modelyard.guard import encrypt
-from modelyard.ship.images import refused
-from modelyard.ship.labels import version_of
+from modelyard.ship.image.images import refused
+from modelyard.ship.image.labels import version_of
 from modelyard.ship.packages import Packed, Recipe, Told, pack
 from modelyard.ship.shipment import Shipment
 

@@ -74,7 +74,7 @@ def deliver(home: Home, target: Target, release: Release, making: Making, told: 
         It cannot be brought there.
     """
     if target.delivery is Delivery.ENGINE:
-        from modelyard.ship.engines import find_engine  # noqa: PLC0415 - with the first target that needs an engine
+        from modelyard.ship.engine.engines import find_engine  # noqa: PLC0415 - with the first target that needs an engine
 
         engine = find_engine(doing=f"target {release.target}")
         if not engine.has(release.image):

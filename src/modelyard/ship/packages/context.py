@@ -17,12 +17,12 @@ from modelyard.core.imagename import parse_image
 from modelyard.core.manifest import MANIFEST, SIGNATURE
 from modelyard.core.reference import check_name
 from modelyard.model.bundle import open_bundle
-from modelyard.ship import contextguide, dockerfile, ownwheel, slim, wheels
-from modelyard.ship.images import refused
-from modelyard.ship.labels import labels_of, version_of
-from modelyard.ship.locks import pins, this_platform
+from modelyard.ship.image import contextguide, dockerfile, ownwheel, slim, wheels
+from modelyard.ship.image.images import refused
+from modelyard.ship.image.labels import labels_of, version_of
+from modelyard.ship.image.locks import pins, this_platform
+from modelyard.ship.image.sbom import Contents, bill
 from modelyard.ship.packages import Packed, Recipe, Told
-from modelyard.ship.sbom import Contents, bill
 from modelyard.ship.shipment import Shipment
 
 _MB = 1_000_000

@@ -11,10 +11,10 @@ from time import monotonic
 from modelyard.core.errors import ModelyardError
 from modelyard.core.imagename import parse_image
 from modelyard.ship import packages
-from modelyard.ship.engines import Engine, find_engine
+from modelyard.ship.engine.engines import Engine, find_engine
+from modelyard.ship.engine.trial import Tried, try_image
 from modelyard.ship.packages import Packed, Recipe, Told
 from modelyard.ship.shipment import Shipment
-from modelyard.ship.trial import Tried, try_image
 
 _MB = 1_000_000
 

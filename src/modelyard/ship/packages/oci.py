@@ -17,17 +17,27 @@ from modelyard.core.errors import InvalidRequest, MissingExtra, RegistryRefused
 from modelyard.core.imagename import parse_image
 from modelyard.core.manifest import MANIFEST, SIGNATURE
 from modelyard.model.bundle import open_bundle
-from modelyard.ship import bytecode, compiler, layout, ownwheel, slim, wheels
-from modelyard.ship.bases import open_base
-from modelyard.ship.foundation import Ground, broken
-from modelyard.ship.images import MANIFEST_TYPE, Image, Start, Stored, assemble, is_layout, write_archive, write_layout
-from modelyard.ship.labels import labels_of, version_of
-from modelyard.ship.layers import Entry, file, folder, key_of, layer, made_by
-from modelyard.ship.layers import pack as make
-from modelyard.ship.locks import EXTRAS, SERVING, this_platform
+from modelyard.ship import layout
+from modelyard.ship.image import bytecode, compiler, ownwheel, slim, wheels
+from modelyard.ship.image.bases import open_base
+from modelyard.ship.image.foundation import Ground, broken
+from modelyard.ship.image.images import (
+    MANIFEST_TYPE,
+    Image,
+    Start,
+    Stored,
+    assemble,
+    is_layout,
+    write_archive,
+    write_layout,
+)
+from modelyard.ship.image.labels import labels_of, version_of
+from modelyard.ship.image.layers import Entry, file, folder, key_of, layer, made_by
+from modelyard.ship.image.layers import pack as make
+from modelyard.ship.image.locks import EXTRAS, SERVING, this_platform
+from modelyard.ship.image.sbom import Contents, bill
+from modelyard.ship.image.shelf import Shelf, digest_of, refused
 from modelyard.ship.packages import Packed, Recipe, Told
-from modelyard.ship.sbom import Contents, bill
-from modelyard.ship.shelf import Shelf, digest_of, refused
 from modelyard.ship.shipment import Shipment
 from modelyard.store.files import make_folder
 
@@ -152,7 +162,7 @@ def _models(shipment: Shipment, sbom: bytes) -> Iterator[Entry]:
 def _locks(extras: Iterable[str]) -> bytes:
     """What decides on the bytes of every package."""
     names = (SERVING, *(EXTRAS[each] for each in extras))
-    return b"".join(files("modelyard.ship").joinpath(name).read_bytes() for name in names)
+    return b"".join(files("modelyard.ship.image").joinpath(name).read_bytes() for name in names)
 
 
 def _start(shipment: Shipment, recipe: Recipe, ground: Ground) -> Start:

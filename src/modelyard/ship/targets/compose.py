@@ -8,13 +8,14 @@ from pathlib import Path
 
 from modelyard.core.errors import InvalidRequest, NotFound, TargetUnavailable
 from modelyard.core.release import Release
-from modelyard.ship import composition, differences, layout, surroundings, yaml
-from modelyard.ship.composition import ADMIN, FILE, PASSWORD, SERVER
-from modelyard.ship.engines import Engine
-from modelyard.ship.handover import Handover, is_as
-from modelyard.ship.machine import Options as _Options
-from modelyard.ship.project import Project, places, secret_files
-from modelyard.ship.stack import Member, Stack
+from modelyard.ship import layout, yaml
+from modelyard.ship.engine.engines import Engine
+from modelyard.ship.machine import composition, differences, surroundings
+from modelyard.ship.machine.composition import ADMIN, FILE, PASSWORD, SERVER
+from modelyard.ship.machine.handover import Handover, is_as
+from modelyard.ship.machine.options import Options as _Options
+from modelyard.ship.machine.project import Project, places, secret_files
+from modelyard.ship.machine.stack import Member, Stack
 from modelyard.ship.targets import Access, Check, Delivery, Doing, State, Status, Step, Told, Wanted
 
 Options = _Options

@@ -12,16 +12,16 @@ from functools import cached_property
 from pathlib import Path
 
 from modelyard.core.errors import Conflict, ModelyardError, RolloutFailed
-from modelyard.ship import objects, prerequisites, rollout, standing
-from modelyard.ship.charts import chart
-from modelyard.ship.cluster import Cluster
-from modelyard.ship.fields import differences
-from modelyard.ship.helm import Helm, Installed, Stopped
-from modelyard.ship.kinds import KINDS
-from modelyard.ship.namespace import Namespace, Object
-from modelyard.ship.placement import Placement
-from modelyard.ship.pods import MANAGED_BY, MANAGER, NAME, RELEASE, name_of, tracks
-from modelyard.ship.reasons import hopeless, reasons, refused
+from modelyard.ship.chart.charts import chart
+from modelyard.ship.chart.helm import Helm, Installed, Stopped
+from modelyard.ship.cluster import objects, prerequisites, rollout, standing
+from modelyard.ship.cluster.cluster import Cluster
+from modelyard.ship.cluster.fields import differences
+from modelyard.ship.cluster.kinds import KINDS
+from modelyard.ship.cluster.namespace import Namespace, Object
+from modelyard.ship.cluster.placement import Placement
+from modelyard.ship.cluster.pods import MANAGED_BY, MANAGER, NAME, RELEASE, name_of, tracks
+from modelyard.ship.cluster.reasons import hopeless, reasons, refused
 from modelyard.ship.targets import Access, Check, Delivery, Doing, State, Status, Step, Told, Wanted
 
 #: What Helm makes of the label `MANAGED_BY` of all that it puts there.

@@ -9,16 +9,17 @@ from pathlib import Path
 
 from modelyard.core.errors import Conflict, ModelyardError, RolloutFailed
 from modelyard.core.release import Release
-from modelyard.ship import objects, standing, yaml
-from modelyard.ship.cluster import Cluster
-from modelyard.ship.fields import differences
-from modelyard.ship.kinds import KINDS, Kind
-from modelyard.ship.namespace import Namespace, Object, tried
-from modelyard.ship.placement import Placement
-from modelyard.ship.pods import CANARY, MANAGED_BY, MANAGER, NAME, RELEASE, STABLE, plan_map
-from modelyard.ship.predicted import Predicted, canary_number, number
-from modelyard.ship.predictors import KSERVE_CONTAINER, SERVICE_LABEL, Predicting, inference_service
-from modelyard.ship.reasons import hopeless, reasons
+from modelyard.ship import yaml
+from modelyard.ship.cluster import objects, standing
+from modelyard.ship.cluster.cluster import Cluster
+from modelyard.ship.cluster.fields import differences
+from modelyard.ship.cluster.kinds import KINDS, Kind
+from modelyard.ship.cluster.namespace import Namespace, Object, tried
+from modelyard.ship.cluster.placement import Placement
+from modelyard.ship.cluster.pods import CANARY, MANAGED_BY, MANAGER, NAME, RELEASE, STABLE, plan_map
+from modelyard.ship.cluster.predicted import Predicted, canary_number, number
+from modelyard.ship.cluster.predictors import KSERVE_CONTAINER, SERVICE_LABEL, Predicting, inference_service
+from modelyard.ship.cluster.reasons import hopeless, reasons
 from modelyard.ship.targets import Access, Check, Delivery, Doing, State, Status, Step, Told, Wanted
 
 _LOOK_S = 1.0

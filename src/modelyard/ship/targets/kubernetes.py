@@ -9,15 +9,27 @@ from pathlib import Path
 
 from modelyard.core.errors import Conflict, Denied, InvalidRequest, RolloutFailed
 from modelyard.core.release import Release
-from modelyard.ship import kinds, layout, objects, prerequisites, rollout, yaml
-from modelyard.ship.cluster import Cluster
-from modelyard.ship.fields import differences, shortened
-from modelyard.ship.kinds import KINDS, OURS
-from modelyard.ship.namespace import Namespace, Object, tried
-from modelyard.ship.placement import Placement
-from modelyard.ship.pods import CANARY, CONTAINER, MANAGED_BY, MANAGER, NAME, RELEASE, STABLE, TRACK, name_of, tracks
-from modelyard.ship.reasons import reasons
-from modelyard.ship.routes import routes, share, url
+from modelyard.ship import layout, yaml
+from modelyard.ship.cluster import kinds, objects, prerequisites, rollout
+from modelyard.ship.cluster.cluster import Cluster
+from modelyard.ship.cluster.fields import differences, shortened
+from modelyard.ship.cluster.kinds import KINDS, OURS
+from modelyard.ship.cluster.namespace import Namespace, Object, tried
+from modelyard.ship.cluster.placement import Placement
+from modelyard.ship.cluster.pods import (
+    CANARY,
+    CONTAINER,
+    MANAGED_BY,
+    MANAGER,
+    NAME,
+    RELEASE,
+    STABLE,
+    TRACK,
+    name_of,
+    tracks,
+)
+from modelyard.ship.cluster.reasons import reasons
+from modelyard.ship.cluster.routes import routes, share, url
 from modelyard.ship.targets import Access, Check, Delivery, Doing, State, Status, Step, Told, Wanted
 
 _LOOK_S = 1.0

@@ -19,7 +19,7 @@ from modelyard.core.reference import parse_reference
 from modelyard.core.trust import Policy
 from modelyard.model.bundle import open_bundle
 from modelyard.ship import layout
-from modelyard.ship.labels import version_of
+from modelyard.ship.image.labels import version_of
 from modelyard.ship.packages import Packed, Recipe, Told
 from modelyard.ship.shipment import Shipment
 from tests.models import linear_bundle, mixed_bundle

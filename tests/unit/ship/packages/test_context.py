@@ -15,8 +15,8 @@ import pytest
 from modelyard.core.errors import BuildFailed, Conflict, CorruptBundle, InvalidName, InvalidRequest, Unavailable
 from modelyard.core.plan import Plan
 from modelyard.core.release import Shipped
-from modelyard.ship import slim
-from modelyard.ship.dockerfile import MARK
+from modelyard.ship.image import slim
+from modelyard.ship.image.dockerfile import MARK
 from modelyard.ship.packages import Packed, Recipe, pack
 from modelyard.ship.packages.context import python_of
 from modelyard.ship.shipment import Shipment

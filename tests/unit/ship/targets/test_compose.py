@@ -11,8 +11,9 @@ import pytest
 from modelyard.core.errors import InvalidRequest, NoEngine
 from modelyard.core.plan import Plan
 from modelyard.core.release import Capacity, Release
-from modelyard.ship import layout, surroundings
-from modelyard.ship.project import Kept, Project
+from modelyard.ship import layout
+from modelyard.ship.machine import surroundings
+from modelyard.ship.machine.project import Kept, Project
 from modelyard.ship.targets import Delivery, Target, Wanted, open_target
 
 RELEASE = Release(

@@ -12,7 +12,7 @@ import pytest
 
 from modelyard.core.errors import Conflict, Denied, InvalidRequest, RolloutFailed, TargetUnavailable
 from modelyard.core.release import Release
-from modelyard.ship import rollout
+from modelyard.ship.cluster import rollout
 from modelyard.ship.targets import Doing, State, Target, Wanted, open_target
 from tests.placed import ACCESS, release
 from tests.standin import Cluster

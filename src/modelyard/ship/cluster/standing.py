@@ -1,0 +1,75 @@
+"""How a deployment stands in a cluster: told by its Deployments and routes, whoever has put them there."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+
+from modelyard.ship.cluster import rollout
+from modelyard.ship.cluster.kinds import KINDS
+from modelyard.ship.cluster.namespace import Namespace, Object, tried
+from modelyard.ship.cluster.placement import Placement
+from modelyard.ship.cluster.pods import CANARY, CONTAINER, RELEASE, STABLE, TRACK
+from modelyard.ship.cluster.reasons import reasons
+from modelyard.ship.cluster.routes import share, url
+from modelyard.ship.deployment import State, Status
+
+
+def status(namespace: Namespace, deployment: str, placement: Placement, labels: Mapping[str, str]) -> Status:
+    """Of the live release, and who else gets requests.
+
+    Parameters
+    ----------
+    namespace : Namespace
+        Where.
+    deployment, placement : str, Placement
+        What, and how it was put there.
+    labels : mapping
+        Of all that belongs to it.
+    """
+    found = {_label(item, TRACK): item for item in namespace.all(KINDS["Deployment"], labels)}
+    item = found.get(STABLE)
+    if item is None:
+        return Status(state=State.ABSENT)
+    progress = rollout.Progress.of(item)
+    pods = [] if progress.done else rollout.newest(namespace, item)
+    canary = found.get(CANARY)
+    leads = [each for name in _routes(placement) for each in tried(namespace, KINDS[name], labels)]
+    return Status(
+        state=rollout.state(progress, pods, item),
+        ready=progress.ready,
+        wanted=progress.wanted,
+        release=number(item),
+        image=item["spec"]["template"]["spec"]["containers"][0]["image"],
+        url=url(deployment, placement),
+        canary=share(leads) if canary else 0,
+        canary_release=number(canary) if canary else 0,
+        reasons=() if progress.done else reasons(namespace, item, pods),
+    )
+
+
+def logs(namespace: Namespace, labels: Mapping[str, str], lines: int, container: str = CONTAINER) -> str:
+    """The last lines of every pod; of a container that is waiting to start again, what it wrote before."""
+    pods = tried(namespace, KINDS["Pod"], labels)
+    told = []
+    for pod in pods:
+        name = pod["metadata"]["name"]
+        states = (pod.get("status") or {}).get("containerStatuses") or [{}]
+        previous = "waiting" in (states[0].get("state") or {}) and bool(states[0].get("restartCount"))
+        text = namespace.logs(name, container, lines=lines, previous=previous)
+        if text:
+            told.append(text if len(pods) == 1 else "\n".join(f"{name}  {line}" for line in text.splitlines()))
+    return "\n".join(told)
+
+
+def number(item: Object) -> int:
+    """Of the release that an object belongs to; 0 where it does not say."""
+    text = _label(item, RELEASE)
+    return int(text) if text.isdigit() else 0
+
+
+def _label(item: Object, name: str) -> str:
+    return str((item["metadata"].get("labels") or {}).get(name, ""))
+
+
+def _routes(placement: Placement) -> Iterable[str]:
+    return {"gateway": ("HTTPRoute",), "ingress": ("Ingress",)}.get(placement.route, ())

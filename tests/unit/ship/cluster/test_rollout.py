@@ -1,0 +1,52 @@
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+from modelyard.ship.cluster.rollout import Progress, state
+from modelyard.ship.targets import State
+
+
+def deployment(*, replicas: int = 2, generation: int = 1, **status: Any) -> dict[str, Any]:
+    counts = {"replicas": 2, "updatedReplicas": 2, "availableReplicas": 2, "readyReplicas": 2, "observedGeneration": 1}
+    return {
+        "metadata": {"name": "churn", "labels": {}, "generation": generation},
+        "spec": {"replicas": replicas},
+        "status": counts | status,
+    }
+
+
+STUCK = [{"type": "Progressing", "status": "False", "reason": "ProgressDeadlineExceeded"}]
+
+
+@pytest.mark.parametrize(
+    ("item", "done", "word"),
+    [
+        (deployment(), True, State.RUNNING),
+        (deployment(generation=2), False, State.DEGRADED),  # nobody has seen what was applied
+        (deployment(updatedReplicas=1), False, State.STARTING),
+        (deployment(replicas=3), False, State.STARTING),  # the third is not there yet
+        (deployment(availableReplicas=1, readyReplicas=1), False, State.STARTING),
+        (deployment(availableReplicas=1), False, State.DEGRADED),  # ready, not for long enough
+        (deployment(updatedReplicas=0, availableReplicas=0, readyReplicas=0), False, State.STARTING),
+        (deployment(updatedReplicas=1, conditions=STUCK), False, State.DEGRADED),
+        (deployment(availableReplicas=0, readyReplicas=0, conditions=STUCK), False, State.FAILED),
+        (deployment(generation=2, conditions=STUCK), False, State.DEGRADED),  # stuck was what was before
+    ],
+)
+def test_how_far_it_is(item: dict[str, Any], done: bool, word: State) -> None:
+    progress = Progress.of(item)
+    assert progress.done is done
+    assert state(progress, [], item) is word
+
+
+def test_pods_of_before_do_not_make_a_roll_out_complete() -> None:
+    assert not Progress.of(
+        deployment(replicas=1, updatedReplicas=1, availableReplicas=1)
+    ).done  # an old one is still there
+
+
+def test_a_new_deployment_says_nothing_yet() -> None:
+    item = {"metadata": {"name": "churn", "labels": {}, "generation": 1}, "spec": {}}
+    assert Progress.of(item) == Progress(ready=0, updated=0, wanted=1, done=False, stuck=False)
