@@ -192,7 +192,7 @@ def test_what_never_gets_ready_is_not_waited_for(
 def test_a_server_that_does_not_stop_well_is_found(engines: list[Local], tmp_path: Path) -> None:
     shipment = lay_out(tmp_path, linear_bundle())
     serve = serving(engines, tmp_path, shipment)
-    script = 'trap "kill $!; exit 3" TERM; "$@" & wait'
+    script = "trap 'kill $!; exit 3' TERM; \"$@\" & wait"
     engine = replace(serve, command=["sh", "-c", script, "sh", *serve.command], processes=[], done=[])
     engines.append(engine)
     with pytest.raises(BuildFailed, match="ended with exit code 3 when it was told to stop"):
