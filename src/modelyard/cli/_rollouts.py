@@ -43,6 +43,8 @@ def say_plan(screen: Screen, steps: Sequence[Step], checks: Sequence[Check] = ()
         screen.say(line)
     for at, check in enumerate(checks):
         screen.say("" if at else "Checks", check.what if check.ok else f"FAIL: {check.what}")
+        if check.fix and not check.ok:
+            screen.say("", f"  fix: {check.fix}")
     screen.say(_sum(steps))
 
 

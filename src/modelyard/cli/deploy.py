@@ -83,7 +83,7 @@ def command(
     _say(screen, draft)
     if plan or not draft.changes:
         screen.show(_document(draft, plan=plan))
-        if plan and draft.changes and not screen.as_json:
+        if plan and draft.changes and not screen.as_json and all(check.ok for check in draft.checks):
             screen.next(_again(draft, models, flags))
         return errors.HAS_CHANGES if exit_code and draft.changes else 0
     if not screen.confirm(f"Deploy this to {draft.site.known.name}?", yes=yes):
@@ -155,7 +155,8 @@ def _done(screen: Screen, draft: Draft, release: Release) -> None:
         return
     where = f"{site.deployment} --to {site.known.name}"
     promote = [f"modelyard deploy {where} --promote"] if release.canary else []
-    screen.next(*promote, f"modelyard status {where}", f"modelyard rollback {where}")
+    back = [f"modelyard rollback {where}"] if draft.before.live else []
+    screen.next(*promote, f"modelyard status {where}", *back)
 
 
 def _again(draft: Draft, models: tuple[str, ...], flags: dict[str, Any]) -> str:

@@ -42,7 +42,7 @@ def test_nobody_is_asked_without_a_terminal_so_yes_has_to_be_said(run: Shell) ->
     assert result.output.splitlines()[-3:] == [
         "Live        churn@1, release 1 of churn on prod",
         "State       running, 2 of 2 replicas ready",
-        "Next: modelyard status churn --to prod   or   modelyard rollback churn --to prod",
+        "Next: modelyard status churn --to prod",
     ]
 
 
