@@ -19,6 +19,7 @@ from pathlib import Path
 
 import modelyard
 from modelyard.control.actions.examine_keys import examine_keys
+from modelyard.control.actions.examine_shipping import examine_shipping
 from modelyard.control.actions.findings import Finding, State
 from modelyard.control.actions.home import Home, open_home
 from modelyard.core.errors import InvalidRequest, ModelyardError
@@ -60,6 +61,7 @@ def examine(settings: Settings, *, port: int = DEFAULT_PORT) -> Iterator[Finding
     yield from _models(home)
     yield from examine_keys(settings, home)
     yield from _serving(settings, port)
+    yield from examine_shipping(home)
 
 
 def _home(home: Path) -> Iterator[Finding]:
