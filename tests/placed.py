@@ -25,7 +25,7 @@ PLACEMENTS = {
         pull_secret="pull",
         monitoring=True,
         requests_per_second=50,
-        callers="ingress-nginx",
+        callers="monitoring,ingress-nginx",
     ),
     "gateway": Placement(
         namespace="ml",

@@ -15,7 +15,7 @@ from modelyard.ship.chart.chartvalues import schema, values, values_file
 from modelyard.ship.chart.templates import Code, Each, When, every, fold, marked, written
 from modelyard.ship.cluster.objects import objects
 from modelyard.ship.cluster.placement import Placement
-from modelyard.ship.cluster.pods import CANARY, STABLE, Object, plan_map
+from modelyard.ship.cluster.pods import CANARY, FEWEST_PROBES, STABLE, STARTUP_S, Object, plan_map, startup_probes
 from modelyard.ship.cluster.routes import routes
 
 Named = dict[tuple[str, str], Object]
@@ -207,12 +207,13 @@ def _marks() -> dict[str, str | Each]:
         "mark-gateway-namespace": ".Values.gateway.namespace",
         "mark-ingress-class": ".Values.ingress.className",
         "mark-tls-secret": ".Values.ingress.tlsSecret",
-        "mark-callers": ".Values.callers",
+        "mark-callers": Each(".Values.callers"),
         "mark-models-secret": ".Values.fetch.dockerSecret",
         "mark-environment-secret": ".Values.fetch.environmentSecret",
         "54321": ".Values.fetch.port",
         str(_PLACE.requests_per_second): ".Values.requestsPerSecond",
         str(_DEADLINE_S): ".Values.progressDeadlineSeconds",
+        str(startup_probes(_DEADLINE_S)): f"(max {FEWEST_PROBES} (div .Values.progressDeadlineSeconds {STARTUP_S}))",
         str(_STABLE.capacity.max_replicas): ".Values.maxReplicas",
         str(_CANARY.canary): ".Values.canary.weight",
         str(100 - _CANARY.canary): "(sub 100 .Values.canary.weight)",

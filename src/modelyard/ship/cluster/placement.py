@@ -41,7 +41,8 @@ class Placement(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only
     tls_secret : str
         Secret (`kubernetes.io/tls`) that an ingress answers with.
     callers : str
-        Namespace that may reach the pods, such as the gateway's; empty for every namespace.
+        Namespaces that may reach the pods, ``NAMESPACE,NAMESPACE``: the gateway's, and where metrics are read from;
+        empty for every namespace.
     monitoring : bool
         Whether there is a ServiceMonitor (Prometheus operator), and a key for it.
     requests_per_second : int
@@ -100,6 +101,11 @@ class Placement(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only
         return dict(pair.split("=", 1) for pair in self.node_selector.split(",") if pair)
 
     @property
+    def named_callers(self) -> list[str]:
+        """Namespaces that may reach the pods; none for all."""
+        return sorted({each for each in self.callers.split(",") if each})
+
+    @property
     def fetched_from(self) -> str:
         """Where models are fetched from; empty where they are in the image."""
         if self.models == "baked":
@@ -126,7 +132,7 @@ _NAME = (_is_name, "a name of Kubernetes: a-z, 0-9, '-' and '.'")
 _LABELLED = (lambda text: _LABEL.fullmatch(text) is not None, "a DNS label: a-z, 0-9 and '-', at most 63")
 _FORMS: dict[str, tuple[Callable[[str], object], str]] = {
     "namespace": _LABELLED,
-    "callers": _LABELLED,
+    "callers": (lambda text: all(map(_LABEL.fullmatch, text.split(","))), "NAMESPACE,NAMESPACE"),
     "repository": (_REPOSITORY.fullmatch, "REGISTRY/NAME, without a scheme or a tag"),
     "pull_secret": _NAME,
     "tls_secret": _NAME,

@@ -31,6 +31,8 @@ _DOCKER = "/run/modelyard/docker"
 _LONGEST = 52  # characters of a name: it gets 11 more, and Services take 63
 _READABLE = 0o440  # by root, and by the group that the pod's files are given to
 _SURGE = 1
+#: Seconds between two looks at a server that starts; and how many there are at least.
+STARTUP_S, FEWEST_PROBES = 2, 90
 
 
 def tracks(release: Release, canary: Release | None) -> list[tuple[str, Release]]:
@@ -121,7 +123,7 @@ def deployment(release: Release, placement: Placement, track: str, deadline_s: i
         "selector": {"matchLabels": selector(release, track)},
         "template": {
             "metadata": {"labels": {**selector(release, track), MANAGED_BY: MANAGER}},
-            "spec": _pod(release, placement, track),
+            "spec": _pod(release, placement, track, deadline_s),
         },
     }
     if track == STABLE and scales(capacity):
@@ -135,7 +137,7 @@ def scales(capacity: Capacity) -> bool:
     return capacity.max_replicas > capacity.replicas
 
 
-def _pod(release: Release, placement: Placement, track: str) -> Object:
+def _pod(release: Release, placement: Placement, track: str, deadline_s: int) -> Object:
     pod: Object = {
         "serviceAccountName": release.deployment,
         "automountServiceAccountToken": False,
@@ -151,7 +153,7 @@ def _pod(release: Release, placement: Placement, track: str) -> Object:
         # `preStop: sleep` is for. The rest is for requests under way.
         "terminationGracePeriodSeconds": layout.STOP_S,
         "topologySpreadConstraints": _spread(release, track),
-        "containers": [_container(release)],
+        "containers": [_container(release, deadline_s)],
         "volumes": _volumes(release, track),
     }
     if placement.pull_secret:
@@ -163,7 +165,12 @@ def _pod(release: Release, placement: Placement, track: str) -> Object:
     return pod
 
 
-def _container(release: Release) -> Object:
+def startup_probes(deadline_s: int) -> int:
+    """How often a server that starts is asked: for as long as its roll-out may take, as large models load long."""
+    return max(FEWEST_PROBES, deadline_s // STARTUP_S)
+
+
+def _container(release: Release, deadline_s: int) -> Object:
     workers = str(release.capacity.workers)
     return {
         "name": CONTAINER,
@@ -175,7 +182,7 @@ def _container(release: Release) -> Object:
             {"name": "http", "containerPort": layout.HTTP_PORT, "protocol": "TCP"},
             {"name": "grpc", "containerPort": layout.GRPC_PORT, "protocol": "TCP"},
         ],
-        "startupProbe": _probe("startupz", period_s=2, failures=90),
+        "startupProbe": _probe("startupz", period_s=STARTUP_S, failures=startup_probes(deadline_s)),
         "readinessProbe": _probe("readyz", period_s=2, failures=2),
         "livenessProbe": _probe("livez", period_s=10, failures=3),
         "resources": _resources(release.capacity),

@@ -15,6 +15,7 @@ from modelyard.ship.deployment import State, Told
 
 _LOOK_S = 1.0
 _REFUSED_S = 10.0  # a quota may be free again in a moment
+_SETTLED_S = 5.0  # of what was stuck before, a cluster says so still for a moment after something else was applied
 _REVISION = "deployment.kubernetes.io/revision"
 
 
@@ -77,7 +78,7 @@ def wait(namespace: Namespace, name: str, limit_s: float, told: Told) -> None:
         pods = newest(namespace, item)
         if (pods and all(map(hopeless, pods))) or (refused(item) and not pods and passed_s > _REFUSED_S):
             raise failed(pods, "it does not come up")
-        if progress.stuck:
+        if progress.stuck and passed_s > _SETTLED_S:
             raise failed(pods, "it made no progress in the time that it had")
         if passed_s > limit_s:
             raise failed(pods, f"{progress.updated} of {progress.wanted} are ready after {limit_s:g} s")

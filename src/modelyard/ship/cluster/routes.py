@@ -42,7 +42,8 @@ def service(release: Release, placement: Placement, track: str) -> Object:
 
 def network_policy(release: Release, placement: Placement) -> Object:
     """Who may connect to the pods, and that they connect to nobody; but where models are fetched, to where they are."""
-    space = {"matchLabels": {"kubernetes.io/metadata.name": placement.callers}} if placement.callers else {}
+    named = {"key": "kubernetes.io/metadata.name", "operator": "In", "values": placement.named_callers}
+    space = {"matchExpressions": [named]} if placement.callers else {}
     ports = [{"port": port, "protocol": "TCP"} for port in (layout.HTTP_PORT, layout.GRPC_PORT)]
     spec: Object = {
         "podSelector": {"matchLabels": {NAME: release.deployment}},

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 
+from modelyard.core.errors import Conflict
 from modelyard.ship.cluster import rollout
 from modelyard.ship.cluster.kinds import KINDS
 from modelyard.ship.cluster.namespace import Namespace, Object, tried
+from modelyard.ship.cluster.objects import shown
 from modelyard.ship.cluster.placement import Placement
-from modelyard.ship.cluster.pods import CANARY, CONTAINER, RELEASE, STABLE, TRACK
+from modelyard.ship.cluster.pods import CANARY, CONTAINER, MANAGED_BY, NAME, RELEASE, STABLE, TRACK
 from modelyard.ship.cluster.reasons import reasons
 from modelyard.ship.cluster.routes import share, url
 from modelyard.ship.deployment import State, Status
@@ -59,6 +61,24 @@ def logs(namespace: Namespace, labels: Mapping[str, str], lines: int, container:
         if text:
             told.append(text if len(pods) == 1 else "\n".join(f"{name}  {line}" for line in text.splitlines()))
     return "\n".join(told)
+
+
+def is_ours(item: Object, there: Object) -> bool:
+    """Whether what is there says that it belongs to the deployment that `item` belongs to."""
+    return all(_label(there, name) == _label(item, name) for name in (NAME, MANAGED_BY))
+
+
+def check_ours(item: Object, there: Object | None, *, take_over: bool) -> None:
+    """Nothing, where `item` may be put there; `Conflict` where somebody else has something of its name.
+
+    To apply it would not be refused where no field is set to two values: it would become ours, and go with ours.
+    """
+    if there is None or take_over or is_ours(item, there):
+        return
+    hint = "deploy under another name: --name NAME; or remove it, or add the target again with take_over=true"
+    owner = _label(there, MANAGED_BY)
+    cause = f"its label {MANAGED_BY} says {owner!r}" if owner else "it has no label of ours"
+    raise Conflict(what=f"{shown(item)} is there already, and is not this deployment's", cause=cause, hint=hint)
 
 
 def number(item: Object) -> int:

@@ -143,7 +143,7 @@ class KServe:
         items = self._items(wanted, access)
         steps = []
         for item in items:
-            before, after = self._there(item), self._apply(item, dry=True)
+            before, after = self._applied(item, dry=True)
             changes = () if before is None else differences(before, after)
             doing = Doing.CREATE if before is None else Doing.CHANGE if changes else Doing.KEEP
             steps.append(Step(doing, objects.shown(item), changes))
@@ -212,7 +212,7 @@ class KServe:
 
     def _roll(self, wanted: Wanted, access: Access, told: Told) -> None:
         for item in self._items(wanted, access):
-            before, after = self._there(item), self._apply(item)
+            before, after = self._applied(item)
             if before is None or before["metadata"].get("resourceVersion") != after["metadata"].get("resourceVersion"):
                 told(f"{objects.shown(item)} {'changed' if before else 'created'}")
         self._wait(wanted, told)
@@ -248,6 +248,12 @@ class KServe:
             cause="; ".join(why) or "nobody says why",
             hint=f"kubectl describe inferenceservice {name} --namespace {space}",
         )
+
+    def _applied(self, item: Object, *, dry: bool = False) -> tuple[Object | None, Object]:
+        """The object as it was, and as it is then."""
+        before = self._there(item)
+        standing.check_ours(item, before, take_over=self._options.take_over)
+        return before, self._apply(item, dry=dry)
 
     def _apply(self, item: Object, *, dry: bool = False) -> Object:
         try:

@@ -3,35 +3,24 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator, Sequence
 from functools import cached_property
 from pathlib import Path
 
 from modelyard.core.errors import Conflict, Denied, InvalidRequest, RolloutFailed
 from modelyard.core.release import Release
 from modelyard.ship import layout, yaml
-from modelyard.ship.cluster import kinds, objects, prerequisites, rollout
+from modelyard.ship.cluster import kinds, objects, prerequisites, rollout, standing
 from modelyard.ship.cluster.cluster import Cluster
 from modelyard.ship.cluster.fields import differences, shortened
 from modelyard.ship.cluster.kinds import KINDS, OURS
-from modelyard.ship.cluster.namespace import Namespace, Object, tried
+from modelyard.ship.cluster.namespace import Namespace, Object
 from modelyard.ship.cluster.placement import Placement
-from modelyard.ship.cluster.pods import (
-    CANARY,
-    CONTAINER,
-    MANAGED_BY,
-    MANAGER,
-    NAME,
-    RELEASE,
-    STABLE,
-    TRACK,
-    name_of,
-    tracks,
-)
-from modelyard.ship.cluster.reasons import reasons
-from modelyard.ship.cluster.routes import routes, share, url
-from modelyard.ship.targets import Access, Check, Delivery, Doing, State, Status, Step, Told, Wanted
+from modelyard.ship.cluster.pods import MANAGED_BY, MANAGER, NAME, name_of, tracks
+from modelyard.ship.cluster.routes import routes
+from modelyard.ship.targets import Access, Check, Delivery, Doing, Status, Step, Told, Wanted
 
+_AUTOSCALER = "HorizontalPodAutoscaler"
 _LOOK_S = 1.0
 _ATTEMPTS = 3  # the autoscaler may say another number of replicas between a look and an apply
 
@@ -100,6 +89,7 @@ class Kubernetes:
         items = self._items(wanted, access)
         for item in items:
             before = self._there(item)
+            standing.check_ours(item, before, take_over=self._options.take_over)
             doing, changes = Doing.CREATE, tuple(_summary(item))
             after = self._apply(item, before, wanted.release, dry=True)
             if before is not None:
@@ -114,6 +104,8 @@ class Kubernetes:
         leads = routes(wanted.release, wanted.canary, self._options)
         for item in items[: len(items) - len(leads)]:
             self._put(item, wanted.release, told)
+        for item in self._surplus(wanted.release, items, [KINDS[_AUTOSCALER]]):
+            self._remove(item, told)  # at once: it would go on saying how many replicas there are
         for track, release in tracks(wanted.release, wanted.canary):
             rollout.wait(self._namespace, name_of(release, track), self._options.timeout_s, told)
         for item in leads:
@@ -123,38 +115,11 @@ class Kubernetes:
 
     def status(self, deployment: str) -> Status:
         """Of the live release, and who else gets requests."""
-        found = {_track(item): item for item in self._mine(KINDS["Deployment"], deployment)}
-        item = found.get(STABLE)
-        if item is None:
-            return Status(state=State.ABSENT)
-        progress = rollout.Progress.of(item)
-        pods = [] if progress.done else rollout.newest(self._namespace, item)
-        canary = found.get(CANARY)
-        leads = [each for kind in self._route_kinds() for each in tried(self._namespace, kind, _ours(deployment))]
-        return Status(
-            state=rollout.state(progress, pods, item),
-            ready=progress.ready,
-            wanted=progress.wanted,
-            release=_number(item),
-            image=item["spec"]["template"]["spec"]["containers"][0]["image"],
-            url=url(deployment, self._options),
-            canary=share(leads) if canary else 0,
-            canary_release=_number(canary) if canary else 0,
-            reasons=() if progress.done else reasons(self._namespace, item, pods),
-        )
+        return standing.status(self._namespace, deployment, self._options, _ours(deployment))
 
     def logs(self, deployment: str, lines: int = 20) -> str:
         """Of every pod; of a container that is waiting to start again, what it wrote before."""
-        pods = tried(self._namespace, KINDS["Pod"], _ours(deployment))
-        told = []
-        for pod in pods:
-            name = pod["metadata"]["name"]
-            states = (pod.get("status") or {}).get("containerStatuses") or [{}]
-            previous = "waiting" in (states[0].get("state") or {}) and bool(states[0].get("restartCount"))
-            text = self._namespace.logs(name, CONTAINER, lines=lines, previous=previous)
-            if text:
-                told.append(text if len(pods) == 1 else "\n".join(f"{name}  {line}" for line in text.splitlines()))
-        return "\n".join(told)
+        return standing.logs(self._namespace, _ours(deployment), lines)
 
     def destroy(self, deployment: str, told: Told) -> list[Step]:
         """All that carries our labels, routes first; it is gone when its pods have finished what they were at."""
@@ -179,6 +144,7 @@ class Kubernetes:
 
     def _put(self, item: Object, release: Release, told: Told) -> None:
         before = self._there(item)
+        standing.check_ours(item, before, take_over=self._options.take_over)
         after = self._apply(item, before, release)
         if before is None:
             told(f"{objects.shown(item)} created")
@@ -189,16 +155,22 @@ class Kubernetes:
         """Server-side apply. Where an autoscaler says how many replicas there are, they stay as many.
 
         To say nothing of a number that was ours once would make it 1 for a moment; to say another than the
-        autoscaler's would be a conflict, so it is looked at again when there is one.
+        autoscaler's would be a conflict, so it is looked at again when there is one. From an autoscaler of ours that is
+        no longer wanted the number is taken back.
         """
         scaled = item["kind"] == "Deployment" and "replicas" not in item["spec"]
+        force = self._options.take_over
+        if not scaled and before is not None and self._was_scaled(item):
+            held = {**item, "spec": {**item["spec"], "replicas": before["spec"].get("replicas", 1)}}
+            self._namespace.apply(held, dry=True, force=force)  # what else somebody manages is still a conflict
+            force = True
         for attempt in range(1, _ATTEMPTS + 1):
             if scaled:
                 least = release.capacity.replicas
                 there = before["spec"].get("replicas", 1) if before else 0
                 item = {**item, "spec": {**item["spec"], "replicas": max(least, there)}}
             try:
-                return self._namespace.apply(item, dry=dry, force=self._options.take_over)
+                return self._namespace.apply(item, dry=dry, force=force)
             except Conflict:
                 if not scaled or attempt == _ATTEMPTS:
                     raise
@@ -208,10 +180,17 @@ class Kubernetes:
     def _there(self, item: Object) -> Object | None:
         return self._namespace.get(KINDS[item["kind"]], item["metadata"]["name"])
 
-    def _surplus(self, release: Release, items: list[Object]) -> Iterator[Object]:
+    def _was_scaled(self, item: Object) -> bool:
+        """Whether an autoscaler of ours says until now how many replicas of this Deployment there are."""
+        if item["kind"] != "Deployment":
+            return False
+        found = self._namespace.get(KINDS[_AUTOSCALER], item["metadata"]["name"])
+        return found is not None and standing.is_ours(item, found)
+
+    def _surplus(self, release: Release, items: list[Object], among: Sequence[kinds.Kind] = OURS) -> Iterator[Object]:
         """What is ours there, and not among these: routes first."""
         kept = {(item["kind"], item["metadata"]["name"]) for item in items}
-        for kind in reversed(OURS):
+        for kind in reversed(among):
             for item in self._mine(kind, release.deployment):
                 if (item["kind"], item["metadata"]["name"]) not in kept:
                     yield item
@@ -229,10 +208,6 @@ class Kubernetes:
         if self._namespace.delete(KINDS[item["kind"]], item["metadata"]["name"]):
             told(f"{objects.shown(item)} removed")
 
-    def _route_kinds(self) -> Iterable[kinds.Kind]:
-        route = {"gateway": ("HTTPRoute",), "ingress": ("Ingress",)}.get(self._options.route, ())
-        return [KINDS[name] for name in route]
-
 
 #: Groups that come with something that not every cluster has.
 _FOREIGN = frozenset({KINDS["ServiceMonitor"].group, KINDS["HTTPRoute"].group})
@@ -245,15 +220,6 @@ def open_target(options: Options, folder: Path) -> Kubernetes:
 
 def _ours(deployment: str) -> dict[str, str]:
     return {NAME: deployment, MANAGED_BY: MANAGER}
-
-
-def _track(item: Object) -> str:
-    return str(item["metadata"]["labels"].get(TRACK, ""))
-
-
-def _number(item: Object) -> int:
-    text = str(item["metadata"]["labels"].get(RELEASE, ""))
-    return int(text) if text.isdigit() else 0
 
 
 def _summary(item: Object) -> Iterator[str]:

@@ -37,7 +37,8 @@ CASES: dict[str, dict[str, Any]] = {
     "larger": {"replicas": 3, "workers": 4, "cpus": 2.0, "memory_mib": 1 << 20, "body_bytes": 1 << 31},
     "scaled": {"replicas": 2, "max_replicas": 20},
     "scaled on requests": {"replicas": 2, "max_replicas": 20, "requests_per_second": 1_000_000},
-    "monitored": {"monitoring": True, "callers": "edge"},
+    "monitored": {"monitoring": True, "callers": "edge,monitoring"},
+    "slow to start": {"deadline_s": 1800},
     "placed": {"pull_secret": "regcred", "node_selector": "disk=ssd,example.com/pool=models"},
     "by gateway": {**GATEWAY},
     "by gateway of its own namespace": {"route": "gateway", "gateway": "public", "host": "api.example.com"},
@@ -83,7 +84,7 @@ def release(number: int, placement: Placement, capacity: Capacity, body_bytes: i
 
 
 def written(case: dict[str, Any], folder: Path) -> Path:
-    for name, text in chart(*made(case), 300).items():
+    for name, text in chart(*made(case), case.get("deadline_s", 300)).items():
         path = folder / "chart" / name
         path.parent.mkdir(parents=True, exist_ok=True)
         path.write_text(text)
@@ -109,7 +110,8 @@ def by_name(items: list[Object]) -> dict[tuple[str, str], Object]:
 @pytest.mark.parametrize("name", CASES)
 def test_helm_makes_the_same_objects(name: str, tmp_path: Path) -> None:
     release, canary, placement = made(CASES[name])
-    assert rendered(written(CASES[name], tmp_path)) == by_name(objects(release, canary, placement, 300))
+    found = by_name(objects(release, canary, placement, CASES[name].get("deadline_s", 300)))
+    assert rendered(written(CASES[name], tmp_path)) == found
 
 
 def test_the_cases_need_every_template(tmp_path: Path) -> None:

@@ -106,6 +106,13 @@ def test_nobody_is_let_down_by_a_roll_out() -> None:
     assert probes == {"startup": "/startupz", "readiness": "/readyz", "liveness": "/livez"}
 
 
+@pytest.mark.parametrize(("deadline_s", "budget_s"), [(30, 180), (300, 300), (3600, 3600)])
+def test_a_large_model_may_load_for_as_long_as_a_roll_out_may_take(deadline_s: int, budget_s: int) -> None:
+    item = deployment(release(), PLAIN, STABLE, deadline_s)
+    probe = item["spec"]["template"]["spec"]["containers"][0]["startupProbe"]
+    assert probe["periodSeconds"] * probe["failureThreshold"] == budget_s
+
+
 @pytest.mark.parametrize(("cpus", "asked", "most"), [(0.25, "250m", "1"), (1, "1", "2"), (1.5, "1500m", "3")])
 def test_capacity_becomes_requests_and_limits(cpus: float, asked: str, most: str) -> None:
     found = pod(cpus=cpus, memory_mib=768)["containers"][0]["resources"]

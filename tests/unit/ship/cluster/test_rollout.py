@@ -1,9 +1,14 @@
 from __future__ import annotations
 
-from typing import Any
+from collections.abc import Mapping
+from typing import Any, cast
 
 import pytest
 
+from modelyard.core.errors import RolloutFailed
+from modelyard.ship.cluster import rollout
+from modelyard.ship.cluster.kinds import Kind
+from modelyard.ship.cluster.namespace import Namespace
 from modelyard.ship.cluster.rollout import Progress, state
 from modelyard.ship.targets import State
 
@@ -17,6 +22,7 @@ def deployment(*, replicas: int = 2, generation: int = 1, **status: Any) -> dict
     }
 
 
+COUNTED = ("replicas", "updatedReplicas", "availableReplicas", "readyReplicas")
 STUCK = [{"type": "Progressing", "status": "False", "reason": "ProgressDeadlineExceeded"}]
 
 
@@ -39,6 +45,32 @@ def test_how_far_it_is(item: dict[str, Any], done: bool, word: State) -> None:
     progress = Progress.of(item)
     assert progress.done is done
     assert state(progress, [], item) is word
+
+
+class Shown:
+    """A namespace in which a Deployment is one thing after the other."""
+
+    name, target = "ml", "prod"
+
+    def __init__(self, *states: dict[str, Any]) -> None:
+        self._states = list(states)
+
+    def get(self, kind: Kind, name: str) -> dict[str, Any]:
+        return self._states.pop(0) if len(self._states) > 1 else self._states[0]
+
+    def all(self, kind: Kind, selector: Mapping[str, str], fields: str = "") -> list[dict[str, Any]]:
+        return []
+
+
+def test_what_a_cluster_says_of_the_release_before_is_no_failure_of_this_one(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Going back from a roll-out that was stuck, its condition stays until a replica has changed."""
+    monkeypatch.setattr(rollout, "_LOOK_S", 0.01)
+    stuck = deployment(replicas=1, updatedReplicas=1, availableReplicas=1, conditions=STUCK)
+    done = deployment(replicas=1) | {"status": {**dict.fromkeys(COUNTED, 1), "observedGeneration": 1}}
+    rollout.wait(cast(Namespace, Shown(stuck, stuck, done)), "churn", 30.0, lambda line: None)
+    monkeypatch.setattr(rollout, "_SETTLED_S", 0.05)
+    with pytest.raises(RolloutFailed, match="made no progress"):
+        rollout.wait(cast(Namespace, Shown(stuck)), "churn", 30.0, lambda line: None)
 
 
 def test_pods_of_before_do_not_make_a_roll_out_complete() -> None:

@@ -46,8 +46,13 @@ def test_pods_connect_to_nobody_unless_models_are_fetched() -> None:
     assert [each["port"] for rule in fetched for each in rule["ports"]] == [53, 53, 5000]
     bucket = network_policy(fitting(PLACEMENTS["buckets"]), PLACEMENTS["buckets"])["spec"]["egress"]
     assert bucket[1]["ports"][0]["port"] == 443
-    callers = network_policy(release(), PLACEMENTS["ingress"])["spec"]["ingress"][0]["from"][0]
-    assert callers["namespaceSelector"]["matchLabels"] == {"kubernetes.io/metadata.name": "ingress-nginx"}
+
+
+def test_the_gateway_and_the_scraper_may_each_have_a_namespace_of_their_own() -> None:
+    (rule,) = network_policy(release(), PLACEMENTS["ingress"])["spec"]["ingress"][0]["from"]
+    (chosen,) = rule["namespaceSelector"]["matchExpressions"]
+    assert (chosen["key"], chosen["operator"]) == ("kubernetes.io/metadata.name", "In")
+    assert chosen["values"] == ["ingress-nginx", "monitoring"]
 
 
 def test_a_service_tells_gateways_that_grpc_comes_without_tls() -> None:

@@ -161,6 +161,49 @@ def test_an_autoscaler_keeps_its_number(field: Field) -> None:
     assert (target.status("churn").ready, target.status("churn").wanted) == (5, 5)
 
 
+def test_a_release_without_an_autoscaler_takes_the_number_back(field: Field) -> None:
+    target = field.target()
+    target.apply(Wanted(release=release(1, replicas=2, max_replicas=6)), ACCESS, quiet)
+    with field.cluster.store.lock:
+        field.cluster.controllers.scale(SPACE, "churn", 5)
+    fixed = Wanted(release=release(2, replicas=3))
+    (step,) = (step for step in target.plan(fixed, ACCESS) if step.what == "deployment/churn")
+    assert "replicas: 5 -> 3" in step.changes
+    said: list[str] = []
+    target.apply(fixed, ACCESS, said.append)
+    assert field.deployment()["spec"]["replicas"] == 3
+    gone = said.index("horizontalpodautoscaler/churn removed")
+    assert gone < next(at for at, line in enumerate(said) if "ready" in line)  # or it would say a number once more
+    assert {step.doing for step in target.plan(fixed, ACCESS)} == {Doing.KEEP}
+
+
+def test_what_else_somebody_manages_is_not_taken_back_with_the_number(field: Field) -> None:
+    field.target().apply(Wanted(release=release(1, replicas=2, max_replicas=6)), ACCESS, quiet)
+    with field.cluster.store.lock:
+        field.cluster.controllers.scale(SPACE, "churn", 5)
+    field.edit(minReadySeconds=30)
+    with pytest.raises(Conflict, match=r"managed by kubectl-edit too: \.spec.minReadySeconds"):
+        field.target().apply(Wanted(release=release(2, replicas=3)), ACCESS, quiet)
+    assert field.deployment()["spec"]["replicas"] == 5
+
+
+@pytest.mark.parametrize("kind", ["ServiceAccount", "Secret", "NetworkPolicy"])
+def test_what_somebody_else_has_of_the_same_name_does_not_become_ours(field: Field, kind: str) -> None:
+    name = "churn-access" if kind == "Secret" else "churn"
+    more: dict[str, Any] = {"spec": {"podSelector": {}}} if kind == "NetworkPolicy" else {}
+    item = {"metadata": {"name": name, "labels": {"app.kubernetes.io/managed-by": "somebody"}}, **more}
+    with field.cluster.store.lock:
+        field.cluster.store.update(BY_KIND[kind], SPACE, name, item, "kubectl-create")
+    before = field.there()
+    for act in (field.target().plan, lambda *args: field.target().apply(*args, quiet)):
+        with pytest.raises(Conflict, match=f"{kind.lower()}/{name} is there already") as caught:
+            act(Wanted(release=release()), ACCESS)
+        assert "says 'somebody'" in caught.value.cause
+    field.target().destroy("churn", quiet)
+    assert field.there() == before
+    field.target(take_over="true").apply(Wanted(release=release()), ACCESS, quiet)
+
+
 def test_a_first_release_that_scales_begins_with_its_least(field: Field) -> None:
     field.target().apply(Wanted(release=release(replicas=3, max_replicas=6)), ACCESS, quiet)
     assert field.target().status("churn").ready == 3
