@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import click
 
-from modelyard.cli.screen import Screen
+from modelyard.cli.screen import Screen, plain
 from modelyard.core.errors import InvalidInput, InvalidName, Kind, ModelyardError, RolloutFailed
 
 FAILED = 1
@@ -66,8 +66,10 @@ def report(error: ModelyardError, screen: Screen) -> int:
     if screen.as_json:
         screen.show(document(error))
         return code
-    click.echo(click.style(f"error[{error.code}]: ", fg="red", bold=True) + f"{error.detail} (exit {code})", err=True)
+    click.echo(
+        click.style(f"error[{error.code}]: ", fg="red", bold=True) + plain(f"{error.detail} (exit {code})"), err=True
+    )
     for label, text in (("cause", error.cause), ("fix", error.hint), ("more", f"modelyard explain {error.code}")):
         if text:
-            click.echo(f"  {label + ':':<7}{text}", err=True)
+            click.echo(plain(f"  {label + ':':<7}{text}"), err=True)
     return code

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import re
 import shutil
 import sys
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -15,6 +16,9 @@ if TYPE_CHECKING:
     from rich.progress import Progress
 
 _LABEL_WIDTH = 12
+#: What moves a cursor, colours, or turns the direction of what follows. Much of what is said comes from somebody else:
+#: a registry, a cluster, a container's log, a model's card.
+_OBEYED = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f\u2028\u2029\u202a-\u202e\u2066-\u2069]")
 _CLEAR = "\x1b[K"  # to the end of the line
 
 
@@ -56,13 +60,13 @@ class Screen:
     def say(self, label: str, text: str = "") -> None:
         """One line of narration: ``Read        data.csv: 5 rows``; without a text, the label alone."""
         if not self.quiet:
-            click.echo(f"{label:<{_LABEL_WIDTH}}{text}" if text else label, err=self._aside)
+            click.echo(plain(f"{label:<{_LABEL_WIDTH}}{text}" if text else label), err=self._aside)
 
     def warn(self, text: str, fix: str = "") -> None:
         """A warning on standard error, with the command that mends it."""
-        click.echo(click.style("warning: ", fg="yellow", bold=True) + text, err=True)
+        click.echo(click.style("warning: ", fg="yellow", bold=True) + plain(text), err=True)
         if fix:
-            click.echo(f"  fix: {fix}", err=True)
+            click.echo(f"  fix: {plain(fix)}", err=True)
 
     def next(self, *commands: str) -> None:
         """What one would type next."""
@@ -77,7 +81,7 @@ class Screen:
             text = json.dumps(_finite(document), indent=2, ensure_ascii=False, allow_nan=False, default=str)
             click.echo(text.encode("utf-8", "backslashreplace"))
         elif text is not None:
-            click.echo(text)
+            click.echo(plain(text))
 
     def table(self, header: Sequence[str], rows: Sequence[Sequence[str]], *, right: Sequence[int] = ()) -> str:
         """Columns of text, aligned; `right` names the columns to align right (numbers)."""
@@ -111,15 +115,20 @@ class Screen:
     def doing(self) -> Iterator[Callable[[str], None]]:
         """One line on a terminal that says what is being done now, with -v a line each; silence elsewhere."""
         if self.verbose:
-            yield lambda text: click.echo(text, err=True)
+            yield lambda text: click.echo(plain(text), err=True)
         elif self.quiet or not sys.stderr.isatty():
             yield lambda text: None
         else:
             width = shutil.get_terminal_size().columns - 1
             try:
-                yield lambda text: click.echo(f"\r{_CLEAR}{text[:width]}", err=True, nl=False)
+                yield lambda text: click.echo(f"\r{_CLEAR}{plain(text)[:width]}", err=True, nl=False)
             finally:
                 click.echo(f"\r{_CLEAR}", err=True, nl=False)
+
+
+def plain(text: str) -> str:
+    """The text without anything that a terminal obeys; lines and tabs stay."""
+    return _OBEYED.sub("", text)
 
 
 def _finite(value: Any) -> Any:

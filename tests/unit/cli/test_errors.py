@@ -71,4 +71,4 @@ def _every(cls: type[ModelyardError]) -> Iterator[type[ModelyardError]]:
 
 @pytest.mark.parametrize("cls", list(_every(ModelyardError)), ids=lambda cls: cls.__name__)
 def test_every_error_has_a_code_to_exit_with(cls: type[ModelyardError]) -> None:
-    assert 1 <= exit_code(cls.__new__(cls)) <= 5
+    assert exit_code(cls.__new__(cls)) in {1, 2, 3, 4, 5, 7}

@@ -5,7 +5,9 @@ from pathlib import Path
 
 import pytest
 
+from modelyard.cli.errors import report
 from modelyard.cli.screen import Screen
+from modelyard.core.errors import TargetUnavailable
 
 
 def test_narration_goes_to_standard_output(capsys: pytest.CaptureFixture[str]) -> None:
@@ -94,3 +96,19 @@ def test_what_is_being_done_takes_one_line_of_a_terminal(
     with Screen(quiet=True).doing() as told:
         told("nothing")
     assert "nothing" not in capsys.readouterr().err
+
+
+HOSTILE = "ready\x1b[2J\x1b]0;x\x07 \x9b31m\u202ereversed\tand\nmore"
+
+
+def test_what_somebody_else_wrote_is_not_obeyed_by_the_terminal(capsys: pytest.CaptureFixture[str]) -> None:
+    screen = Screen(verbose=True)
+    screen.say("State", HOSTILE)
+    screen.warn(HOSTILE, HOSTILE)
+    screen.show({}, HOSTILE)
+    with screen.doing() as told:
+        told(HOSTILE)
+    report(TargetUnavailable(target="prod", what=HOSTILE, cause=HOSTILE, hint=HOSTILE), screen)
+    said = "".join(capsys.readouterr())
+    assert said.count("reversed\tand\nmore") == 8
+    assert all(char.isprintable() or char in "\t\n" for char in said)
