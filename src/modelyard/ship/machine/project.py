@@ -149,11 +149,19 @@ class Project:
             raise Unavailable(what=f"cannot write {name} of {self.folder.name}", cause=exc.strerror or "") from exc
 
     def _folder(self, inside: PurePosixPath) -> None:
-        """A folder for whom the containers run as alone, and those above it."""
+        """A folder for whom the containers run as alone, and those above it.
+
+        They are whose the containers are: what one of those puts there in a folder's place leads nobody, and least of
+        all root, elsewhere.
+        """
         for part in reversed([inside, *inside.parents][:-1]):
-            path = files.make_folder(self.folder / part)
+            path = self.folder / part
+            if path.is_symlink():
+                hint = f"see who put it there, remove {path}, and deploy again"
+                raise Unavailable(what=f"{part} of {self.folder.name} is a link", cause="we made none", hint=hint)
+            files.make_folder(path)
             if self._owner:
-                os.chown(path, *self._owner)
+                os.chown(path, *self._owner, follow_symlinks=False)
 
 
 def secret_files(options: Options, access: Mapping[str, bytes]) -> dict[str, bytes]:

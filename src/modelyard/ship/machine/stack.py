@@ -19,6 +19,7 @@ _PROJECT, _SERVICE = "com.docker.compose.project", "com.docker.compose.service"
 _ONE_OFF = "com.docker.compose.oneoff"
 _ENDED = {"exited", "dead", "removing", "created"}
 _PAUSE_S, _TEST_S = 0.2, 20.0
+_LOOKS = 5  # at containers that go while they are looked at
 _MORE_S = 120.0  # for Compose itself, and for what it stops
 
 
@@ -97,14 +98,18 @@ class Stack:
     def members(self) -> list[Member]:
         """All its containers, those that have ended too, by service."""
         words = ("ps", "--all", "--quiet", "--no-trunc", "--filter", f"label={_PROJECT}={self._name}")
-        ids = self._engine.call(*words, doing="look for containers").split()
-        if not ids:
-            return []
-        try:
-            said = self._engine.call("container", "inspect", *ids, doing="look at containers")
-        except (NotFound, BuildFailed):  # one has gone in this moment
-            return self.members()
-        return sorted(map(_member, json.loads(said)), key=lambda member: member.service)
+        for left in range(_LOOKS - 1, -1, -1):
+            ids = self._engine.call(*words, doing="look for containers").split()
+            if not ids:
+                return []
+            try:
+                said = self._engine.call("container", "inspect", *ids, doing="look at containers")
+            except (NotFound, BuildFailed):  # one has gone in this moment
+                if not left:
+                    raise
+            else:
+                return sorted(map(_member, json.loads(said)), key=lambda member: member.service)
+        raise AssertionError("the last look returns or raises")
 
     def services(self) -> dict[str, Member]:
         """Its containers by service, without trials."""

@@ -141,3 +141,17 @@ def test_certificates_are_copied_and_missing_ones_are_named(tmp_path: Path) -> N
         b"key",
         b"cert",
     )
+
+
+@pytest.mark.parametrize("name", ["access", "grafana"])
+def test_a_link_in_a_folders_place_leads_nobody_elsewhere(project: Project, tmp_path: Path, name: str) -> None:
+    elsewhere = tmp_path / "elsewhere"
+    elsewhere.mkdir()
+    before = elsewhere.stat()
+    (project.folder / name).symlink_to(elsewhere)
+    with pytest.raises(Unavailable, match="is a link"):
+        project.write({f"{name}/secrets/keys.json": b"{}"})
+    with pytest.raises(Unavailable, match="is a link"):
+        project.room(name)
+    assert list(elsewhere.iterdir()) == []
+    assert (elsewhere.stat().st_uid, elsewhere.stat().st_mode) == (before.st_uid, before.st_mode)

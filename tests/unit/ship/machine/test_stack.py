@@ -130,3 +130,13 @@ def test_compose_is_told_which_project_and_which_file() -> None:
     words = " ".join(engine.calls[0])
     assert "--project-name shop-1 --project-directory /project --file /project/compose.yaml up --detach" in words
     assert words.endswith("--remove-orphans server")
+
+
+def test_an_engine_that_says_nothing_of_its_containers_is_not_asked_for_ever() -> None:
+    def broken() -> str:
+        raise BuildFailed(what="docker could not look at containers")
+
+    engine = Engine(ps=lambda: "1" * 64, container=broken)
+    with pytest.raises(BuildFailed, match="look at containers"):
+        stack(engine).members()
+    assert len(engine.calls) < 20
