@@ -18,6 +18,8 @@ _HOST = re.compile(rf"(?P<name>{_LABEL}(?:\.{_LABEL}){{0,20}}|\[[0-9A-Fa-f:.]{{2
 _PART = re.compile(r"[a-z0-9]+(?:(?:\.|_|__|-+)[a-z0-9]+)*")
 _TAG = re.compile(r"[A-Za-z0-9_][A-Za-z0-9._-]{0,127}")
 _DIGEST = re.compile(r"sha256:[0-9a-f]{64}")
+_LOGIN = re.compile(r"(?P<scheme>[A-Za-z0-9+.-]*://)?.*@(?!sha256:)", re.DOTALL)
+_SHOWN = 200
 _MOST = 255  # characters of a host, and of a repository
 _PORTS = 65535
 
@@ -108,6 +110,11 @@ def is_digest(text: str) -> bool:
     return _DIGEST.fullmatch(text) is not None
 
 
+def shown(text: str) -> str:
+    """What somebody typed as an address, as it may be repeated, and kept: without a name and a password before an @."""
+    return _LOGIN.sub(r"\g<scheme>…@", text, count=1)[:_SHOWN]
+
+
 def _refused(text: str, cause: str) -> InvalidRequest:
     hint = "for example: registry.example/ml/churn:7"
-    return InvalidRequest(what=f"{text[:200]!r} is no name of an image", cause=cause, hint=hint)
+    return InvalidRequest(what=f"{shown(text)!r} is no name of an image", cause=cause, hint=hint)

@@ -17,12 +17,12 @@ from typing import TypeVar
 from urllib.parse import SplitResult, urljoin, urlsplit
 
 import urllib3
-from urllib3.exceptions import HTTPError, LocationValueError, ProxySchemeUnsupported
+from urllib3.exceptions import HTTPError, ProxySchemeUnsupported
 from urllib3.exceptions import SSLError as TlsError
 
 import modelyard
 from modelyard.core.errors import RegistryRefused
-from modelyard.core.imagename import is_host
+from modelyard.core.imagename import is_host, shown
 from modelyard.core.network import Network
 
 _Result = TypeVar("_Result")
@@ -198,8 +198,10 @@ class Https:
             raise RegistryRefused(
                 registry=self._host, what="its certificate is not one that counts here", cause=str(exc)[:300], hint=hint
             ) from exc
-        except (LocationValueError, ProxySchemeUnsupported) as exc:
-            raise RegistryRefused(registry=self._host, what="an address cannot be asked", cause=str(exc)[:200]) from exc
+        except (ValueError, ProxySchemeUnsupported) as exc:  # of an address, or of a proxy's
+            raise RegistryRefused(
+                registry=self._host, what="an address cannot be asked", cause=shown(str(exc))
+            ) from exc
         except HTTPError as exc:
             raise Broken(f"{parts.netloc} does not answer", _words(exc), down=True) from exc
 

@@ -16,6 +16,7 @@ from typing import NamedTuple, Protocol
 from urllib.parse import unquote, urlsplit
 
 from modelyard.core.errors import InvalidRequest, MissingExtra, NotFound, TooLarge, Unavailable
+from modelyard.core.imagename import shown
 from modelyard.core.network import Network
 from modelyard.store import files
 
@@ -155,7 +156,7 @@ def parse(url: str) -> tuple[str, str, str]:
     if parts.scheme in BUCKETS and usable and _BUCKET.fullmatch(parts.netloc) and (not path or _KEY.fullmatch(path)):
         return parts.scheme, parts.netloc, path
     cause = "file:///FOLDER, s3://BUCKET/PREFIX, gs://BUCKET/PREFIX or az://CONTAINER/PREFIX is one"
-    raise InvalidRequest(what=f"{url[:200]!r} is no address of a folder or a bucket", cause=cause)
+    raise InvalidRequest(what=f"{shown(url)!r} is no address of a folder or a bucket", cause=cause)
 
 
 def check_key(key: str) -> str:

@@ -10,7 +10,7 @@ from hypothesis import example, given
 from hypothesis import strategies as st
 
 from modelyard.core.errors import InvalidRequest
-from modelyard.core.imagename import ImageName, is_digest, is_host, parse_image
+from modelyard.core.imagename import ImageName, is_digest, is_host, parse_image, shown
 
 DIGEST = "sha256:" + "0123456789abcdef" * 4
 
@@ -103,3 +103,20 @@ def test_hosts_and_digests() -> None:
     assert not is_host("a" * 300)
     assert is_digest(DIGEST)
     assert not is_digest(DIGEST + "\n")
+
+
+@pytest.mark.parametrize(
+    ("text", "shorter"),
+    [
+        ("oci://me:hunter2@registry.example/ml/churn", "oci://…@registry.example/ml/churn"),
+        ("me:hun@ter/2@registry.example/ml/churn:7", "…@registry.example/ml/churn:7"),
+        (f"registry.example/churn@{DIGEST}", f"registry.example/churn@{DIGEST}"),
+        (f"s3://me:hunter2@bucket/churn@{DIGEST}", f"s3://…@bucket/churn@{DIGEST}"),
+        ("churn@sha256:short", "churn@sha256:short"),
+    ],
+)
+def test_a_password_that_somebody_typed_is_not_repeated(text: str, shorter: str) -> None:
+    assert shown(text) == shorter
+    with pytest.raises(InvalidRequest) as caught:
+        parse_image(text.partition("://")[2] or f"{text}!")
+    assert "hunter2" not in f"{caught.value} {caught.value.cause}"

@@ -333,3 +333,13 @@ def test_a_proxy_that_cannot_be_one_is_told(proxy: str) -> None:
     network = Network(proxies={"http": proxy}, insecure=frozenset({"r.lan"}))
     with pytest.raises(RegistryRefused):
         Https(network, "r.lan").ask(Request("GET", "http://r.lan/v2/"))
+
+
+@pytest.mark.parametrize(
+    "place", ["me:hunter2@[::x]:1", "me:hunter2@proxy.example:99999999", "me:hun[ter2@127.0.0.1:1"]
+)
+def test_a_proxy_that_cannot_be_one_is_told_without_its_password(place: str) -> None:
+    network = Network(proxies={"https": f"http://{place}"})
+    with pytest.raises(RegistryRefused) as caught:
+        Https(network, "registry.example").ask(Request("GET", "https://registry.example/v2/"))
+    assert "hunter2" not in f"{caught.value} {caught.value.cause} {caught.value.hint}"

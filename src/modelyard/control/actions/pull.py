@@ -10,6 +10,7 @@ from modelyard.control.actions.examine import examined
 from modelyard.control.actions.home import Home
 from modelyard.control.actions.publish import publish
 from modelyard.core.identity import Permission, Verb
+from modelyard.core.imagename import shown
 from modelyard.core.trust import Policy
 from modelyard.guard import trusted
 from modelyard.model.bundle import Bundle
@@ -76,7 +77,7 @@ def pull(home: Home, url: str, wishes: Wishes) -> Pulled:
     Untrusted
         Its signature does not count, and the policy is to enforce.
     """
-    with home.attempt(PULL, url[:200]):
+    with home.attempt(PULL, shown(url)):
         found = fetch.look(url, home.settings.network, wishes.digest)
         check_may(home, Permission(Verb.PUBLISH, wishes.name or found.manifest.name))
         objection = _objection(home, wishes, Bundle(found.manifest, {}, found.signature))

@@ -10,6 +10,7 @@ from importlib import import_module
 from typing import Protocol
 
 from modelyard.core.errors import InvalidRequest
+from modelyard.core.imagename import shown
 from modelyard.core.network import Network
 from modelyard.model.bundle import Bundle
 from modelyard.ship.parcel import Parcel
@@ -59,6 +60,6 @@ def open_carrier(url: str, network: Network, *, tag: str = "") -> Carrier:
     scheme, found, _ = url.partition("://")
     if not found or scheme not in CARRIERS:
         schemes = ", ".join(f"{each}://" for each in CARRIERS)
-        raise InvalidRequest(what=f"{url[:200]!r} is no address of a bundle", cause=f"it begins with one of {schemes}")
+        raise InvalidRequest(what=f"{shown(url)!r} is no address of a bundle", cause=f"it begins with one of {schemes}")
     carrier: Carrier = import_module(CARRIERS[scheme]).open_carrier(url, network, tag)
     return carrier

@@ -14,6 +14,7 @@ from functools import partial
 import msgspec
 
 from modelyard.core.errors import CorruptBundle, InvalidRequest, NotFound, TooLarge
+from modelyard.core.imagename import shown
 from modelyard.core.manifest import FileEntry
 from modelyard.core.network import Network
 from modelyard.core.reference import check_name
@@ -132,7 +133,7 @@ def open_carrier(url: str, network: Network, tag: str) -> ObjectCarrier:
     if found is None or not _TAG.fullmatch(wanted):
         cause = "an address ends with the bundle's name, and :TAG or @sha256: and 64 hexadecimal digits"
         raise InvalidRequest(
-            what=f"{url[:200]!r} is no address of a bundle", cause=cause, hint="s3://BUCKET/models/churn:7"
+            what=f"{shown(url)!r} is no address of a bundle", cause=cause, hint="s3://BUCKET/models/churn:7"
         )
     name = check_name(found["name"], "a bundle")
     return ObjectCarrier(

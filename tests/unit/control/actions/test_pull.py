@@ -18,6 +18,7 @@ from modelyard.core.errors import (
     Forbidden,
     InvalidModel,
     InvalidName,
+    InvalidRequest,
     ModelyardError,
     NotFound,
     Untrusted,
@@ -140,3 +141,13 @@ def test_who_may_not_publish_it_does_not_pull_it(home: Home, url: str) -> None:
         pull(replace(home, actor=actor), url, Wishes())
     assert home.catalogue.models() == []
     assert str(pull(replace(home, actor=actor), url, Wishes(name="area")).version) == "area@1"
+
+
+@pytest.mark.parametrize("scheme", ["oci", "s3", "file", "https"])
+def test_a_password_in_an_address_is_neither_shown_nor_on_record(home: Home, scheme: str) -> None:
+    with pytest.raises(InvalidRequest) as caught:
+        pull(home, f"{scheme}://me:hunter2@registry.example/ml/churn:7", Wishes())
+    with home.database.read() as connection:
+        kept = str(list(records.read(connection.execute, Filter())))
+    assert "…@registry.example" in kept
+    assert "hunter2" not in f"{kept} {caught.value} {caught.value.cause} {caught.value.hint}"
