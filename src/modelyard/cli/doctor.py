@@ -34,8 +34,8 @@ def command(screen: Screen, settings: Settings, port: int) -> int:
 
 def _paint(screen: Screen, finding: Finding, *, new_group: bool) -> None:
     if new_group:
-        screen.say(click.style(finding.group, bold=True))
-    screen.say(f"  {click.style(f'{finding.state:<6}', fg=_COLOURS[finding.state])} {finding.text}")
+        screen.mark(finding.group, bold=True)
+    screen.mark(f"  {finding.state:<6}", f" {finding.text}", fg=_COLOURS[finding.state])
     if finding.fix:
         screen.say(f"           fix: {finding.fix}")
 

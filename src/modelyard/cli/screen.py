@@ -62,6 +62,11 @@ class Screen:
         if not self.quiet:
             click.echo(plain(f"{label:<{_LABEL_WIDTH}}{text}" if text else label), err=self._aside)
 
+    def mark(self, word: str, text: str = "", **style: Any) -> None:
+        """One line of narration that begins with a word that stands out; see `click.style`."""
+        if not self.quiet:
+            click.echo(click.style(plain(word), **style) + plain(text), err=self._aside)
+
     def warn(self, text: str, fix: str = "") -> None:
         """A warning on standard error, with the command that mends it."""
         click.echo(click.style("warning: ", fg="yellow", bold=True) + plain(text), err=True)

@@ -3,7 +3,9 @@ from __future__ import annotations
 import json
 from pathlib import Path
 
+import click
 import pytest
+from click.testing import CliRunner
 
 from modelyard.cli.errors import report
 from modelyard.cli.screen import Screen
@@ -112,3 +114,11 @@ def test_what_somebody_else_wrote_is_not_obeyed_by_the_terminal(capsys: pytest.C
     said = "".join(capsys.readouterr())
     assert said.count("reversed\tand\nmore") == 8
     assert all(char.isprintable() or char in "\t\n" for char in said)
+
+
+def test_our_own_colours_are_seen_on_a_terminal() -> None:
+    @click.command()
+    def command() -> None:
+        Screen().mark("ok", " well\x1b[2J", fg="green")
+
+    assert CliRunner().invoke(command, color=True).output == "\x1b[32mok\x1b[0m well[2J\n"
