@@ -44,11 +44,26 @@ class Controllers:
         for entry in list(self._store.all("Deployment")):
             self._scale(entry)
             self._roll(entry)
+        for kind in ("HTTPRoute", "GRPCRoute"):
+            for entry in list(self._store.all(kind)):
+                self._lead(entry)
         for entry in list(self._store.all("Pod")):
             owner = entry.item["metadata"]["ownerReferences"][0]["name"]
             space = entry.item["metadata"]["namespace"]
             if ("ReplicaSet", space, owner) not in self._store.entries:
                 self._store.remove(_POD, space, entry.item["metadata"]["name"])
+
+    def _lead(self, entry: Entry) -> None:
+        """A gateway takes a route, or does not, as its name says: one that is ``missing`` says nothing."""
+        meta, (parent, *_) = entry.item["metadata"], entry.item["spec"]["parentRefs"]
+        if "missing" in parent["name"]:
+            return
+        taken = "closed" not in parent["name"]
+        word = ("True", "Accepted", "") if taken else ("False", "NotAllowedByListeners", "no listener takes this host")
+        said = dict(zip(("status", "reason", "message"), word, strict=True))
+        condition = {"type": "Accepted", "observedGeneration": meta["generation"], **said}
+        parents = [{"parentRef": parent, "controllerName": "example.com/stand-in", "conditions": [condition]}]
+        self._store.say(BY_KIND[entry.item["kind"]], meta["namespace"], meta["name"], {"parents": parents})
 
     def orphan(self, space: str, deployment: str) -> None:
         """The Deployment is gone, and what is its own with it."""

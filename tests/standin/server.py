@@ -157,7 +157,7 @@ class _Handler(BaseHTTPRequestHandler):
         if part not in {"", "log"}:
             raise Refusal(404, "the server could not find the requested resource")
         self._check_may(verb, resource, space, name, part)
-        if self.command == "GET" and resource.kind in {"Deployment", "Pod"}:
+        if self.command == "GET" and resource.kind in {"Deployment", "Pod", "HTTPRoute", "GRPCRoute"}:
             self.cluster.controllers.step()
         if part == "log":
             return 200, self._log(space, name, query)

@@ -10,6 +10,7 @@ from pathlib import Path
 from unittest import mock
 
 from modelyard.ship.cluster import rollout
+from modelyard.ship.cluster import standing as standing_module
 from modelyard.ship.targets import kubernetes, open_target
 from tests.standin import Cluster
 from tests.standin.schemas import BY_KIND
@@ -45,8 +46,8 @@ def open_ground(folder: Path) -> Iterator[Ground]:
 @contextmanager
 def standing(folder: Path) -> Iterator[tuple[Cluster, dict[str, str]]]:
     """A cluster that is looked at often, and settings of a target on it."""
-    often = (mock.patch.object(module, "_LOOK_S", 0.01) for module in (rollout, kubernetes))
-    with Cluster(SPACE, "default").running() as cluster, next(often), next(often):
+    often = (mock.patch.object(module, "_LOOK_S", 0.01) for module in (rollout, kubernetes, standing_module))
+    with Cluster(SPACE, "default").running() as cluster, next(often), next(often), next(often):
         path = str(cluster.kubeconfig(folder))
         yield cluster, {"kubeconfig": path, "namespace": SPACE, "repository": "registry.example.com/models"}
 

@@ -122,7 +122,8 @@ def _deployment(namespace: Namespace, name: str) -> Object:
 
 def _failed(namespace: Namespace, item: Object, pods: list[Object], what: str) -> RolloutFailed:
     why = reasons(namespace, item, pods)
-    hint = f"kubectl describe deployment {item['metadata']['name']} --namespace {namespace.name}"
+    # By the time that this is read its pods are gone, as what was there before is back; what happened to them is kept.
+    hint = f"mend it and deploy it again; all that was seen: kubectl get events --namespace {namespace.name}"
     return RolloutFailed(
         deployment=item["metadata"]["labels"].get(NAME, item["metadata"]["name"]),
         target=namespace.target,

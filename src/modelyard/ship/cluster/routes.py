@@ -15,6 +15,8 @@ from modelyard.ship.cluster.pods import CANARY, NAME, STABLE, Object, metadata, 
 _GATEWAY = "gateway.networking.k8s.io/v1"
 _NGINX = "nginx.ingress.kubernetes.io"
 _HTTPS = 443
+#: What a gateway says of a route that it takes.
+_TAKEN = ("Accepted", "ResolvedRefs")
 
 
 def service(release: Release, placement: Placement, track: str) -> Object:
@@ -136,6 +138,32 @@ def share(leads: Iterable[Object]) -> int:
         if found:
             return round(100 * int(sum(found)) / (sum(each.get("weight", 1) for each in backends) or 1))
     return 0
+
+
+def untaken(lead: Object) -> str:
+    """Why no gateway leads requests in by this route, as it is in the cluster; empty where one does.
+
+    Of an Ingress nobody says so: it counts as taken.
+    """
+    if lead["apiVersion"] != _GATEWAY:
+        return ""
+    generation = lead["metadata"].get("generation", 0)
+    parents = (lead.get("status") or {}).get("parents") or []
+    said = [
+        each
+        for parent in parents
+        for each in parent.get("conditions") or []
+        if each.get("type") in _TAKEN and each.get("observedGeneration", generation) >= generation
+    ]
+    name = f"{lead['kind'].lower()}/{lead['metadata']['name']}"
+    for each in said:
+        if each.get("status") == "False":
+            return f"the gateway does not take {name}: {each.get('reason', '')}: {each.get('message', '')}"
+    if any(each.get("type") == _TAKEN[0] for each in said):
+        return ""
+    (parent, *_) = lead["spec"]["parentRefs"]
+    gateway = "/".join(filter(None, (parent.get("namespace", ""), parent["name"])))
+    return f"no gateway has taken {name} so far: is there a gateway {gateway}?"
 
 
 def url(deployment: str, placement: Placement) -> str:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Iterable, Mapping
 
 from modelyard.core.errors import Conflict
@@ -12,8 +13,11 @@ from modelyard.ship.cluster.objects import shown
 from modelyard.ship.cluster.placement import Placement
 from modelyard.ship.cluster.pods import CANARY, CONTAINER, MANAGED_BY, NAME, RELEASE, STABLE, TRACK
 from modelyard.ship.cluster.reasons import reasons
-from modelyard.ship.cluster.routes import share, url
+from modelyard.ship.cluster.routes import share, untaken, url
 from modelyard.ship.deployment import State, Status
+
+_LOOK_S = 1.0
+_TAKEN_S = 10.0  # gateways take a second or two
 
 
 def status(namespace: Namespace, deployment: str, placement: Placement, labels: Mapping[str, str]) -> Status:
@@ -45,13 +49,17 @@ def status(namespace: Namespace, deployment: str, placement: Placement, labels: 
         url=url(deployment, placement),
         canary=share(leads) if canary else 0,
         canary_release=number(canary) if canary else 0,
-        reasons=() if progress.done else reasons(namespace, item, pods),
+        reasons=(*filter(None, map(untaken, leads)), *(() if progress.done else reasons(namespace, item, pods))),
     )
 
 
 def logs(namespace: Namespace, labels: Mapping[str, str], lines: int, container: str = CONTAINER) -> str:
-    """The last lines of every pod; of a container that is waiting to start again, what it wrote before."""
-    pods = tried(namespace, KINDS["Pod"], labels)
+    """The last lines of every pod that is not ready; of a container that waits to start again, what it wrote before.
+
+    Pods that are ready have nothing to explain: they may be those of the release before.
+    """
+    found = tried(namespace, KINDS["Pod"], labels)
+    pods = [pod for pod in found if not pod["metadata"].get("deletionTimestamp") and not ready(pod)]
     told = []
     for pod in pods:
         name = pod["metadata"]["name"]
@@ -61,6 +69,17 @@ def logs(namespace: Namespace, labels: Mapping[str, str], lines: int, container:
         if text:
             told.append(text if len(pods) == 1 else "\n".join(f"{name}  {line}" for line in text.splitlines()))
     return "\n".join(told)
+
+
+def wait_for_routes(namespace: Namespace, leads: Iterable[Object]) -> None:
+    """Until gateways lead requests in by these routes, or for a while: whether they do is told by `status`."""
+    until_s = time.monotonic() + _TAKEN_S
+    for lead in leads:
+        while time.monotonic() < until_s:
+            found = namespace.get(KINDS[lead["kind"]], lead["metadata"]["name"])
+            if found is None or not untaken(found):
+                break
+            time.sleep(_LOOK_S)
 
 
 def is_ours(item: Object, there: Object) -> bool:
@@ -81,6 +100,12 @@ def check_ours(item: Object, there: Object | None, *, take_over: bool) -> None:
     raise Conflict(what=f"{shown(item)} is there already, and is not this deployment's", cause=cause, hint=hint)
 
 
+def ready(pod: Object) -> bool:
+    """Whether it gets requests."""
+    conditions = (pod.get("status") or {}).get("conditions") or []
+    return any(each["type"] == "Ready" and each["status"] == "True" for each in conditions)
+
+
 def number(item: Object) -> int:
     """Of the release that an object belongs to; 0 where it does not say."""
     text = _label(item, RELEASE)
@@ -92,4 +117,5 @@ def _label(item: Object, name: str) -> str:
 
 
 def _routes(placement: Placement) -> Iterable[str]:
-    return {"gateway": ("HTTPRoute",), "ingress": ("Ingress",)}.get(placement.route, ())
+    more = ("GRPCRoute",) if placement.grpc_host else ()
+    return {"gateway": ("HTTPRoute", *more), "ingress": ("Ingress",)}.get(placement.route, ())

@@ -22,6 +22,7 @@ from modelyard.ship.cluster.namespace import Namespace, Object
 from modelyard.ship.cluster.placement import Placement
 from modelyard.ship.cluster.pods import MANAGED_BY, MANAGER, NAME, RELEASE, name_of, tracks
 from modelyard.ship.cluster.reasons import hopeless, reasons, refused
+from modelyard.ship.cluster.routes import routes
 from modelyard.ship.targets import Access, Check, Delivery, Doing, State, Status, Step, Told, Wanted
 
 #: What Helm makes of the label `MANAGED_BY` of all that it puts there.
@@ -121,6 +122,7 @@ class HelmTarget:
         with self._chart(wanted) as folder:
             for share in shares:
                 self._upgrade(wanted, folder, [f"--set=canary.weight={share}"] if canary else [], told)
+        standing.wait_for_routes(self._namespace, routes(release, canary, self._options))
 
     def status(self, deployment: str) -> Status:
         """As the cluster has it, and what Helm says where it is not done."""

@@ -173,7 +173,7 @@ class KServe:
         canary = number(item) if knative else canary_number(item)
         pods = self._pods(deployment, live)
         wanted = int(item["spec"]["predictor"].get("minReplicas", 1))
-        ready = sum(map(_ready, pods))
+        ready = sum(map(standing.ready, pods))
         why = () if predicted.done else (*reasons(self._namespace, {}, self._pods(deployment)), *predicted.reasons)
         bad = predicted.stuck or any(map(hopeless, self._pods(deployment)))
         failed = State.DEGRADED if ready else State.FAILED
@@ -227,7 +227,7 @@ class KServe:
             predicted, pods = Predicted.of(item), self._pods(name, newest)
             if predicted.done:
                 return
-            line = f"inferenceservice/{name}: {sum(map(_ready, pods))} of {len(pods)} pods ready"
+            line = f"inferenceservice/{name}: {sum(map(standing.ready, pods))} of {len(pods)} pods ready"
             if line != said:
                 told(line)
                 said = line
@@ -304,11 +304,6 @@ class KServe:
 def open_target(options: Options, folder: Path) -> KServe:
     """The target with these settings; its folder bears its name."""
     return KServe(options, folder.name)
-
-
-def _ready(pod: Object) -> bool:
-    conditions = (pod.get("status") or {}).get("conditions") or []
-    return any(each["type"] == "Ready" and each["status"] == "True" for each in conditions)
 
 
 def _image(pods: list[Object]) -> str:

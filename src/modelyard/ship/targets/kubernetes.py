@@ -110,6 +110,7 @@ class Kubernetes:
             rollout.wait(self._namespace, name_of(release, track), self._options.timeout_s, told)
         for item in leads:
             self._put(item, wanted.release, told)
+        standing.wait_for_routes(self._namespace, leads)
         for item in self._surplus(wanted.release, items):
             self._remove(item, told)
 

@@ -12,12 +12,13 @@ import pytest
 
 from modelyard.core.errors import Conflict, Denied, InvalidRequest, RolloutFailed, TargetUnavailable
 from modelyard.core.release import Release
-from modelyard.ship.cluster import rollout
+from modelyard.ship.cluster import rollout, standing
 from modelyard.ship.targets import Doing, State, Target, Wanted, open_target
 from tests.placed import ACCESS, release
 from tests.standin import Cluster
 from tests.standin.schemas import BY_KIND
-from tests.targets.kubernetes import SPACE, standing, there
+from tests.targets.kubernetes import SPACE, there
+from tests.targets.kubernetes import standing as standing_cluster
 
 DEPLOYMENT = BY_KIND["Deployment"]
 
@@ -48,7 +49,7 @@ class Field:
 
 @pytest.fixture
 def field(tmp_path: Path) -> Iterator[Field]:
-    with standing(tmp_path) as (cluster, settings):
+    with standing_cluster(tmp_path) as (cluster, settings):
         yield Field(cluster, settings, tmp_path)
 
 
@@ -80,7 +81,11 @@ def test_a_roll_out_that_fails_says_why_in_the_clusters_own_words(field: Field, 
     with pytest.raises(RolloutFailed, match="churn on prod: ") as caught:
         target.apply(Wanted(release=imaged(word)), ACCESS, quiet)
     assert re.search(cause, caught.value.cause), caught.value.cause
-    assert "kubectl describe deployment churn --namespace ml" in caught.value.hint
+    assert "kubectl get events --namespace ml" in caught.value.hint
+    logs = {"crashing": "the serving plan is not valid", "deaf": "listening on 8080"}
+    lines = target.logs("churn").splitlines()
+    assert logs.get(word, "") in "\n".join(lines)
+    assert len(lines) <= 2  # of the pod that is not ready, and not of the one of before
     status = target.status("churn")
     assert (status.state, status.ready) == (State.DEGRADED, 1)  # the pod of before still answers
     assert status.reasons
@@ -217,6 +222,24 @@ def test_the_route_changes_only_once_what_it_leads_to_answers(field: Field) -> N
     with pytest.raises(RolloutFailed):
         target.apply(both, ACCESS, quiet)
     assert field.there()["HTTPRoute/churn"] == before
+
+
+@pytest.mark.parametrize(
+    ("gateway", "why"),
+    [
+        ("web", ""),
+        ("closed", "the gateway does not take httproute/churn: NotAllowedByListeners: no listener takes this host"),
+        ("infra/missing", "no gateway has taken httproute/churn so far: is there a gateway infra/missing?"),
+    ],
+)
+def test_a_route_that_no_gateway_takes_is_told(
+    field: Field, gateway: str, why: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(standing, "_TAKEN_S", 0.2)
+    target = field.target(route="gateway", gateway=gateway, grpc_host="grpc.example.com", host="api.example.com")
+    target.apply(Wanted(release=release()), ACCESS, quiet)
+    reasons = target.status("churn").reasons
+    assert reasons == ((why, why.replace("http", "grpc")) if why else ())
 
 
 def test_no_route_no_canary(field: Field) -> None:
