@@ -12,6 +12,7 @@ from functools import cached_property
 from pathlib import Path
 
 from modelyard.core.errors import Conflict, ModelyardError, RolloutFailed
+from modelyard.core.release import Release
 from modelyard.ship.chart.charts import chart
 from modelyard.ship.chart.helm import Helm, Installed, Stopped
 from modelyard.ship.cluster import objects, prerequisites, rollout, standing
@@ -20,13 +21,14 @@ from modelyard.ship.cluster.fields import differences
 from modelyard.ship.cluster.kinds import KINDS
 from modelyard.ship.cluster.namespace import Namespace, Object
 from modelyard.ship.cluster.placement import Placement
-from modelyard.ship.cluster.pods import MANAGED_BY, MANAGER, NAME, RELEASE, name_of, tracks
+from modelyard.ship.cluster.pods import MANAGED_BY, MANAGER, NAME, RELEASE, STABLE, name_of, scales, tracks
 from modelyard.ship.cluster.reasons import hopeless, reasons, refused
 from modelyard.ship.cluster.routes import routes
 from modelyard.ship.targets import Access, Check, Delivery, Doing, State, Status, Step, Told, Wanted
 
 #: What Helm makes of the label `MANAGED_BY` of all that it puts there.
 _HELM = "Helm"
+_AUTOSCALER = "HorizontalPodAutoscaler"
 
 
 class Options(Placement, frozen=True, forbid_unknown_fields=True, kw_only=True):
@@ -119,7 +121,7 @@ class HelmTarget:
         shares = [canary.canary] if canary else [0]
         if canary and self._namespace.get(KINDS["Deployment"], name_of(canary, "canary")) is None:
             shares.insert(0, 0)
-        with self._chart(wanted) as folder:
+        with self._replicas_held(release), self._chart(wanted) as folder:
             for share in shares:
                 self._upgrade(wanted, folder, [f"--set=canary.weight={share}"] if canary else [], told)
         standing.wait_for_routes(self._namespace, routes(release, canary, self._options))
@@ -150,6 +152,30 @@ class HelmTarget:
                 steps.append(Step(Doing.REMOVE, objects.shown(item)))
                 told(f"{objects.shown(item)} removed")
         return steps
+
+    @contextmanager
+    def _replicas_held(self, release: Release) -> Iterator[None]:
+        """While an autoscaler begins or ceases to say how many replicas there are, their number is ours.
+
+        A chart that says it no longer would make it 1 until the autoscaler has looked; one that says it again would be
+        in conflict with the autoscaler. So we say the number that is to be, beside Helm.
+        """
+        there = self._namespace.get(KINDS["Deployment"], name_of(release, STABLE))
+        autoscaled = self._namespace.get(KINDS[_AUTOSCALER], release.deployment) is not None
+        meta = {"name": name_of(release, STABLE), "namespace": self._options.namespace}
+        bare: Object = {"apiVersion": KINDS["Deployment"].version, "kind": "Deployment", "metadata": meta}
+        if there is None or (not autoscaled and not scales(release.capacity) and not _is_held(there)):
+            yield
+        elif scales(release.capacity):
+            if not autoscaled:  # the number stays ours until the autoscaler says another one
+                number = there["spec"].get("replicas", 1)
+                self._namespace.apply({**bare, "spec": {"replicas": number}}, force=True)
+            yield
+        else:
+            self._namespace.delete(KINDS[_AUTOSCALER], release.deployment)
+            self._namespace.apply({**bare, "spec": {"replicas": release.capacity.replicas}}, force=True)
+            yield
+            self._namespace.apply(bare)  # it is Helm's now
 
     @contextmanager
     def _chart(self, wanted: Wanted) -> Iterator[Path]:
@@ -258,6 +284,13 @@ class _Watch:
 def open_target(options: Options, folder: Path) -> HelmTarget:
     """The target with these settings; its folder bears its name."""
     return HelmTarget(options, folder.name)
+
+
+def _is_held(there: Object) -> bool:
+    """Whether the number of replicas is ours beside Helm's."""
+    managers = there["metadata"].get("managedFields") or []
+    ours = [each.get("fieldsV1") or {} for each in managers if each.get("manager") == MANAGER]
+    return any("f:replicas" in (fields.get("f:spec") or {}) for fields in ours)
 
 
 def _labels(deployment: str) -> Mapping[str, str]:

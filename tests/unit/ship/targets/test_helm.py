@@ -12,6 +12,8 @@ from modelyard.core.errors import InvalidRequest
 from modelyard.ship import yaml
 from modelyard.ship.targets import Doing, Wanted, open_target, read_options
 from tests.helmed import HelmCluster
+from tests.placed import ACCESS, release
+from tests.standin.schemas import BY_KIND
 from tests.targets import Ground, helm
 from tests.targets.kubernetes import SPACE
 from tests.tools import tool
@@ -46,6 +48,28 @@ def test_a_plan_says_what_becomes_of_each_object(ground: Ground) -> None:
     [change] = steps["deployment/churn"].changes
     assert change.startswith("image: registry.example.com/models/churn@sha256:bbb")
     assert " -> registry.example.com/models/churn@sha256:aaa" in change
+
+
+def test_the_number_of_replicas_goes_to_an_autoscaler_and_comes_back(tmp_path: Path) -> None:
+    """It never becomes 1 in between, and nobody is in conflict with anybody."""
+    with HelmCluster(SPACE).running() as cluster:
+        settings = {**helm.settings(cluster, tmp_path), "take_over": "false", "monitoring": "false"}
+        target = open_target("helm", settings, tmp_path)
+        store, numbers = cluster.store, []
+
+        def put(number: int, **capacity: int) -> int:
+            target.apply(Wanted(release=release(number, **capacity)), ACCESS, lambda line: None)
+            item = store.find(BY_KIND["Deployment"], SPACE, "churn").item
+            return int(item["spec"]["replicas"])
+
+        numbers.append(put(1, replicas=3))
+        since = len(store.log)
+        numbers.append(put(2, replicas=3, max_replicas=6))
+        seen = {each[4]["spec"]["replicas"] for each in store.log[since:] if each[2] == "Deployment"}
+        with store.lock:
+            cluster.controllers.scale(SPACE, "churn", 5)
+        numbers += [put(3, replicas=2), put(4, replicas=4)]
+        assert (numbers, seen) == ([3, 3, 2, 4], {3})
 
 
 def test_keys_are_put_beside_the_release_and_helm_keeps_none(tmp_path: Path) -> None:
