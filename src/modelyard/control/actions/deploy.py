@@ -152,17 +152,25 @@ def deploy(drafted: Draft, told: Told) -> Release:
     site, release = drafted.site, drafted.release
     if not drafted.changes:
         return release
-    fitness.refuse(list(drafted.checks))
     with site.alone():
-        if site.history().next_number != release.number:
-            hint = "run the same command again"
-            raise Conflict(what=f"{site} was changed meanwhile: what was planned no longer holds", hint=hint)
-        images.deliver(site.home, site.target, release, drafted.making, told)
-        if site.target.fetches:
-            sent = images.send(site.home, site.target, release.models, told)
-            release = msgspec.structs.replace(release, models=sent)
+        with site.home.attempt(rollouts.BEGIN, str(site)):
+            release = _delivered(drafted, told)
         rollouts.carry_out(site, release, told)
     return release
+
+
+def _delivered(drafted: Draft, told: Told) -> Release:
+    """The release, with its image and its bundles where the target takes them from."""
+    site, release = drafted.site, drafted.release
+    fitness.refuse(list(drafted.checks))
+    if site.history().next_number != release.number:
+        hint = "run the same command again"
+        raise Conflict(what=f"{site} was changed meanwhile: what was planned no longer holds", hint=hint)
+    images.deliver(site.home, site.target, release, drafted.making, told)
+    if not site.target.fetches:
+        return release
+    sent = images.send(site.home, site.target, release.models, told)
+    return msgspec.structs.replace(release, models=sent)
 
 
 def capacity_of(live: Capacity, said: Mapping[str, str]) -> Capacity:
@@ -183,7 +191,9 @@ def _promoted(site: Site) -> Release:
     if history.canary is None:
         what = f"{site} has no canary that could be promoted"
         raise Conflict(what=what, hint=f"modelyard status {site.deployment} --to {site.known.name}")
-    site.check_may({each.name for each in history.canary.release.models} | rollouts.standing_models(history))
+    site.demand(
+        rollouts.BEGIN, {each.name for each in history.canary.release.models} | rollouts.standing_models(history)
+    )
     return msgspec.structs.replace(history.canary.release, number=history.next_number, canary=0)
 
 
@@ -196,7 +206,7 @@ def _made(home: Home, order: Order, target: str, told: Told) -> tuple[Site, Rele
     with taken_out(home, shipped) as shipment:
         site = Site(home, targets.known(home, target), shipment.name)
         history = site.history()
-        site.check_may({each.name for each in shipment.models} | rollouts.standing_models(history))
+        site.demand(rollouts.BEGIN, {each.name for each in shipment.models} | rollouts.standing_models(history))
         _check_canary(site, history, order)
         packed = images.make(home, site.target, shipment, order.making, told)
     live = history.canary if order.canary and history.canary else history.live

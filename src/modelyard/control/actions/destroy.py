@@ -30,7 +30,7 @@ def look(home: Home, deployment: str, target: str) -> tuple[Site, Status]:
     status = site.target.status(site.deployment)
     if not history.standing and status.state is State.ABSENT:
         raise NotFound(what="deployment", name=str(site), hint="modelyard status")
-    site.check_may(rollouts.standing_models(history) or {model.name for model in home.catalogue.models()})
+    _demand(site)
     return site, status
 
 
@@ -47,4 +47,10 @@ def destroy(site: Site, told: Told) -> list[str]:
         The target cannot be reached or refuses; what is left is still on record.
     """
     with site.alone():
+        _demand(site)  # somebody may have deployed another model since it was looked at
         return rollouts.clear(site, told)
+
+
+def _demand(site: Site) -> None:
+    """Who removes a deployment may deploy its models; one that nobody recorded may be of any model."""
+    site.demand(rollouts.DESTROY, rollouts.standing_models(site.history()) or {""})

@@ -9,7 +9,17 @@ from functools import cached_property, partial
 from typing import TYPE_CHECKING
 
 from modelyard.core.act import Act
-from modelyard.core.errors import Kind, ModelyardError
+from modelyard.core.errors import (
+    BuildFailed,
+    Kind,
+    MissingExtra,
+    ModelyardError,
+    NoEngine,
+    RegistryRefused,
+    RolloutFailed,
+    TargetUnavailable,
+    Timeout,
+)
 from modelyard.core.identity import LOCAL, Principal
 from modelyard.core.settings import Settings
 from modelyard.store import files
@@ -27,6 +37,8 @@ if TYPE_CHECKING:
 
 #: The store itself is in trouble: it takes no record either.
 _NO_RECORD = {Kind.BUSY, Kind.FULL, Kind.INTERNAL, Kind.TIMEOUT, Kind.UNAVAILABLE}
+#: The same sorts of trouble, somewhere else: the store takes a record of those.
+_ELSEWHERE = (BuildFailed, MissingExtra, NoEngine, RegistryRefused, RolloutFailed, TargetUnavailable, Timeout)
 _REFUSED = {Kind.DENIED, Kind.UNAUTHENTICATED}
 
 
@@ -81,7 +93,7 @@ class Home:
 
     def refused(self, action: str, about: str, error: ModelyardError) -> None:
         """Record that the actor wanted this and was refused; nothing when the database is what failed."""
-        if error.kind in _NO_RECORD:
+        if error.kind in _NO_RECORD and not isinstance(error, _ELSEWHERE):
             return
         outcome = "denied" if error.kind in _REFUSED else "failed"
         with suppress(ModelyardError), self.database.write() as connection:

@@ -79,7 +79,7 @@ def look(home: Home, deployment: str, target: str, number: int = 0) -> Return:
         raise NotFound(what="deployment", name=str(site), hint="modelyard status")
     to = _numbered(history, number) if number else _usual(history)
     names = {model.name for model in to.release.models}
-    site.check_may(names | rollouts.standing_models(history))
+    site.demand(rollouts.ROLLBACK, names | rollouts.standing_models(history))
     release = msgspec.structs.replace(to.release, number=history.next_number, canary=0)
     steps = site.target.plan(rollouts.wanted(history, release), site.access(release, make=False))
     return Return(
@@ -104,10 +104,11 @@ def rollback(way: Return, told: Told) -> Release:
     """
     site, release = way.site, way.release
     with site.alone():
-        if site.history().next_number != release.number:
-            raise Conflict(what=f"{site} was changed meanwhile", hint="run the same command again")
-        images.deliver(site.home, site.target, release, Making(), told)
-        rollouts.carry_out(site, release, told, "deploy.rollback")
+        with site.home.attempt(rollouts.ROLLBACK, str(site)):
+            if site.history().next_number != release.number:
+                raise Conflict(what=f"{site} was changed meanwhile", hint="run the same command again")
+            images.deliver(site.home, site.target, release, Making(), told)
+        rollouts.carry_out(site, release, told, rollouts.ROLLBACK)
     return release
 
 

@@ -29,6 +29,8 @@ if TYPE_CHECKING:
 
     from modelyard.ship.targets import Target, Told
 
+#: What the audit log calls the acts.
+BEGIN, ROLLBACK, DESTROY = "deploy.begin", "deploy.rollback", "deploy.destroy"
 _WAIT_S = 2.0  # for who is at work on the same deployment
 _LINES = 8  # of a log, in the reason of a failure
 _WHY = 400  # characters of a reason that are kept
@@ -97,7 +99,13 @@ class Site:
             needed = Permission(Verb.DEPLOY, name)
             if not self.home.actor.may(needed):
                 who = self.home.actor.name
-                raise Forbidden(who=who, verb=str(Verb.DEPLOY), what=f"model {name!r}", scope=str(needed.scope))
+                what = f"model {name!r}" if name else "every model"
+                raise Forbidden(who=who, verb=str(Verb.DEPLOY), what=what, scope=str(needed.scope))
+
+    def demand(self, act: str, models: Iterable[str]) -> None:
+        """As `check_may`, of somebody who is about to do this; a refusal is recorded."""
+        with self.home.attempt(act, str(self)):
+            self.check_may(models)
 
 
 def standing_models(history: History) -> set[str]:
@@ -120,7 +128,7 @@ def access_digest(access: Mapping[str, bytes]) -> str:
     return shipment.access_digest({name: raw for name, raw in access.items() if name != scraping.FILE})
 
 
-def carry_out(site: Site, release: Release, told: Told, act: str = "deploy.begin") -> None:
+def carry_out(site: Site, release: Release, told: Told, act: str = BEGIN) -> None:
     """Put a release on its target and wait until it is up; when it does not come up, what was live is put back.
 
     Called alone (`Site.alone`).
@@ -175,12 +183,13 @@ def take_up(site: Site, told: Told) -> Recorded | None:
 
 def clear(site: Site, told: Told) -> list[str]:
     """Remove all that is there of the deployment, and record that; what was removed. Called alone."""
-    with site.home.change("deploy.destroy", str(site)) as (connection, record):
+    with site.home.change(DESTROY, str(site)) as (connection, record):
         history = releases.history(connection.exec_driver_sql, site.known.name, site.deployment)
         if history.standing:
             releases.leave(connection, site.known.name, site.deployment, done=False)
             record(str(history), _described(history.live.release) if history.live else {})
-    removed = [step.what for step in site.target.destroy(site.deployment, told)]
+    with site.home.attempt("deploy.destroyed", str(site)):
+        removed = [step.what for step in site.target.destroy(site.deployment, told)]
     if history.standing or removed:
         with site.home.change("deploy.destroyed", str(site)) as (connection, record):
             releases.leave(connection, site.known.name, site.deployment, done=True)
@@ -210,6 +219,7 @@ def _undone(site: Site, history: History, release: Release, error: ModelyardErro
         back = _put_back(site, history, told)
     except ModelyardError as exc:
         # It stays recorded as begun: whoever comes next takes it up.
+        site.home.refused("deploy.failed", str(site), exc)
         left = f"what was there before could not be put back either: {exc.detail}"
         return _failure(site, release, error, left, logs)
     with site.home.change("deploy.failed", str(site)) as (connection, record):

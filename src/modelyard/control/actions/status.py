@@ -100,7 +100,7 @@ def _settled(site: Site, told: Told) -> Iterator[str]:
     if found is None:
         return
     try:
-        site.check_may(model.name for model in found.release.models)
+        site.check_may(rollouts.standing_models(site.history()))
         with site.alone(wait_s=0.0):
             rollouts.take_up(site, told)
     except Conflict:
@@ -143,6 +143,11 @@ def _keys(site: Site, live: Recorded, canary: Recorded | None) -> Iterator[str]:
 def _changed(site: Site, live: Recorded, canary: Recorded | None) -> Iterator[str]:
     """What somebody changed by hand."""
     there = Wanted(release=live.release, canary=canary.release if canary else None)
-    steps = site.target.plan(there, site.access(there.release, there.canary, make=False))
+    access = site.access(there.release, there.canary, make=False)
+    try:
+        steps = site.target.plan(there, access)
+    except Conflict as exc:  # the target can be asked: it says whose it is
+        yield f"somebody changed it: {exc.detail}" + (f"; {exc.hint}" if exc.hint else "")
+        return
     if other := [step.what for step in steps if step.doing is not Doing.KEEP]:
         yield f"somebody changed {', '.join(other)}: deploy again to put it back"

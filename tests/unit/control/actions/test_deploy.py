@@ -2,14 +2,24 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import msgspec
 import pytest
 
-from modelyard.control.actions import audit, deploy, keys, targets
+from modelyard.control.actions import audit, deploy, images, keys, rollback, targets
 from modelyard.control.actions.deploy import capacity_of
 from modelyard.control.actions.home import Home
 from modelyard.control.actions.publish import publish
-from modelyard.core.errors import BreakingChange, Conflict, Forbidden, InvalidRequest, NotFound, RolloutFailed
+from modelyard.core.errors import (
+    BreakingChange,
+    Conflict,
+    Forbidden,
+    InvalidRequest,
+    NotFound,
+    RegistryRefused,
+    RolloutFailed,
+)
 from modelyard.core.identity import Principal, Role, scopes
 from modelyard.core.release import Capacity
 from modelyard.guard.records import Filter
@@ -241,3 +251,27 @@ def test_a_target_that_monitors_gets_a_key_that_reads_metrics_and_nothing_else(s
     assert {str(scope) for scope in key.grant.scopes} == {"server:metrics"}
     assert (shop.settings.secrets / "metrics.key").stat().st_mode & 0o777 == 0o600
     assert not draft(shop, target="watched").changes
+
+
+def test_who_may_not_and_what_cannot_be_brought_there_are_on_record(
+    shop: Home, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    viewer = replace(shop, actor=Principal("key:viewer", scopes(Role.VIEWER), "key"))
+    with pytest.raises(Forbidden):
+        draft(viewer)
+    assert acts(shop) == [("deploy.begin", "churn on prod", "denied")]
+
+    def down(*_: object) -> None:
+        raise RegistryRefused(registry="registry.example", what="it does not answer")
+
+    planned = draft(shop)
+    with monkeypatch.context() as patch:
+        patch.setattr(images, "deliver", down)
+        with pytest.raises(RegistryRefused):
+            deploy.deploy(planned, quiet)
+    assert acts(shop)[-1] == ("deploy.begin", "churn on prod", "failed")
+    put(shop, "churn@1")
+    put(shop, "churn@2")
+    with pytest.raises(Forbidden):
+        rollback.look(viewer, "churn", "prod")
+    assert acts(shop)[-1] == ("deploy.rollback", "churn on prod", "denied")

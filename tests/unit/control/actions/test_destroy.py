@@ -7,11 +7,12 @@ from pathlib import Path
 
 import pytest
 
-from modelyard.control.actions import destroy
+from modelyard.control.actions import audit, destroy
 from modelyard.control.actions.home import Home
 from modelyard.control.actions.publish import publish
 from modelyard.core.errors import Conflict, Forbidden, NotFound, TargetUnavailable
-from modelyard.core.identity import Principal, Role, scopes
+from modelyard.core.identity import Principal, Role, parse_scope, scopes
+from modelyard.guard.records import Filter
 from tests.models import linear_bundle
 from tests.targets._workshop import furnish, put, quiet, site, stages, twin
 from tests.targets.twin import Twin
@@ -75,3 +76,41 @@ def test_who_is_at_work_is_not_disturbed(shop: Home) -> None:
     found, _ = destroy.look(shop, "churn", "prod")
     with site(shop).alone(), pytest.raises(Conflict, match="another modelyard"):
         destroy.destroy(found, quiet)
+
+
+def acts(home: Home) -> list[tuple[str, str]]:
+    return [(one.action, one.outcome) for one in audit.find(home, Filter(action="deploy.destroy*"))]
+
+
+def test_who_may_not_and_what_fails_are_on_record(shop: Home, monkeypatch: pytest.MonkeyPatch) -> None:
+    put(shop)
+    with pytest.raises(Forbidden):
+        destroy.look(replace(shop, actor=Principal("key:viewer", scopes(Role.VIEWER), "key")), "churn", "prod")
+    assert acts(shop) == [("deploy.destroy", "denied")]
+
+    def gone(*_: object) -> None:
+        raise TargetUnavailable(target="prod", what="the connection was lost")
+
+    monkeypatch.setattr(Twin, "destroy", gone)
+    with pytest.raises(TargetUnavailable):
+        away(shop)
+    assert acts(shop)[1:] == [("deploy.destroy", "done"), ("deploy.destroyed", "failed")]
+
+
+def test_who_may_only_deploy_one_model_does_not_remove_another_that_came_meanwhile(shop: Home) -> None:
+    publish(shop, linear_bundle("price"))
+    put(shop, "price", name="shop")
+    who = Principal("key:pricer", frozenset({parse_scope("model:price:deploy")}), "key")
+    found, _ = destroy.look(replace(shop, actor=who), "shop", "prod")
+    put(shop, "churn", name="shop", breaking=True)
+    with pytest.raises(Forbidden):
+        destroy.destroy(found, quiet)
+    assert "deployment/shop" in twin(shop).everything()
+
+
+def test_what_nobody_recorded_is_removed_by_who_may_deploy_every_model(shop: Home) -> None:
+    shop.catalogue.remove_model("churn", force=True)
+    twin(shop).put("stray", "deployment/stray", '{"image": "a", "release": 1, "replicas": 1, "share": 0}')
+    who = Principal("key:churner", frozenset({parse_scope("model:churn:deploy")}), "key")
+    with pytest.raises(Forbidden, match="every model"):
+        destroy.look(replace(shop, actor=who), "stray", "prod")

@@ -11,13 +11,14 @@ from modelyard.control.actions import sign
 from modelyard.control.actions.home import Home
 from modelyard.control.actions.publish import publish
 from modelyard.control.actions.push import push
-from modelyard.core.errors import Forbidden, InvalidRequest, ModelyardError, NotFound, Unavailable
+from modelyard.core.errors import Forbidden, InvalidRequest, ModelyardError, NotFound, RegistryRefused, Unavailable
 from modelyard.core.identity import Principal, Role, scopes
 from modelyard.core.network import Network
 from modelyard.core.reference import parse_reference
 from modelyard.guard import records
 from modelyard.guard.records import Filter
 from modelyard.ship.carriers import open_carrier
+from modelyard.ship.carriers.objects import ObjectCarrier
 from tests.models import linear_bundle
 
 
@@ -81,3 +82,13 @@ def test_who_may_not_read_it_does_not_push_it(home: Home, share: str) -> None:
     assert acts(home) == [("linear@1", "denied", "")]
     reader = replace(home, actor=Principal("key:ab12cd34ef", scopes(Role.VIEWER, "linear"), "key"))
     assert push(reader, parse_reference("linear@1"), share).version.version == 1
+
+
+def test_a_registry_that_is_down_is_on_record(home: Home, share: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    def down(*_: object) -> str:
+        raise RegistryRefused(registry="registry.example", what="it does not answer")
+
+    monkeypatch.setattr(ObjectCarrier, "push", down)
+    with pytest.raises(RegistryRefused):
+        push(home, parse_reference("linear@1"), share)
+    assert acts(home) == [("linear@1", "failed", "")]
