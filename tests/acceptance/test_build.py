@@ -347,7 +347,7 @@ def test_a_model_that_was_changed_in_the_image_is_found(
     (tmp_path / "model.onnx").write_bytes(model)
     place = layout.BUNDLES / digest / "model.onnx"
     (tmp_path / "Dockerfile").write_text(f"FROM {image['tag']}\nCOPY model.onnx {place}\n")
-    broken = engine.build(tmp_path, f"{TAG}:broken", {}, print)
+    broken = engine.build(tmp_path, f"{TAG}:broken", print)
     with pytest.raises(BuildFailed, match="before it was ready") as caught:
         tried_once(engine, broken, home)
     assert "model.onnx was changed" in caught.value.cause

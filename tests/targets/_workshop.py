@@ -25,8 +25,9 @@ from modelyard.guard.grant import Grant
 from modelyard.registry.releases import History
 from modelyard.ship import packages
 from modelyard.ship import targets as door
+from modelyard.ship.deployment import Told
 from modelyard.ship.engine import engines
-from modelyard.ship.packages import Packed, Recipe, Told
+from modelyard.ship.packages import Packed, Recipe
 from modelyard.ship.shipment import Shipment
 from tests.models import linear_bundle
 from tests.targets.twin import BROKEN, Twin

@@ -28,7 +28,6 @@ OCI_INDEX = "application/vnd.oci.image.index.v1+json"
 DOCKER_MANIFEST = "application/vnd.docker.distribution.manifest.v2+json"
 DOCKER_INDEX = "application/vnd.docker.distribution.manifest.list.v2+json"
 MANIFESTS = (OCI_MANIFEST, OCI_INDEX, DOCKER_MANIFEST, DOCKER_INDEX)
-INDEXES = frozenset({OCI_INDEX, DOCKER_INDEX})
 #: No manifest is larger; registries have the same limit.
 MANIFEST_BYTES = 4 << 20
 #: Larger blobs are sent in pieces of this size: proxies before registries do not like larger ones.
@@ -43,16 +42,6 @@ Content = bytes | Path
 _Kind = TypeVar("_Kind")
 
 
-class Platform(msgspec.Struct, frozen=True):
-    """For which machines an image is."""
-
-    os: str = ""
-    architecture: str = ""
-
-    def __str__(self) -> str:
-        return f"{self.os}/{self.architecture}"
-
-
 class Descriptor(msgspec.Struct, frozen=True, omit_defaults=True, rename="camel"):
     """What a manifest says of a blob, or an index of a manifest."""
 
@@ -60,13 +49,6 @@ class Descriptor(msgspec.Struct, frozen=True, omit_defaults=True, rename="camel"
     digest: str
     size: int
     annotations: dict[str, str] = {}
-    platform: Platform | None = None
-
-
-class Index(msgspec.Struct, frozen=True):
-    """One image for several platforms."""
-
-    manifests: tuple[Descriptor, ...] = ()
 
 
 class _Tags(msgspec.Struct):
@@ -125,18 +107,6 @@ class Repository:
                 raise self._lies(f"it gives {digest} for {claimed}")
         media_type = answer.headers.get("Content-Type", "").partition(";")[0].strip()
         return Document(digest, media_type, answer.raw)
-
-    def image(self, platform: str, reference: str = "") -> Document:
-        """As `manifest`; of an image for several platforms the one for ``linux/amd64`` or the like."""
-        found = self.manifest(reference)
-        if found.media_type not in INDEXES:
-            return found
-        choices = self._decoded(found.raw, Index).manifests
-        fitting = [each for each in choices if each.platform and str(each.platform) == platform]
-        if not fitting:
-            known = sorted({str(each.platform) for each in choices if each.platform and each.platform.os != "unknown"})
-            raise NotFound(what=f"image for {platform} in", name=str(self.name), known=known)
-        return self.manifest(fitting[0].digest)
 
     def head(self, reference: str) -> str:
         """The digest of a tag, empty when there is none: cheaper than `manifest`."""
@@ -198,7 +168,7 @@ class Repository:
             raise self._lies(f"blob {digest[:19]} would have {size} bytes; at most {limit} are read")
         return b"".join(self.blob(digest, size))
 
-    def put(self, content: Content, digest: str, *, mount_from: str = "") -> bool:
+    def put(self, content: Content, digest: str) -> bool:
         """Send the blob unless it is there; whether it was sent.
 
         Parameters
@@ -207,15 +177,14 @@ class Repository:
             The bytes, or the file that has them.
         digest : str
             Theirs. The registry verifies it, too.
-        mount_from : str
-            Another repository of the same registry that has the blob, perhaps: then nothing is sent.
         """
         if isinstance(content, bytes) and _digest(content) != digest:
             raise ValueError(f"these bytes are not those of {digest}")
         size = len(content) if isinstance(content, bytes) else content.stat().st_size
         if self.has(digest, size, to_push=True):
             return False
-        return self._https.persist(lambda: self._sent(content, digest, size, mount_from))
+        self._https.persist(lambda: self._sent(content, digest, size))
+        return True
 
     def tags(self) -> list[str]:
         """All tags, sorted; not every registry does that."""
@@ -264,13 +233,10 @@ class Repository:
                 return
         raise self._denied("")
 
-    def _sent(self, content: Content, digest: str, size: int, mount_from: str) -> bool:
-        """Send the blob: at once, or in pieces; whether that was needed."""
-        query = f"?mount={quote(digest)}&from={quote(mount_from, safe='')}" if mount_from else ""
-        answer = self._asked(_post(f"{self._base}/blobs/uploads/{query}"), _PUSH, once=True)
-        self._check(answer, {201, 202}, "repository", self.name.repository)
-        if answer.status == 201:
-            return False
+    def _sent(self, content: Content, digest: str, size: int) -> None:
+        """Send the blob: at once, or in pieces."""
+        answer = self._asked(_post(f"{self._base}/blobs/uploads/"), _PUSH, once=True)
+        self._check(answer, {202}, "repository", self.name.repository)
         place, start = self._place(answer), 0
         while size - start > PIECE_BYTES:
             end = start + PIECE_BYTES
@@ -281,7 +247,6 @@ class Repository:
         mark = "&" if urlsplit(place).query else "?"
         request = _part_of(content, "PUT", f"{place}{mark}digest={quote(digest)}", start, size)
         self._check(self._asked(request, _PUSH, once=True), {201, 202, 204}, "upload", digest)
-        return True
 
     def _place(self, answer: Answer) -> str:
         """Where an upload goes on."""

@@ -16,7 +16,7 @@ from modelyard.core.errors import Denied, NotFound, RegistryRefused
 from modelyard.core.imagename import ImageName
 from modelyard.core.network import Network
 from modelyard.store import distribution, https
-from modelyard.store.distribution import DOCKER_INDEX, DOCKER_MANIFEST, OCI_INDEX, OCI_MANIFEST, Repository
+from modelyard.store.distribution import OCI_MANIFEST, Repository
 from tests.containers import Registry
 from tests.liar import Asked, Liar, Said
 
@@ -96,14 +96,6 @@ def test_files_are_sent_in_pieces(repository: Repository, tmp_path: Path, monkey
     assert repository.read(digest_of(b""), 0) == b""
 
 
-def test_a_blob_is_mounted_from_beside(registry: Registry, repository: Repository) -> None:
-    repository.put(BLOB, digest_of(BLOB))
-    beside = Repository(ImageName(registry.host, f"ml/y{secrets.token_hex(4)}"), Network())
-    assert not beside.put(BLOB, digest_of(BLOB), mount_from=repository.name.repository)
-    assert beside.has(digest_of(BLOB))
-    assert beside.put(b"new", digest_of(b"new"), mount_from=repository.name.repository), "nothing to mount: it is sent"
-
-
 def test_a_wrong_digest_is_refused_by_both(repository: Repository, tmp_path: Path) -> None:
     with pytest.raises(ValueError, match="not those of"):
         repository.put(BLOB, digest_of(b"other"))
@@ -160,28 +152,6 @@ def test_a_password_is_needed_and_given(locked: Registry) -> None:
     assert b"".join(Repository(name, login(locked.host)).blob(digest_of(BLOB), len(BLOB))) == BLOB
 
 
-def test_an_image_for_several_platforms(repository: Repository) -> None:
-    digest = push(repository)
-    described = {"mediaType": OCI_MANIFEST, "digest": digest, "size": len(manifest_of(BLOB))}
-    index = {
-        "schemaVersion": 2,
-        "mediaType": OCI_INDEX,
-        "manifests": [
-            {**described, "platform": {"os": "linux", "architecture": "arm64", "variant": "v8"}},
-            {**described, "platform": {"os": "unknown", "architecture": "unknown"}},
-        ],
-    }
-    repository.put_manifest(json.dumps(index).encode(), OCI_INDEX, "many")
-    assert repository.image("linux/arm64", "many").digest == digest
-    assert repository.image("linux/arm64", digest).digest == digest
-    with pytest.raises(NotFound, match="image for linux/s390x") as caught:
-        repository.image("linux/s390x", "many")
-    assert caught.value.cause == "there is: linux/arm64"
-
-
-# --- a registry that lies -----------------------------------------------------------------------------------------
-
-
 @pytest.fixture(autouse=True)
 def _no_naps(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(https.time, "sleep", lambda _: None)
@@ -213,19 +183,6 @@ def test_a_manifest_is_the_one_of_its_digest() -> None:
     with pytest.raises(RegistryRefused, match="it gives") as caught:
         lied_to(Said(body=b"{}"), lambda repository: repository.manifest(digest_of(b"other")))
     assert "believe nothing" in caught.value.hint
-
-
-@pytest.mark.parametrize("media_type", [OCI_INDEX, DOCKER_INDEX])
-@pytest.mark.parametrize("body", [b"", b"{", b'{"manifests": 1}', b"[" * 10_000, b"\xff"])
-def test_an_index_that_cannot_be_read_is_refused(media_type: str, body: bytes) -> None:
-    answer = Said(body=body, headers={"Content-Type": media_type})
-    with pytest.raises(RegistryRefused, match="not the JSON"):
-        lied_to(answer, lambda repository: repository.image("linux/amd64"))
-
-
-def test_an_image_that_is_no_index_is_for_itself() -> None:
-    answer = Said(body=b"{}", headers={"Content-Type": f"{DOCKER_MANIFEST}; charset=utf-8"})
-    lied_to(answer, lambda repository: repository.image("linux/amd64"))
 
 
 @pytest.mark.parametrize(

@@ -140,9 +140,9 @@ class Helm:
             raise TargetUnavailable(target=self._target, what=what, hint="install a newer Helm: https://helm.sh")
         return version
 
-    def template(self, name: str, chart: Path, settings: Sequence[str] = ()) -> list[Object]:
+    def template(self, name: str, chart: Path) -> list[Object]:
         """The objects that the chart makes."""
-        done = self._call("template", name, str(chart), *settings, *self._where)
+        done = self._call("template", name, str(chart), *self._where)
         return yaml.load_all(done.stdout, "what Helm made of the chart")
 
     def installed(self, name: str) -> Installed | None:

@@ -13,7 +13,7 @@ import subprocess
 import tempfile
 import threading
 from collections import deque
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from functools import partial
@@ -21,6 +21,7 @@ from pathlib import Path
 
 from modelyard.core.errors import ModelyardError, NoEngine, NotFound, Timeout, Unavailable
 from modelyard.core.imagename import parse_image
+from modelyard.ship.deployment import Told
 from modelyard.ship.engine.containers import Container, Options
 from modelyard.ship.engine.refusals import Failure, clean, refusal
 
@@ -29,7 +30,6 @@ ENGINES: dict[str, tuple[str, ...]] = {
     "docker": ("version", "--format", "{{.Server.Version}} {{.Server.Os}}/{{.Server.Arch}}"),
     "podman": ("info", "--format", "{{.Version.Version}} {{.Host.OS}}/{{.Host.Arch}}"),
 }
-Told = Callable[[str], None]
 
 _ID = re.compile(r"(?:sha256:)?[0-9a-f]{12,64}")
 _CALL_S, _COPY_S, _BUILD_S = 60.0, 900.0, 3600.0
@@ -110,9 +110,7 @@ class Engine:
             raise self._refusal(doing, f"{done.stdout}\n{done.stderr or ''}")
         return done.stdout
 
-    def build(
-        self, context: Path, tag: str, build_args: Mapping[str, str], told: Told, flags: Sequence[str] = ()
-    ) -> str:
+    def build(self, context: Path, tag: str, told: Told, flags: Sequence[str] = ()) -> str:
         """Make an image of a folder with a Dockerfile; its id.
 
         Parameters
@@ -121,8 +119,6 @@ class Engine:
             The folder.
         tag : str
             Name of the image; empty for one that has only its id.
-        build_args : mapping of str to str
-            Arguments of the Dockerfile.
         told : callable
             Told each step of it.
         flags : sequence of str
@@ -138,8 +134,6 @@ class Engine:
             words = ["build", "--iidfile", str(ids), *flags]
             words += ["--tag", image_name(tag)] if tag else []
             words += ["--format", "docker"] if self.name == "podman" else []  # the OCI format has no health checks
-            for key, value in build_args.items():
-                words += ["--build-arg", f"{key}={value}"]
             self._follow([*words, str(context)], f"build {tag or 'an image'}", told)
             return _full_id(ids.read_text(encoding="ascii").strip())
 

@@ -26,8 +26,9 @@ from modelyard.core.signature import Signature
 from modelyard.model import golden
 from modelyard.model.bundle import Bundle, open_bundle
 from modelyard.ship import layout
+from modelyard.ship.deployment import Told
 from modelyard.ship.engine.containers import Container, Options
-from modelyard.ship.engine.engines import Engine, Told
+from modelyard.ship.engine.engines import Engine
 from modelyard.ship.engine.probe import NAME, lend
 from modelyard.ship.shipment import Shipment
 

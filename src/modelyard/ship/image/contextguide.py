@@ -13,7 +13,7 @@ _BLOCK = "```"
 
 
 @dataclass(frozen=True, kw_only=True)
-class Told:
+class Guide:
     """What a README speaks of; all of it checked before.
 
     Parameters
@@ -39,21 +39,21 @@ class Told:
     packages: int
 
 
-def readme(told: Told) -> str:
+def readme(guide: Guide) -> str:
     """How to build, run, push and verify."""
-    return "\n".join([_head(told), _build(told), _run(told), _verify(told), _private(told)])
+    return "\n".join([_head(guide), _build(guide), _run(guide), _verify(guide), _private(guide)])
 
 
-def _head(told: Told) -> str:
-    return f"""# {told.tag}
+def _head(guide: Guide) -> str:
+    return f"""# {guide.tag}
 
-Serves {told.label}.
+Serves {guide.label}.
 
 Written by `modelyard build --format context`: the same models and packages give the same folder.
 
 | | |
 |---|---|
-| `Dockerfile` | two stages; the image has Python, {told.packages} packages, the models, and no shell |
+| `Dockerfile` | two stages; the image has Python, {guide.packages} packages, the models, and no shell |
 | `requirements.txt`, `wheelhouse/` | the packages, each pinned to a version and a SHA-256; nothing is fetched |
 | `slim.py` | which files of the base a Python server needs; standard library only |
 | `models/`, `plan.json` | what is served, each model in a folder named by its digest |
@@ -61,27 +61,28 @@ Written by `modelyard build --format context`: the same models and packages give
 """
 
 
-def _build(told: Told) -> str:
+def _build(guide: Guide) -> str:
+    where = f"Python {guide.python} on {guide.platform}"
     return f"""## Build
 
 {_BLOCK}sh
-docker build --network none --platform {told.platform} -t {told.tag} .
-docker push REGISTRY/{told.tag}
+docker build --network none --platform {guide.platform} -t {guide.tag} .
+docker push REGISTRY/{guide.tag}
 {_BLOCK}
 
-The packages are for Python {told.python} on {told.platform}. The base is {told.base}; another one with the same Python
+The packages are for {where}. The base is {guide.base}; another one with the same Python
 and glibc does too, and in production it is named by digest: `--build-arg BASE=NAME@sha256:...`.
 """
 
 
-def _run(told: Told) -> str:
-    name = told.models[0] if told.models else "NAME"
-    mount = "" if told.models else f" -v $PWD/MODELS:{layout.MOUNTED}:ro"
+def _run(guide: Guide) -> str:
+    name = guide.models[0] if guide.models else "NAME"
+    mount = "" if guide.models else f" -v $PWD/MODELS:{layout.MOUNTED}:ro"
     return f"""## Run
 
 {_BLOCK}sh
 docker run --rm -p 127.0.0.1:{layout.HTTP_PORT}:{layout.HTTP_PORT} --read-only --tmpfs /tmp \\
-  --cap-drop ALL --security-opt no-new-privileges{mount} {told.tag} --trusted-network
+  --cap-drop ALL --security-opt no-new-privileges{mount} {guide.tag} --trusted-network
 curl -s http://127.0.0.1:{layout.HTTP_PORT}/v2/models/{name}
 {_BLOCK}
 
@@ -93,20 +94,20 @@ HTTP: where the server itself speaks TLS, run it with `--no-healthcheck`.
 """
 
 
-def _verify(told: Told) -> str:
+def _verify(guide: Guide) -> str:
     return f"""## Verify
 
 Every package is checked against `requirements.txt` when the image is built, every model against its digest when it is
 loaded; what does not fit is not served. To compare the bill of materials with the image:
 
 {_BLOCK}sh
-docker create --name look {told.tag} && docker cp look:{layout.SBOM} - | tar -xO | cmp - sbom.json; docker rm look
+docker create --name look {guide.tag} && docker cp look:{layout.SBOM} - | tar -xO | cmp - sbom.json; docker rm look
 {_BLOCK}
 """
 
 
-def _private(told: Told) -> str:
-    del told
+def _private(guide: Guide) -> str:
+    del guide
     return f"""## A private index instead of the wheelhouse
 
 The same hashes hold wherever the files come from. With BuildKit, and the index and its password in a `pip.conf` that

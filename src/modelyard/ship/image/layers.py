@@ -104,18 +104,6 @@ def link(path: str, target: str) -> Entry:
     return Entry(path, 0o777, link=target)
 
 
-def tree(root: Path, prefix: str) -> Iterator[Entry]:
-    """All that lies below a folder of this machine, below `prefix` in the image; rights are those of `file`."""
-    for where in sorted(root.rglob("*")):
-        path = f"{prefix}/{where.relative_to(root).as_posix()}"
-        if where.is_symlink():
-            yield link(path, str(where.readlink()))
-        elif where.is_dir():
-            yield folder(path)
-        elif where.is_file():
-            yield file(path, where, executable=bool(where.stat().st_mode & 0o111))
-
-
 def layer(shelf: Shelf, key: str, entries: Callable[[], Iterable[Entry]]) -> Layer:
     """The layer that was made under this key, its bytes verified; else it is made of `entries()`, and kept.
 

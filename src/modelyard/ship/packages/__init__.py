@@ -5,7 +5,6 @@ A backend is one file here with a `pack` that is a `Pack`, one line in `PACKAGES
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from dataclasses import dataclass, field
 from importlib import import_module
 from pathlib import Path
@@ -13,6 +12,7 @@ from typing import Protocol
 
 from modelyard.core.errors import NotFound
 from modelyard.core.network import Network
+from modelyard.ship.deployment import Told
 from modelyard.ship.shipment import Shipment
 
 PACKAGES: dict[str, str] = {
@@ -20,8 +20,6 @@ PACKAGES: dict[str, str] = {
     "oci": "modelyard.ship.packages.oci",
     "context": "modelyard.ship.packages.context",
 }
-#: Told what is being done, one short line each.
-Told = Callable[[str], None]
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -17,12 +17,13 @@ from modelyard.core.imagename import parse_image
 from modelyard.core.manifest import MANIFEST, SIGNATURE
 from modelyard.core.reference import check_name
 from modelyard.model.bundle import open_bundle
+from modelyard.ship.deployment import Told
 from modelyard.ship.image import contextguide, dockerfile, ownwheel, slim, wheels
 from modelyard.ship.image.images import refused
 from modelyard.ship.image.labels import labels_of, version_of
 from modelyard.ship.image.locks import pins, this_platform
 from modelyard.ship.image.sbom import Contents, bill
-from modelyard.ship.packages import Packed, Recipe, Told
+from modelyard.ship.packages import Packed, Recipe
 from modelyard.ship.shipment import Shipment
 
 _MB = 1_000_000
@@ -100,7 +101,7 @@ def _texts(shipment: Shipment, recipe: Recipe, platform: str, python: str) -> di
         extras=shipment.extras,
         whole_base=recipe.whole_base,
     )
-    guide = contextguide.Told(
+    guide = contextguide.Guide(
         tag=tag,
         label=shipment.label,
         models=names,
@@ -205,8 +206,3 @@ def _settle(folder: Path) -> None:
         path.chmod(0o755 if path.is_dir() else 0o644)
         time = 0 if path.is_dir() else _EPOCH + int(wheels.digest_of(path)[:7], 16)
         os.utime(path, (time, time))
-
-
-def _count(shipment: Shipment) -> str:
-    number = len(shipment.models)
-    return f"{number or 'no'} model{'s' if number > 1 else ''}"

@@ -11,9 +11,10 @@ from time import monotonic
 from modelyard.core.errors import ModelyardError
 from modelyard.core.imagename import parse_image
 from modelyard.ship import packages
+from modelyard.ship.deployment import Told
 from modelyard.ship.engine.engines import Engine, find_engine
 from modelyard.ship.engine.trial import Tried, try_image
-from modelyard.ship.packages import Packed, Recipe, Told
+from modelyard.ship.packages import Packed, Recipe
 from modelyard.ship.shipment import Shipment
 
 _MB = 1_000_000
@@ -51,7 +52,7 @@ def pack(shipment: Shipment, recipe: Recipe, told: Told) -> Packed:
 def _build(engine: Engine, context: Packed, recipe: Recipe, told: Told) -> str:
     assert context.path is not None  # it was given one
     told(f"{engine.name} builds {recipe.tag}")
-    return engine.build(context.path, "", {}, told, ["--platform", recipe.platform] if recipe.platform else [])
+    return engine.build(context.path, "", told, ["--platform", recipe.platform] if recipe.platform else [])
 
 
 def _try(engine: Engine, image: str, shipment: Shipment, told: Told) -> Tried:

@@ -18,6 +18,7 @@ from modelyard.core.imagename import parse_image
 from modelyard.core.manifest import MANIFEST, SIGNATURE
 from modelyard.model.bundle import open_bundle
 from modelyard.ship import layout
+from modelyard.ship.deployment import Told
 from modelyard.ship.image import bytecode, compiler, ownwheel, slim, wheels
 from modelyard.ship.image.bases import open_base
 from modelyard.ship.image.foundation import Ground, broken
@@ -37,7 +38,7 @@ from modelyard.ship.image.layers import pack as make
 from modelyard.ship.image.locks import EXTRAS, SERVING, this_platform
 from modelyard.ship.image.sbom import Contents, bill
 from modelyard.ship.image.shelf import Shelf, digest_of, refused
-from modelyard.ship.packages import Packed, Recipe, Told
+from modelyard.ship.packages import Packed, Recipe
 from modelyard.ship.shipment import Shipment
 from modelyard.store.files import make_folder
 

@@ -149,10 +149,10 @@ def test_what_is_no_name_of_an_image_reaches_no_client(programs: Path, name: str
 def test_a_build_tells_its_steps_and_gives_the_id(programs: Path) -> None:
     engine = answering(programs, f'printf "Step 1/2 : FROM base\\n#5 [2/2] RUN true\\nchatter\\n"; echo {ID} > "$3"')
     told: list[str] = []
-    assert engine.build(programs, "churn:7", {"A": "b c"}, told.append) == ID
+    assert engine.build(programs, "churn:7", told.append) == ID
     assert told == ["Step 1/2 : FROM base", "[2/2] RUN true"]
-    assert calls(programs)[-1].endswith(f"--tag churn:7 --build-arg A=b c {programs}")
-    engine.build(programs, "", {}, told.append)
+    assert calls(programs)[-1].endswith(f"--tag churn:7 {programs}")
+    engine.build(programs, "", told.append)
     assert "--tag" not in calls(programs)[-1]
 
 
@@ -161,7 +161,7 @@ def test_a_build_that_fails_shows_its_last_lines(programs: Path) -> None:
         programs, 'printf "\\033[91moh no\\033[0m\\nexecutor failed running [x]: exit code: 1" >&2; exit 1'
     )
     with pytest.raises(BuildFailed, match="a step of the Dockerfile failed") as caught:
-        engine.build(programs, "churn:7", {}, print)
+        engine.build(programs, "churn:7", print)
     assert caught.value.cause == "oh no\nexecutor failed running [x]: exit code: 1"
 
 
@@ -169,7 +169,7 @@ def test_a_build_that_never_ends_is_ended(programs: Path, monkeypatch: pytest.Mo
     monkeypatch.setattr(engines, "_BUILD_S", 0.3)
     engine = answering(programs, "while :; do :; done")
     with pytest.raises(Timeout):
-        engine.build(programs, "churn:7", {}, print)
+        engine.build(programs, "churn:7", print)
 
 
 def image(**more: object) -> str:

@@ -7,12 +7,12 @@ import re
 import pytest
 
 from modelyard.ship import layout
-from modelyard.ship.image.contextguide import IGNORE, Told, readme
+from modelyard.ship.image.contextguide import IGNORE, Guide, readme
 
 
-def told(*models: str) -> Told:
+def guide(*models: str) -> Guide:
     label = ", ".join(f"{name}@1" for name in models) or "no model"
-    return Told(
+    return Guide(
         tag="shop:7",
         label=label,
         models=models,
@@ -25,7 +25,7 @@ def told(*models: str) -> Told:
 
 @pytest.mark.parametrize("models", [(), ("churn",), ("churn", "price")])
 def test_it_says_how_to_build_run_push_and_verify(models: tuple[str, ...]) -> None:
-    text = readme(told(*models))
+    text = readme(guide(*models))
     for words in (
         "docker build --network none --platform linux/amd64 -t shop:7 .",
         "docker push REGISTRY/shop:7",
