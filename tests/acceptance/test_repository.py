@@ -194,4 +194,4 @@ def test_a_plan_has_no_registry_to_load_from(tmp_path: Path) -> None:
     served = Served(tmp_path, "--plan", str(plan), "--repository", "explicit")
     assert served.process.wait(20) == 2
     served.stop()
-    assert "has no registry" in served.stderr
+    assert "there is no registry to load from" in served.stderr

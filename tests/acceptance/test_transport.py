@@ -80,7 +80,10 @@ def test_with_a_password_and_a_private_authority(home: Home, tmp_path: Path) -> 
     here, there = (each.catalogue.resolve(LINEAR).digest for each in (home, open_home(Settings(home=Path(other)))))
     assert here == there
     asked = ("predict", "linear", "-i", "feature=3")
-    assert run(*asked, MODELYARD_HOME=other) == run(*asked, MODELYARD_HOME=str(home.settings.home))
+    assert (
+        run(*asked, MODELYARD_HOME=other).split(",")[0]
+        == run(*asked, MODELYARD_HOME=str(home.settings.home)).split(",")[0]
+    )
 
 
 def test_what_is_pulled_as_a_folder_needs_no_database(registry: Registry, tmp_path: Path) -> None:

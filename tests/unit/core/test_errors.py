@@ -60,6 +60,12 @@ FACTS = {
     "sequence": 5,
     "wait_s": 0.5,
     "host": "elsewhere.example",
+    "before": "churn@1",
+    "after": "churn@2",
+    "changes": "'tenure' is gone",
+    "registry": "registry.example",
+    "target": "prod",
+    "deployment": "churn",
 }
 
 
