@@ -10,10 +10,10 @@ import pytest
 from modelyard.control.actions import keys
 from modelyard.control.actions.home import Home
 from modelyard.control.actions.status import Seen, status
-from modelyard.core.errors import NotFound, TargetUnavailable
+from modelyard.core.errors import Conflict, NotFound, TargetUnavailable
 from modelyard.core.identity import Principal, Role, parse_scope, scopes
 from modelyard.guard.grant import Grant
-from modelyard.ship.targets import Status
+from modelyard.ship.targets import State, Status
 from tests.targets._workshop import furnish, put, quiet, site, stages, twin
 from tests.targets.twin import Twin
 
@@ -76,6 +76,19 @@ def test_a_target_that_cannot_be_asked_is_said(shop: Home, monkeypatch: pytest.M
     seen = look(shop)
     assert (seen.status, seen.agrees) == (None, False)
     assert seen.notes == ("the target cannot be asked: target prod: nobody answers: the token expired",)
+
+
+def test_a_change_that_somebody_else_holds_is_named_beside_how_it_is(
+    shop: Home, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def held(*args: object) -> None:
+        raise Conflict(what="deployment/churn is managed by kubectl-edit too", hint="take_over=true")
+
+    monkeypatch.setattr(Twin, "plan", held)
+    seen = look(shop)
+    assert seen.notes == ("somebody changed it: deployment/churn is managed by kubectl-edit too; take_over=true",)
+    assert seen.status is not None
+    assert seen.status.state is State.RUNNING
 
 
 def test_who_may_not_deploy_sees_and_settles_nothing(shop: Home) -> None:
