@@ -9,11 +9,13 @@ import pytest
 
 from modelyard.control.actions import keys
 from modelyard.control.actions.home import Home
+from modelyard.control.actions.publish import publish
 from modelyard.control.actions.status import Seen, status
 from modelyard.core.errors import Conflict, NotFound, TargetUnavailable
 from modelyard.core.identity import Principal, Role, parse_scope, scopes
 from modelyard.guard.grant import Grant
 from modelyard.ship.targets import State, Status
+from tests.models import linear_bundle
 from tests.targets._workshop import furnish, put, quiet, site, stages, twin
 from tests.targets.twin import Twin
 
@@ -106,3 +108,15 @@ def test_what_was_never_deployed_is_not_found(shop: Home) -> None:
     with pytest.raises(NotFound, match="target"):
         status(shop, quiet, "", "elsewhere")
     assert status(shop, quiet, "", "twin") == []
+
+
+def test_who_may_deploy_only_the_canary_does_not_finish_a_removal(shop: Home) -> None:
+    publish(shop, linear_bundle("price"))
+    put(shop, "churn@2", "price", name="pair")
+    put(shop, "price", name="pair", canary=10, breaking=True)
+    with shop.database.write() as connection:
+        connection.exec_driver_sql("UPDATE releases SET stage = 'destroying' WHERE deployment = 'pair'")
+    who = Principal("key:pricer", frozenset({parse_scope("model:price:deploy")}), "key")
+    (seen,) = status(replace(shop, actor=who), quiet, "pair")
+    assert any("who may deploy it has to look" in note for note in seen.notes)
+    assert twin(shop).status("pair").state is not State.ABSENT
