@@ -9,6 +9,8 @@ from urllib.parse import urlsplit
 
 import msgspec
 
+from modelyard.core.imagename import shown
+
 _LABEL = re.compile(r"[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?")
 _HOST = re.compile(r"(\*\.)?[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?(\.[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?)*")
 _REPOSITORY = re.compile(r"[a-zA-Z0-9]([a-zA-Z0-9.-]*[a-zA-Z0-9])?(:[0-9]{1,5})?(/[a-z0-9]+(([._]|__|-+)[a-z0-9]+)*)+")
@@ -80,7 +82,7 @@ class Placement(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only
         for name, (fits, words) in _FORMS.items():
             value = getattr(self, name)
             if value and not fits(value):
-                raise ValueError(f"{name} is {value[:80]!r}, and has to be {words}")
+                raise ValueError(f"{name} is {shown(value)[:80]!r}, and has to be {words}")
         if not self.namespace:
             raise ValueError("namespace is empty")
         if not 0 <= self.requests_per_second <= 1_000_000:

@@ -63,3 +63,10 @@ def test_models_come_from_the_repository_unless_said_otherwise() -> None:
     assert Placement(repository="r.example.com/m").fetched_from == ""
     assert Placement(repository="r.example.com/m", models="fetched").fetched_from == "oci://r.example.com/m"
     assert Placement(models="fetched", models_from="s3://b/x").fetched_from == "s3://b/x"
+
+
+@pytest.mark.parametrize("name", ["models_from", "repository", "host"])
+def test_a_password_that_somebody_typed_is_not_repeated(name: str) -> None:
+    with pytest.raises(ValueError, match=r"…@registry\.example") as caught:
+        Placement(**{"models": "fetched", name: "s3://me:hunter2@registry.example/ml"})
+    assert "hunter2" not in str(caught.value)
