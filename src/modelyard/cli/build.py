@@ -123,7 +123,7 @@ def command(screen: Screen, settings: Settings, models: tuple[str, ...], form: s
         screen.warn("models are encrypted at rest here, and lie in clear in what was made: it is yours to protect")
     screen.show(_document(form, built))
     if not screen.as_json:
-        screen.next(*_next(form, built))
+        screen.next(*_next(form, built, recipe.platform))
 
 
 def _say(screen: Screen, built: Built) -> None:
@@ -149,12 +149,14 @@ def _document(form: str, built: Built) -> dict[str, Any]:
     }
 
 
-def _next(form: str, built: Built) -> list[str]:
+def _next(form: str, built: Built, platform: str) -> list[str]:
     packed = built.packed
     run = f"docker run -p 127.0.0.1:8080:8080 {packed.tag} --trusted-network"
     if form == "context":
-        return [f"docker build -t {packed.tag} {shlex.quote(str(packed.path))}"]
+        where = str(packed.path)
+        folder = shlex.quote(f"./{where}" if where.startswith("-") else where)  # else it would be an option
+        return [f"docker build {f'--platform {platform} ' if platform else ''}-t {packed.tag} {folder}"]
     if form == "oci":
-        return [f"docker load -i {shlex.quote(str(packed.path))}", run]
+        return [f"docker load -i {shlex.quote(str(packed.path))} && {run}"]
     named = " ".join(map(str, built.shipment.models))
     return [run, f"modelyard deploy {named} --to compose --plan"] if named else [run]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -68,7 +69,7 @@ def command(
     MODEL is name (its production alias, else the latest version), name@2 or name@alias.
     """  # noqa: D301 - click's own mark, which a raw string would print
     from modelyard.cli import _rollouts  # noqa: PLC0415 - imported when called
-    from modelyard.control.actions import deploy  # noqa: PLC0415 - as above
+    from modelyard.control.actions import deploy, fitness  # noqa: PLC0415 - as above
     from modelyard.control.actions.home import open_home  # noqa: PLC0415 - as above
 
     if exit_code and not plan:
@@ -86,6 +87,7 @@ def command(
         if plan and draft.changes and not screen.as_json and all(check.ok for check in draft.checks):
             screen.next(_again(draft, models, flags))
         return errors.HAS_CHANGES if exit_code and draft.changes else 0
+    fitness.refuse(list(draft.checks))  # before anybody is asked to say yes to it
     if not screen.confirm(f"Deploy this to {draft.site.known.name}?", yes=yes):
         raise Denied(what="nothing was deployed: nobody said yes", hint=f"{_again(draft, models, flags)} -y")
     with _rollouts.at_work(screen, draft.site) as told:
@@ -161,13 +163,11 @@ def _done(screen: Screen, draft: Draft, release: Release) -> None:
 
 def _again(draft: Draft, models: tuple[str, ...], flags: dict[str, Any]) -> str:
     """The command that does it."""
-    words = [f"modelyard deploy {' '.join(models)} --to {draft.site.known.name}"]
-    words += [f"--name {flags['name']}"] if flags["name"] else []
-    words += [f"--canary {flags['canary']}"] if flags["canary"] else []
-    words += [f"--set {key}={value}" for key, value in flags["capacity"].items()]
+    usual = {"name": "", "canary": None, "base": _BASE, "wheels": None, "platform": None, "signatures": "off"}
+    words = ["modelyard", "deploy", *models, "--to", draft.site.known.name]
+    for key, value in flags["capacity"].items():
+        words += ["--set", f"{key}={value}"]
     words += [f"--{flag}" for flag in ("promote", "breaking") if flags[flag]]
-    words += [f"--base {flags['base']}"] if flags["base"] != _BASE else []
-    words += [f"--wheels {flags['wheels']}"] if flags["wheels"] else []
-    words += [f"--platform {flags['platform']}"] if flags["platform"] else []
-    words += [f"--signatures {flags['signatures']}"] if flags["signatures"] != "off" else []
-    return " ".join(words)
+    for flag, default in usual.items():
+        words += [f"--{flag}", str(flags[flag])] if flags[flag] not in {default, None, ""} else []
+    return shlex.join(words)

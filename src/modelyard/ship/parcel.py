@@ -98,7 +98,7 @@ def read(raw: bytes, digest: str) -> Manifest:
 def refused(exc: OSError, folder: Path) -> ModelyardError:
     """What to tell a person when a folder that they named cannot be written to."""
     if isinstance(files.full_or(exc, folder), StoreFull):
-        return StoreFull(where=folder.name)
+        return StoreFull(where=str(folder))
     hint = "name a folder that you may write to"
     return Unavailable(what=f"cannot write {folder.name!r}", cause=exc.strerror or "", hint=hint)
 

@@ -203,7 +203,8 @@ class Https:
                 registry=self._host, what="an address cannot be asked", cause=shown(str(exc))
             ) from exc
         except HTTPError as exc:
-            raise Broken(f"{parts.netloc} does not answer", _words(exc), down=True) from exc
+            who = "it" if parts.netloc == self._host else parts.netloc
+            raise Broken(f"{who} does not answer", _words(exc), down=True) from exc
 
     def resolved(self, url: str, location: str) -> str:
         """Where `location` leads to from there; `RegistryRefused` when it leads away from HTTP, or from TLS."""

@@ -17,7 +17,8 @@ from modelyard.cli.root import root
 from modelyard.control.actions import build as building
 from modelyard.control.actions.home import Home
 from modelyard.control.actions.publish import publish
-from modelyard.ship.packages import PACKAGES, Packed, Recipe, Told
+from modelyard.ship.deployment import Told
+from modelyard.ship.packages import PACKAGES, Packed, Recipe
 from modelyard.ship.shipment import Shipment
 from tests.models import linear_bundle
 
@@ -71,6 +72,14 @@ def test_it_says_what_was_made_and_what_comes_next(given: list[Recipe]) -> None:
 )
 def test_each_format_says_how_it_goes_on(given: list[Recipe], form: str, following: str) -> None:
     assert f"Next: {following}" in build("linear", "--format", form).stdout
+
+
+def test_what_comes_next_works_as_it_is_printed(given: list[Recipe]) -> None:
+    archive = build("linear", "--format", "oci").stdout
+    assert archive.endswith("linear-1.tar && docker run -p 127.0.0.1:8080:8080 linear:1 --trusted-network\n")
+    other = build("linear", "--format", "context", "--platform", "linux/arm64").stdout
+    assert other.endswith("Next: docker build --platform linux/arm64 -t linear:1 dist/linear-1\n")
+    assert build("linear", "--format", "context", "-o", "-here").stdout.endswith(" -t linear:1 ./-here\n")
 
 
 def test_json_is_one_document(given: list[Recipe]) -> None:

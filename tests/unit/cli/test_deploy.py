@@ -46,6 +46,19 @@ def test_nobody_is_asked_without_a_terminal_so_yes_has_to_be_said(run: Shell) ->
     ]
 
 
+def test_nobody_is_asked_about_what_would_be_refused(run: Shell) -> None:
+    said = run("deploy", "churn@1", "--to", "prod", "--set", "memory_mib=64", code=1).output
+    assert "nobody said yes" not in said
+    assert "error[REQUEST-INVALID]" in said
+
+
+def test_the_command_to_type_next_is_quoted(run: Shell, tmp_path: Path) -> None:
+    wheels = tmp_path / "two words"
+    wheels.mkdir()
+    said = run("deploy", "churn@1", "--to", "prod", "--wheels", str(wheels), code=4).output
+    assert f"fix:   modelyard deploy churn@1 --to prod --wheels '{wheels}' -y" in said
+
+
 def test_what_changes_is_told_from_what_does_not(run: Shell) -> None:
     run("deploy", "churn@1", "--to", "prod", "-y")
     lines = run("deploy", "churn@2", "--to", "prod", "--plan").output.splitlines()

@@ -82,7 +82,7 @@ def test_nobody_there_is_told(naps: list[float]) -> None:
     with socket.socket() as sock:
         sock.bind(("127.0.0.1", 0))
         host = f"127.0.0.1:{sock.getsockname()[1]}"
-    with pytest.raises(RegistryRefused, match=f"{host} does not answer") as caught:
+    with pytest.raises(RegistryRefused, match=f"^{host}: it does not answer") as caught:
         Https(Network(), host).ask(Request("GET", f"http://{host}/v2/"))
     assert "is it running?" in caught.value.hint
     assert "refused" in caught.value.cause

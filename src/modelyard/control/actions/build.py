@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 import tarfile
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
@@ -15,9 +16,10 @@ from modelyard.core.errors import Conflict, InvalidRequest, NotFound
 from modelyard.core.imagename import parse_image
 from modelyard.core.trust import Policy
 from modelyard.guard import encrypt
+from modelyard.ship.deployment import Told
 from modelyard.ship.image.images import refused
 from modelyard.ship.image.labels import version_of
-from modelyard.ship.packages import Packed, Recipe, Told, pack
+from modelyard.ship.packages import Packed, Recipe, pack
 from modelyard.ship.shipment import Shipment
 
 _BUILD = "model.build"
@@ -111,7 +113,8 @@ def _usual(recipe: Recipe, form: str, shipment: Shipment) -> Recipe:
         return replace(recipe, tag=tag)
     output = recipe.output or _DIST / f"{shipment.name}-{version}{_ENDINGS[form]}"
     if recipe.output is not None and not output.absolute().parent.is_dir():
-        raise NotFound(what="folder", name=output.parent.name, hint="make the folder first: mkdir -p")
+        hint = f"make the folder first: mkdir -p {shlex.quote(str(output.parent))}"
+        raise NotFound(what="folder", name=output.parent.name, hint=hint)
     if form == "oci" and output.is_file() and not _is_archive(output):
         hint = "name another place, -o PATH, or remove it"
         raise Conflict(what=f"{output.name!r} is there already, and is no archive of an image", hint=hint)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import secrets
+import shlex
 import shutil
 import zipfile
 from dataclasses import replace
@@ -54,7 +55,8 @@ def export(home: Home, reference: Reference, destination: Path) -> Path:
     if destination.exists():
         raise Conflict(what=f"{destination.name!r} is there already", hint="name another file or folder, or remove it")
     if not destination.absolute().parent.is_dir():
-        raise NotFound(what="folder", name=destination.parent.name, hint="make the folder first: mkdir -p")
+        hint = f"make the folder first: mkdir -p {shlex.quote(str(destination.parent))}"
+        raise NotFound(what="folder", name=destination.parent.name, hint=hint)
     aside = destination.with_name(f".{destination.name}.{secrets.token_hex(6)}")
     try:
         _zip(bundle, aside) if destination.suffix == ".zip" else _folder(bundle, aside)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shlex
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -61,7 +62,8 @@ def sign(home: Home, reference: Reference, key: Path, output: Path) -> tuple[Ver
         if os.path.lexists(output):  # also where a name is too long to be one
             raise Conflict(what=f"{output.name!r} is there already", hint="name another file, or remove it")
         if not output.absolute().parent.is_dir():
-            raise NotFound(what="folder", name=output.parent.name, hint="make the folder first: mkdir -p")
+            hint = f"make the folder first: mkdir -p {shlex.quote(str(output.parent))}"
+            raise NotFound(what="folder", name=output.parent.name, hint=hint)
         with home.artifacts.held():
             folder = home.artifacts.checkout(version.digest, signatures.read(home.database, version.digest))
             try:

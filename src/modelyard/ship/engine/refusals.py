@@ -171,7 +171,8 @@ def _registry_of(image: str) -> str:
 
 
 def _no_image(failure: Failure) -> ModelyardError:
-    return NotFound(what="image", name=failure.doing.rpartition(" ")[2], cause=last_lines(failure.output, 1))
+    name, hint = failure.doing.rpartition(" ")[2], f"see what it has: {failure.engine} image ls"
+    return NotFound(what="image", name=name, cause=last_lines(failure.output, 1), hint=hint)
 
 
 def _unforeseen(failure: Failure) -> ModelyardError:

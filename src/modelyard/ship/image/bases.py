@@ -240,7 +240,7 @@ def _of_registry(asked: _Asked, name: ImageName, network: Network, stack: ExitSt
             if known is None:
                 if not _engine_has(asked.name):
                     hint = "or name an image that is here: --base oci:FOLDER, archive:FILE or docker:IMAGE"
-                    raise RegistryRefused(**{**exc.facts, "hint": f"{exc.hint}; {hint}" if exc.hint else hint}) from exc
+                    raise RegistryRefused(**{**exc.facts, "hint": f"{exc.hint} {hint}".strip()}) from exc
                 note = f"{name} as the engine of this machine has it: {exc.detail}"
                 return replace(_of_engine(asked, asked.name, stack), note=note)
             digest = known.digest

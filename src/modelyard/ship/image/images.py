@@ -203,8 +203,8 @@ def is_layout(path: Path) -> bool:
 
 def refused(exc: OSError, path: Path) -> Exception:
     """What to tell a person when an output cannot be written."""
-    if isinstance(full := files.full_or(exc, path), StoreFull):
-        return full
+    if isinstance(files.full_or(exc, path), StoreFull):
+        return StoreFull(where=str(path))
     return Unavailable(
         what=f"cannot write {path.name!r}",
         cause=exc.strerror or "",

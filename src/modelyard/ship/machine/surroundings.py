@@ -79,7 +79,8 @@ def _port(setting: str, address: str, port: int) -> Check:
 
 def _unusable(setting: str, address: str, port: int, exc: OSError) -> Check:
     if exc.errno == errno.EADDRINUSE:
-        fix = f"end what has it (ss -ltnp), or name another: modelyard target add NAME compose {setting}=PORT"
+        again = f"modelyard target add NAME compose {setting}=PORT --replace"
+        fix = f"end what has it (ss -ltnp), or name another, with the target's other settings: {again}"
         return Check(ok=False, what=f"port {port} of {address} is taken", fix=fix)
     if exc.errno == errno.EACCES:  # the engine may
         return Check(ok=True, what=f"port {port} of {address} is for root, as the engine is")
@@ -91,7 +92,8 @@ def _subnet(engine: Engine, subnet: str) -> Check:
     wanted = ipaddress.ip_network(subnet)
     for name, taken in _networks(engine):
         if taken.version == wanted.version and taken.overlaps(wanted):
-            fix = "name another: modelyard target add NAME compose subnet=10.89.7.0/24"
+            again = "modelyard target add NAME compose subnet=10.89.7.0/24 --replace"
+            fix = f"name another, with the target's other settings: {again}"
             return Check(ok=False, what=f"subnet {subnet} overlaps with {taken} of the network {name}", fix=fix)
     return Check(ok=True, what=f"subnet {subnet} is free")
 

@@ -19,8 +19,9 @@ from modelyard.core.reference import parse_reference
 from modelyard.core.trust import Policy
 from modelyard.model.bundle import open_bundle
 from modelyard.ship import layout
+from modelyard.ship.deployment import Told
 from modelyard.ship.image.labels import version_of
-from modelyard.ship.packages import Packed, Recipe, Told
+from modelyard.ship.packages import Packed, Recipe
 from modelyard.ship.shipment import Shipment
 from tests.models import linear_bundle, mixed_bundle
 
@@ -154,13 +155,14 @@ def test_files_of_others_are_not_touched(stocked: Home, packer: Packer, recipe: 
 
 
 def test_an_output_without_a_folder_for_it(stocked: Home, packer: Packer, recipe: Recipe, tmp_path: Path) -> None:
-    with pytest.raises(NotFound, match="no folder 'nowhere'"):
+    with pytest.raises(NotFound, match="no folder 'nowhere'") as caught:
         build(
             stocked,
             Wanted(references=["linear"], format="oci"),
             replace(recipe, output=tmp_path / "nowhere" / "x.tar"),
             print,
         )
+    assert caught.value.hint.endswith(f": mkdir -p {tmp_path / 'nowhere'}")
     with pytest.raises(InvalidRequest, match="not written to 'x'") as caught:
         build(stocked, Wanted(references=["linear"]), replace(recipe, output=tmp_path / "x"), print)
     assert "--format oci" in caught.value.hint

@@ -53,8 +53,9 @@ def test_what_is_there_is_not_overwritten(home: Home, bundle: Bundle, tmp_path: 
 
 
 def test_no_folder_to_write_into(home: Home, bundle: Bundle, tmp_path: Path) -> None:
-    with pytest.raises(NotFound, match="no folder 'nowhere'"):
+    with pytest.raises(NotFound, match="no folder 'nowhere'") as caught:
         export(home, LINEAR, tmp_path / "nowhere" / "out.zip")
+    assert caught.value.hint.endswith(f": mkdir -p {tmp_path / 'nowhere'}")
 
 
 @pytest.mark.parametrize("name", ["out", "out.zip"])

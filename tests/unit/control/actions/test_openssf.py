@@ -75,8 +75,9 @@ def test_what_cannot_be_written_is_not_recorded_as_done(home: Home, keys: tuple[
     (tmp_path / "there.sig").touch()
     with pytest.raises(Conflict, match="there already"):
         openssf.sign(home, LINEAR, keys[0], tmp_path / "there.sig")
-    with pytest.raises(NotFound, match="folder"):
+    with pytest.raises(NotFound, match="folder") as caught:
         openssf.sign(home, LINEAR, keys[0], tmp_path / "nowhere" / "linear.sig")
+    assert caught.value.hint.endswith(f": mkdir -p {tmp_path / 'nowhere'}")
     with pytest.raises(Unavailable, match="cannot write"):
         openssf.sign(home, LINEAR, keys[0], tmp_path / ("x" * 300))
     assert {outcome for _, outcome, _ in acts(home)} == {"failed"}

@@ -153,6 +153,11 @@ def test_each_failure_has_its_error(
         assert found.hint or found.cause
 
 
+def test_what_an_engine_does_not_have_says_how_to_see_what_it_has() -> None:
+    found = refusal(Failure("docker", "look at nosuch:1", "Error response from daemon: no such image: nosuch:1"))
+    assert found.hint.endswith("docker image ls")
+
+
 def test_a_step_that_failed_is_shown_without_the_chatter_before_it() -> None:
     cause = refusal(Failure("docker", "build an image", STEP)).cause
     assert "Could not find a version" in cause

@@ -82,6 +82,7 @@ def test_ports_of_others_are_named(monkeypatch: pytest.MonkeyPatch) -> None:
         assert f"NO port {options.port} of 127.0.0.1 is taken" in checks(monkeypatch, options)
         with pytest.raises(Conflict, match="is taken") as caught:
             surroundings.require_ports(options)
+        assert caught.value.hint.endswith("port=PORT --replace")  # the target is there already
         assert "port=PORT" in caught.value.hint
 
 
