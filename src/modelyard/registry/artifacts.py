@@ -162,7 +162,8 @@ def _attach(folder: Path, signature: bytes | None) -> None:
     """Make this the signature that lies in the folder."""
     path = folder / _SIGNATURE
     if signature is None:
-        path.unlink(missing_ok=True)
+        if path.exists():  # a read-only disk refuses also where there is nothing to remove
+            path.unlink(missing_ok=True)
     elif not path.is_file() or path.read_bytes() != signature:
         files.replace(path, signature)
 

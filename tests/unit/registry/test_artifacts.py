@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import threading
 from concurrent.futures import ThreadPoolExecutor
@@ -43,6 +44,18 @@ def test_store_and_read_back(artifacts: Artifacts, bundle: Bundle) -> None:
     digest = artifacts.store(bundle)
     assert digest == bundle.digest
     assert artifacts.read(digest) == bundle
+
+
+def test_a_folder_that_is_there_is_read_from_a_read_only_disk(
+    artifacts: Artifacts, bundle: Bundle, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    folder = artifacts.checkout(artifacts.store(bundle))
+
+    def refuse(path: Path, **_: object) -> None:
+        raise OSError(errno.EROFS, "Read-only file system", str(path))
+
+    monkeypatch.setattr(Path, "unlink", refuse)
+    assert artifacts.checkout(bundle.digest) == folder
 
 
 def test_checkout_is_a_verified_folder_and_stays(artifacts: Artifacts, bundle: Bundle, tmp_path: Path) -> None:
