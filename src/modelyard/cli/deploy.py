@@ -37,6 +37,9 @@ _BASE = "python:3.11-slim"
     help="replicas, max_replicas, workers, cpus, memory_mib.  [default: as it is]",
 )  # fmt: skip
 @click.option("--breaking", is_flag=True, help="Also when callers of the live release have to change.")
+@click.option(
+    "--take-over", is_flag=True, help="Also when a deployment of this name is there that is not on record here."
+)
 @click.option("--base", default=_BASE, show_default=True, metavar="IMAGE", help="Image below ours; see docs.")
 @click.option(
     "--wheels",
@@ -108,6 +111,7 @@ def _order(models: tuple[str, ...], flags: dict[str, Any]) -> Order:
         canary=flags["canary"] or 0,
         promote=flags["promote"],
         breaking=flags["breaking"],
+        take_over=flags["take_over"],
         making=Making(base=flags["base"], wheels=flags["wheels"], platform=flags["platform"] or ""),
         signatures=Policy(flags["signatures"]),
     )
@@ -167,7 +171,7 @@ def _again(draft: Draft, models: tuple[str, ...], flags: dict[str, Any]) -> str:
     words = ["modelyard", "deploy", *models, "--to", draft.site.known.name]
     for key, value in flags["capacity"].items():
         words += ["--set", f"{key}={value}"]
-    words += [f"--{flag}" for flag in ("promote", "breaking") if flags[flag]]
+    words += [f"--{flag}" for flag in ("promote", "breaking", "take-over") if flags[flag.replace("-", "_")]]
     for flag, default in usual.items():
         words += [f"--{flag}", str(flags[flag])] if flags[flag] not in {default, None, ""} else []
     return shlex.join(words)

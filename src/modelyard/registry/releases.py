@@ -126,9 +126,13 @@ class History(msgspec.Struct, frozen=True, kw_only=True):
 
     @property
     def before(self) -> Recorded | None:
-        """The newest one that was live before the live one, and is another; None when there is none."""
+        """The newest one that was live before the live one, and is another; None when there is none.
+
+        Where nothing is live, because it was destroyed, that is what was destroyed.
+        """
         live = self.live
-        earlier = [one for one in self.records if one.stage is Stage.REPLACED and not one.release.canary]
+        gone = {Stage.REPLACED} if live else {Stage.REPLACED, Stage.DESTROYED}
+        earlier = [one for one in self.records if one.stage in gone and not one.release.canary]
         others = (one for one in reversed(earlier) if live is None or not alike(one.release, live.release))
         return next(others, None)
 

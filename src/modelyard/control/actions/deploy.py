@@ -46,6 +46,8 @@ class Order:
         Whether the canary that is there takes the live release's place.
     breaking : bool
         Whether callers may have to change.
+    take_over : bool
+        Whether a deployment of this name that is there, and not on record here, becomes ours.
     making : Making
         How the image is made.
     signatures : Policy
@@ -59,6 +61,7 @@ class Order:
     canary: int = 0
     promote: bool = False
     breaking: bool = False
+    take_over: bool = False
     making: Making = field(default_factory=Making)
     signatures: Policy = Policy.OFF
 
@@ -262,14 +265,28 @@ def _planned(site: Site, release: Release, order: Order) -> Draft:
         return same
     there = rollouts.wanted(history, release)
     access = site.access(there.release, there.canary, make=False)
+    steps = tuple(site.target.plan(there, access))
+    if not history.records and not order.take_over:
+        _check_ours(site, steps)
     return Draft(
         site=site,
         release=release,
         before=history,
-        steps=tuple(site.target.plan(there, access)),
+        steps=steps,
         checks=(*checks, *fitness.check(site.home, release, access)),
         making=order.making,
     )
+
+
+def _check_ours(site: Site, steps: Iterable[Step]) -> None:
+    """A first release finds nothing of its name: what is there was deployed as another target, or from another home."""
+    found = [step.what for step in steps if step.doing is not Doing.CREATE]
+    if found:
+        raise Conflict(
+            what=f"{site} is there already, and not on record here: {', '.join(found[:3])}",
+            cause="it was deployed as another target, or from another installation",
+            hint="take another name: --name NAME; or add --take-over, and keep it from being deployed from there",
+        )
 
 
 def _same(site: Site, history: History, release: Release) -> Draft | None:

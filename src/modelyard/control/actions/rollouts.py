@@ -223,9 +223,15 @@ def _undone(site: Site, history: History, release: Release, error: ModelyardErro
         left = f"what was there before could not be put back either: {exc.detail}"
         return _failure(site, release, error, left, logs)
     with site.home.change("deploy.failed", str(site)) as (connection, record):
-        releases.fail(connection, release, f"{error.detail}; {error.cause}".strip("; ")[:_WHY])
+        releases.fail(connection, release, _reason(error)[:_WHY])
         record(str(site), {**_described(release), "why": error.detail[:_WHY], "now": back})
     return _failure(site, release, error, back, logs)
+
+
+def _reason(error: ModelyardError) -> str:
+    """Why it did not come up: the target's own reason first, since lists show no more."""
+    what = str(error.facts.get("what", error.detail))
+    return f"{error.cause} ({what})" if error.cause else what
 
 
 def _put_back(site: Site, history: History, told: Told) -> str:

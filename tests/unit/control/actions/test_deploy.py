@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import shutil
 from dataclasses import replace
 
 import msgspec
 import pytest
 
-from modelyard.control.actions import audit, deploy, images, keys, rollback, targets
+from modelyard.control.actions import audit, deploy, destroy, images, keys, rollback, targets
 from modelyard.control.actions.deploy import capacity_of
 from modelyard.control.actions.home import Home
 from modelyard.control.actions.publish import publish
@@ -275,3 +276,23 @@ def test_who_may_not_and_what_cannot_be_brought_there_are_on_record(
     with pytest.raises(Forbidden):
         rollback.look(viewer, "churn", "prod")
     assert acts(shop)[-1] == ("deploy.rollback", "churn on prod", "denied")
+
+
+def test_what_another_installation_deployed_is_not_taken_over_unasked(shop: Home) -> None:
+    put(shop, "churn@1")
+    targets.add(shop, "other", "twin", {})
+    there = shop.settings.targets
+    shutil.copytree(there / "prod", there / "other", dirs_exist_ok=True)  # as if both were the same namespace
+    with pytest.raises(Conflict, match="not on record here") as caught:
+        draft(shop, "churn@2", target="other")
+    assert "--take-over" in caught.value.hint
+    assert put(shop, "churn@2", target="other", take_over=True).number == 1
+    assert put(shop, "churn@3", target="other").number == 2, "from then on it is ours"
+
+
+def test_what_was_destroyed_can_be_had_back(shop: Home) -> None:
+    put(shop, "churn@1")
+    put(shop, "churn@2")
+    destroy.destroy(destroy.look(shop, "churn", "prod")[0], quiet)
+    back = rollback.look(shop, "churn", "prod")
+    assert [str(model) for model in back.release.models] == ["churn@2"]
