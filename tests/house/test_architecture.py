@@ -41,7 +41,9 @@ def test_a_word_of_the_glossary_is_a_real_symbol(word: str, symbol: str) -> None
 
 def test_every_file_and_function_that_is_named_exists() -> None:
     named = set(
-        re.findall(r"`((?:core|model|store|registry|guard|lab|watch|serve|ship|control|client|cli)/[\w/]+(?:\.py)?)`", TEXT)
+        re.findall(
+            r"`((?:core|model|store|registry|guard|lab|watch|serve|ship|control|client|cli)/[\w/]+(?:\.py)?)`", TEXT
+        )
     )
     missing = [name for name in named if not any((PACKAGE / f"{name}{end}").exists() for end in ("", ".py"))]
     assert missing == []

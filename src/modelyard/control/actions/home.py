@@ -135,7 +135,7 @@ def open_home(settings: Settings) -> Home:
     return Home(
         settings=settings,
         database=database,
-        artifacts=Artifacts(bytes_at_rest(settings), settings.bundles, partial(_memory, settings)),
+        artifacts=Artifacts(bytes_at_rest(settings), settings.bundles, partial(memory, settings)),
     )
 
 
@@ -155,7 +155,7 @@ def bytes_at_rest(settings: Settings) -> SealedBlobs:
     )
 
 
-def _memory(settings: Settings) -> Path | None:
+def memory(settings: Settings) -> Path | None:
     """Where bundles are laid out while none may lie on a disk; None while they may."""
     from modelyard.guard import encrypt  # noqa: PLC0415 - as above
     from modelyard.store import volatile  # noqa: PLC0415 - as above

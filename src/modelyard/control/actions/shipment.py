@@ -13,7 +13,7 @@ from tempfile import TemporaryDirectory
 import msgspec
 
 from modelyard.control.actions import keys, plans
-from modelyard.control.actions.home import Home
+from modelyard.control.actions.home import Home, memory
 from modelyard.core.errors import InvalidRequest
 from modelyard.core.identity import Permission, parse_scope
 from modelyard.core.plan import Plan
@@ -76,7 +76,9 @@ def prepare(
 @contextmanager
 def taken_out(home: Home, shipped: Callable[[], Shipment]) -> Iterator[Shipment]:
     """The shipment with bundles of its own: to make an image takes minutes, and nobody should have to wait for it."""
-    with TemporaryDirectory(prefix="modelyard-bundles-") as folder:
+    kept = memory(home.settings)
+    # What may not lie on a disk in clear does not meanwhile either; beside the home's own folder, which is tidied up.
+    with TemporaryDirectory(prefix="modelyard-bundles-", dir=kept and kept.parent) as folder:
         with home.artifacts.held():
             shipment = shipped()
             bundles = {digest: Path(folder) / digest for digest in shipment.bundles}

@@ -6,10 +6,10 @@ from pathlib import Path
 
 import pytest
 
-from modelyard.control.actions import keys
+from modelyard.control.actions import encrypt, keys
 from modelyard.control.actions.home import Home
 from modelyard.control.actions.publish import publish
-from modelyard.control.actions.shipment import NO_MODEL, access, access_digest, prepare
+from modelyard.control.actions.shipment import NO_MODEL, access, access_digest, prepare, taken_out
 from modelyard.core.errors import CorruptBundle, InvalidName, InvalidRequest, NotFound, Untrusted
 from modelyard.core.identity import Permission, Verb, parse_scope
 from modelyard.core.release import Shipped
@@ -19,6 +19,7 @@ from modelyard.guard.grant import Grant
 from modelyard.guard.keytable import KeyTable
 from modelyard.model.bundle import open_bundle
 from modelyard.ship import layout
+from modelyard.store.volatile import lies_in_memory
 from tests.models import linear_bundle
 
 
@@ -114,3 +115,15 @@ def test_the_digest_of_access_changes_with_the_keys(home: Home) -> None:
     keys.revoke(home, "mine")
     assert access_digest(access(home, models)) != before
     assert access_digest({"a": b"bc"}) != access_digest({"ab": b"c"})
+
+
+def test_what_is_encrypted_at_rest_lies_in_memory_while_an_image_is_made(home: Home) -> None:
+    version = publish(home, linear_bundle("churn"))
+    with taken_out(home, lambda: prepare(home, ["churn"])) as shipment:
+        assert not lies_in_memory(shipment.bundles[version.digest]) or lies_in_memory(home.settings.home)
+    encrypt.turn_on(home)
+    with taken_out(home, lambda: prepare(home, ["churn"])) as shipment:
+        place = shipment.bundles[version.digest]
+        assert lies_in_memory(place)
+        assert open_bundle(place, digest=version.digest).manifest.name == "churn"
+    assert not place.exists()
