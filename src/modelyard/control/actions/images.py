@@ -46,7 +46,16 @@ class Making:
 
 
 def make(home: Home, target: Target, shipment: Shipment, making: Making, told: Told) -> Packed:
-    """The image of a shipment, in the cache; nothing is pushed or loaded."""
+    """The image of a shipment, in the cache; nothing is pushed or loaded.
+
+    Whether it could be brought to its target is asked first: to make it takes longer.
+    """
+    if target.delivery is Delivery.ENGINE:
+        from modelyard.ship.engine.engines import find_engine  # noqa: PLC0415 - with the first target that needs an engine
+
+        find_engine(doing="this target")
+    else:
+        _repository(target)
     return pack(_KIND)(_carried(target, shipment), _recipe(home, making), told)
 
 
@@ -74,7 +83,7 @@ def deliver(home: Home, target: Target, release: Release, making: Making, told: 
         It cannot be brought there.
     """
     if target.delivery is Delivery.ENGINE:
-        from modelyard.ship.engine.engines import find_engine  # noqa: PLC0415 - with the first target that needs an engine
+        from modelyard.ship.engine.engines import find_engine  # noqa: PLC0415 - as above
 
         engine = find_engine(doing=f"target {release.target}")
         if not engine.has(release.image):

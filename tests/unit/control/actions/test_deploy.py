@@ -17,6 +17,7 @@ from modelyard.core.errors import (
     Conflict,
     Forbidden,
     InvalidRequest,
+    NoEngine,
     NotFound,
     RegistryRefused,
     RolloutFailed,
@@ -24,6 +25,7 @@ from modelyard.core.errors import (
 from modelyard.core.identity import Principal, Role, scopes
 from modelyard.core.release import Capacity
 from modelyard.guard.records import Filter
+from modelyard.ship.engine import engines
 from modelyard.ship.targets import Doing, State
 from tests.models import linear_bundle
 from tests.targets._workshop import draft, furnish, put, quiet, site, stages, twin
@@ -296,3 +298,13 @@ def test_what_was_destroyed_can_be_had_back(shop: Home) -> None:
     destroy.destroy(destroy.look(shop, "churn", "prod")[0], quiet)
     back = rollback.look(shop, "churn", "prod")
     assert [str(model) for model in back.release.models] == ["churn@2"]
+
+
+def test_what_cannot_be_brought_to_its_target_is_not_made(shop: Home, monkeypatch: pytest.MonkeyPatch) -> None:
+    def nobody(doing: str = "") -> None:
+        raise NoEngine(what=doing)
+
+    monkeypatch.setattr(engines, "find_engine", nobody)
+    with pytest.raises(NoEngine, match="this target"):
+        draft(shop, "churn@1")
+    assert not list(shop.settings.cache.glob("*"))
