@@ -27,6 +27,7 @@ class HelmCluster(Cluster):
     def __init__(self, *namespaces: str) -> None:
         super().__init__(*namespaces)
         self.documents |= _documents()
+        self.controllers.patience_s = 5.0  # Helm's many watches are as many steps
         self._server.RequestHandlerClass = type("Bound", (_Speaking,), {"cluster": self})
 
 

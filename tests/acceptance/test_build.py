@@ -290,7 +290,7 @@ def _below_floors() -> list[str]:
     floors = {asked.name: asked.specifier for asked in map(Requirement, texts)}
     assert floors["onnx"].contains("1.21")
     assert not floors["onnx"].contains("1.20.9")
-    locks = [path.read_text() for path in (ROOT / "src/modelyard/ship").glob("serving*.lock")]
+    locks = [path.read_text() for path in (ROOT / "src/modelyard/ship/image").glob("serving*.lock")]
     locked = {pair for text in locks for pair in re.findall(r"^([a-z0-9.-]+)==([^ ;]+)", text, flags=re.MULTILINE)}
     assert {"numpy", "onnxruntime", "onnx", "obstore"} <= {name for name, _ in locked}
     return [f"{name} {version}" for name, version in locked if name in floors and version not in floors[name]]

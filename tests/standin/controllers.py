@@ -8,6 +8,7 @@ from __future__ import annotations
 import copy
 import hashlib
 import json
+import time
 from collections.abc import Iterator
 from typing import Any
 
@@ -38,6 +39,8 @@ class Controllers:
         self.pods = 1000  # most of them: the quota
         self._steps: dict[str, int] = {}
         self._stuck: dict[str, int] = {}
+        self._since_s: dict[str, float] = {}
+        self.patience_s = 0.0  # least time without progress, for who looks with many eyes at once
 
     def step(self) -> None:
         """A little time passes."""
@@ -229,9 +232,12 @@ class Controllers:
             "readyReplicas": ready,
             "availableReplicas": ready,
         }
-        self._stuck[name] = 0 if status != before or done else self._stuck.get(name, 0) + 1
+        moved = status != before or done
+        self._stuck[name] = 0 if moved else self._stuck.get(name, 0) + 1
+        if moved:
+            self._since_s[name] = time.monotonic()
         progress = _condition("Progressing", "True", "NewReplicaSetAvailable" if done else "ReplicaSetUpdated", "")
-        if self._stuck[name] > _PATIENCE:
+        if self._stuck[name] > _PATIENCE and time.monotonic() - self._since_s[name] >= self.patience_s:
             text = f'ReplicaSet "{current}" has timed out progressing.'
             progress = _condition("Progressing", "False", "ProgressDeadlineExceeded", text)
         available = _condition("Available", "True" if ready >= wanted else "False", "MinimumReplicasAvailable", "")

@@ -23,7 +23,7 @@ def _name(requirement: str) -> str:
 def test_it_fits_the_lock_of_the_project(file: str) -> None:
     """The same versions, and no file that the project's lock does not know."""
     project = {str(pin): pin for pin, _ in locks.read((ROOT / "requirements.lock").read_text())}
-    read = locks.read((ROOT / "src/modelyard/ship" / file).read_text())
+    read = locks.read((ROOT / "src/modelyard/ship/image" / file).read_text())
     assert read
     for pin, _ in read:
         assert pin.hashes, pin
@@ -35,7 +35,7 @@ def test_it_fits_the_lock_of_the_project(file: str) -> None:
 )
 def test_it_has_what_the_group_asks_for(group: str, file: str) -> None:
     groups = tomllib.loads((ROOT / "pyproject.toml").read_text())["dependency-groups"]
-    found = {pin.name for pin, _ in locks.read((ROOT / "src/modelyard/ship" / file).read_text())}
+    found = {pin.name for pin, _ in locks.read((ROOT / "src/modelyard/ship/image" / file).read_text())}
     assert {_name(each) for each in groups[group]} <= found
 
 
