@@ -15,7 +15,7 @@ from modelyard.core.errors import Conflict
 from modelyard.core.manifest import Manifest
 from modelyard.core.reference import Reference
 from modelyard.model.bundle import sha256
-from modelyard.registry import reading
+from modelyard.registry import reading, releases
 from modelyard.registry.tables import ALIASES, MODELS, VERSIONS
 from modelyard.registry.versions import Model, Version
 
@@ -62,6 +62,8 @@ def remove_version(connection: sa.Connection, reference: Reference, record: Reco
     """Forget one version, and with `force` its aliases."""
     model = _find(connection, reference.name)
     version = model.resolve(reference)
+    if not force:
+        _check_undeployed(connection, [version])
     freed = _free(connection, model, [version], force=force)
     mine = (VERSIONS.c.name == version.name) & (VERSIONS.c.version == version.version)
     connection.execute(sa.delete(VERSIONS).where(mine))
@@ -72,10 +74,25 @@ def remove_version(connection: sa.Connection, reference: Reference, record: Reco
 def remove_model(connection: sa.Connection, name: str, record: Record, *, force: bool) -> tuple[Version, ...]:
     """Forget all versions of a model, and with `force` its aliases; the row that counts its versions stays."""
     model = _find(connection, name)
+    if not force:
+        _check_undeployed(connection, model.versions)
     freed = _free(connection, model, model.versions, force=force)
     connection.execute(sa.delete(VERSIONS).where(VERSIONS.c.name == name))
     record(name, {"versions": ", ".join(str(one.version) for one in model.versions)} | freed)
     return model.versions
+
+
+def _check_undeployed(connection: sa.Connection, versions: Iterable[Version]) -> None:
+    """`Conflict` when something that stands on a target was made of one of them."""
+    wanted = {(version.name, version.version): version for version in versions}
+    for history in releases.histories(connection.exec_driver_sql):
+        for one in history.records:
+            for shipped in one.release.models if one.stage in releases.STANDING else ():
+                if (version := wanted.get((shipped.name, shipped.version))) is not None:
+                    raise Conflict(
+                        what=f"{version} cannot be removed: {history} serves it",
+                        hint=f"modelyard destroy {history.deployment} --to {history.target}, or add --force",
+                    )
 
 
 def _find(connection: sa.Connection, name: str) -> Model:

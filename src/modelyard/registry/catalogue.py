@@ -87,7 +87,7 @@ class Catalogue:
             return acts.remove_alias(connection, name, _settable(alias), record)
 
     def remove_version(self, reference: Reference, *, force: bool = False) -> Version:
-        """Forget one version; its number is not used again. `force` forgets its aliases too, else they `Conflict`."""
+        """Forget one version; its number is not used again. `force`: though deployed, and its aliases too."""
         from modelyard.registry import acts  # noqa: PLC0415 - brings SQLAlchemy
 
         with self._change("version.remove", str(reference)) as (connection, record):

@@ -22,7 +22,7 @@ def remove(home: Home, reference: Reference, *, force: bool = False) -> tuple[Ve
     reference : Reference
         ``name``, ``name@2`` or ``name@alias``.
     force : bool
-        Also when an alias points at it; the alias goes too.
+        Also when an alias points at it, which goes too, or a deployment serves it, which goes on.
 
     Returns
     -------
@@ -34,7 +34,7 @@ def remove(home: Home, reference: Reference, *, force: bool = False) -> tuple[Ve
     NotFound
         There is no such thing.
     Conflict
-        An alias points at it.
+        An alias points at it, or a deployment serves it.
     """
     if reference.version is None and reference.alias is None:
         removed = home.catalogue.remove_model(reference.name, force=force)

@@ -3,15 +3,18 @@
 from __future__ import annotations
 
 import os
+from pathlib import Path
 
 import pytest
 
+from modelyard.control.actions import destroy
 from modelyard.control.actions.home import Home
 from modelyard.control.actions.publish import publish
 from modelyard.control.actions.remove import remove
 from modelyard.core.errors import Conflict, NotFound
 from modelyard.core.reference import parse_reference
 from tests.models import linear_bundle
+from tests.targets._workshop import furnish, put, quiet
 
 
 def test_one_version(home: Home) -> None:
@@ -37,6 +40,25 @@ def test_in_use(home: Home) -> None:
         remove(home, parse_reference("linear@1"))
     assert "--force" in caught.value.hint
     assert remove(home, parse_reference("linear@production"), force=True)[0].version == 1
+
+
+@pytest.mark.parametrize("reference", ["churn@1", "churn"])
+def test_deployed(monkeypatch: pytest.MonkeyPatch, tmp_path: Path, reference: str) -> None:
+    shop = furnish(monkeypatch, tmp_path)
+    put(shop, "churn@1")
+    before = shop.catalogue.model("churn").versions
+    with pytest.raises(Conflict, match="churn@1 cannot be removed: churn on prod serves it") as caught:
+        remove(shop, parse_reference(reference))
+    assert caught.value.hint == "modelyard destroy churn --to prod, or add --force"
+    assert shop.catalogue.model("churn").versions == before
+    destroy.destroy(destroy.look(shop, "churn", "prod")[0], quiet)
+    assert remove(shop, parse_reference(reference))[0].version == 1
+
+
+def test_deployed_and_told_to(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    shop = furnish(monkeypatch, tmp_path)
+    put(shop, "churn@1")
+    assert [version.version for version in remove(shop, parse_reference("churn@1"), force=True)] == [1]
 
 
 def test_old_bytes_that_nothing_needs_go(home: Home) -> None:
