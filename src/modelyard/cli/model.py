@@ -139,9 +139,7 @@ def export(screen: Screen, settings: Settings, model: str, destination: Path | N
 
 @command.command()
 @click.argument("model")
-@click.option(
-    "--force", is_flag=True, help="Also when an alias points at it, which goes too, or it is deployed."
-)
+@click.option("--force", is_flag=True, help="Also when an alias points at it, which goes too, or it is deployed.")
 @click.option("-y", "--yes", is_flag=True, help="Do not ask.")
 @with_screen
 def rm(screen: Screen, settings: Settings, model: str, *, force: bool, yes: bool) -> None:

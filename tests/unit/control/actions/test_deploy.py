@@ -128,7 +128,7 @@ def test_a_version_that_is_gone_cannot_be_compared(shop: Home) -> None:
 
     put(shop, "churn@1")
     version = shop.catalogue.resolve(parse_reference("churn@1"))
-    remove(shop, version.reference)
+    remove(shop, version.reference, force=True)
     shop.artifacts.collect(shop.catalogue.digests, grace_s=-1)
     with pytest.raises(BreakingChange, match="no longer in the registry"):
         draft(shop, "churn@2")
