@@ -230,7 +230,7 @@ def loans() -> tuple[Any, pd.DataFrame]:
     return make_pipeline(prepare, LogisticRegression()).fit(frame, target), frame
 
 
-@pytest.mark.parametrize("how", ["cloudpickle", "skops"])
+@pytest.mark.parametrize("how", [pytest.param("cloudpickle", marks=pytest.mark.long), "skops"])
 def test_an_mlflow_model_with_its_signature(how: str, loans: tuple[Any, pd.DataFrame], tmp_path: Path) -> None:
     model, frame = loans
     trusted = {"skops_trusted_types": ["numpy.dtype"]} if how == "skops" else {}

@@ -294,6 +294,7 @@ def test_every_limit_of_http_from_both_sides(served: Served, record_property: To
 
 
 @pytest.mark.row("NET-04")
+@pytest.mark.long
 def test_a_hundred_times_a_million_chunks(served: Served, record_property: Told) -> None:
     """Each is refused at its 65,537th; nothing of it stays."""
     worker, data = served.workers()[0], _chunks(1_000_000)

@@ -66,6 +66,7 @@ def test_errors_make_it_a_failure(settings: Settings, body: Path) -> None:
     assert (report.ok, report.steps[0].errors) == (False, {"closed": 1})
 
 
+@pytest.mark.long
 def test_a_search(settings: Settings, body: Path) -> None:
     """A server of one caller at a time that needs 3 ms: it keeps up with less than 333 a second."""
     with Stand(lambda _: [0.003, http()]) as stand:

@@ -132,7 +132,7 @@ def test_unknown_categories_on_request(home, csv):
     assert answers[0] != answers[1]
 
 
-@pytest.mark.parametrize("model", ["linear", "svm", "forest", "boosting"])
+@pytest.mark.parametrize("model", ["linear", "svm", "forest", pytest.param("boosting", marks=pytest.mark.long)])
 def test_the_same_seed_is_the_same_bundle(csv, model):
     when = datetime(2026, 1, 2, tzinfo=UTC)
 

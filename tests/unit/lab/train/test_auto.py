@@ -35,6 +35,7 @@ def test_families_are_compared_on_the_same_folds(classes, first):
     assert len(learnt.pipeline.predict(lesson.inputs)) == 60
 
 
+@pytest.mark.long
 def test_the_same_seed_is_the_same_choice():
     lesson = some(houses(), 40).lessons[0]
     first, second = (auto.train(lesson, RECIPE) for _ in range(2))
